@@ -1,0 +1,1 @@
+"""Pure types shared by every layer: addresses, messages, status, identities, errors."""

@@ -1,0 +1,25 @@
+"""Errors that carry a sentence for a person and, where one exists, a code for a program."""
+
+
+class MesimqttError(Exception):
+    """Something the user can mend; the text says what to do. Exit code 2 on the command line."""
+
+    exit_code = 2
+
+
+class OperationError(MesimqttError):
+    """An operation (rpc, HTTP, CLI) was refused. `code` is a stable word, e.g. `no-such-user`."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoreError(MesimqttError):
+    """The store cannot be opened or written; nothing was acknowledged."""
+
+
+class AddressError(ValueError):
+    """A user or group address, or its spelling in a topic, breaks contract section 1."""

@@ -1,0 +1,127 @@
+"""What the engine asks of the layers above it, as protocols: nothing here imports upwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.session import Queued, Session
+    from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity, Refusal
+
+
+class Gate(Protocol):
+    """Who may enter and who may use which free topic. Never asked about topics under a claim."""
+
+    def authenticate(self, connection: Connection, request: ConnectRequest) -> Identity | Refusal | None:
+        """Return the verdict, or None and later call `connection.authenticated(verdict)`."""
+
+    def decide(self, connection: Connection, action: Action, topic: str) -> Decision | None:
+        """Return the decision, or None and later call `connection.resume(now)` once it is known."""
+
+    def audit(self, connection: Connection, action: Action, topic: str, rule: str) -> None:
+        """Tell that a free topic was denied (one audit line, and `in/session` where the user listens)."""
+
+
+class Claim(Protocol):
+    """The owner of every topic under `root` + '/' (messaging). The engine routes none of them itself."""
+
+    root: bytes
+
+    def connected(self, connection: Connection) -> None:
+        """Take note of an authenticated connection; its CONNACK is already in `connection.out`."""
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget a connection that `connected` announced. What it had in flight is unacknowledged."""
+
+    def publish(self, connection: Connection, topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool) -> bool:
+        """Take a PUBLISH. True: acknowledge now. False: the claim calls `connection.acknowledge(packet_id, qos)`."""
+
+    def oversized(self, connection: Connection, topic: bytes, size: int) -> None:
+        """Refuse a PUBLISH whose payload of `size` bytes was discarded; the engine acknowledges it."""
+
+    def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:
+        """Decide at CONNECT whether this will may be kept."""
+
+    def will(self, identity: Identity, topic: bytes, payload: bytes, qos: int) -> None:
+        """Fire a will; the access decision is taken again."""
+
+    def subscribe(self, connection: Connection, topic_filter: str, qos: int) -> int:
+        """Return the granted QoS or 0x80. The claim keeps the subscription; the engine only answers."""
+
+    def subscribed(self, connection: Connection, filters: list[str]) -> None:
+        """Begin delivery: the SUBACK that granted `filters` is in `connection.out`."""
+
+    def unsubscribe(self, connection: Connection, topic_filter: str) -> None:
+        """Forget a subscription."""
+
+    def acked(self, connection: Connection, tokens: list[object]) -> None:
+        """Take the PUBACKs of one read: the tokens given to `connection.deliver`."""
+
+    def writable(self, connection: Connection) -> None:
+        """Resume hand-over to a connection that was `congested`."""
+
+
+class Keeper(Protocol):
+    """Where what must survive a restart is kept. Every write joins the next commit.
+
+    `Session.key` is a number that the keeper gave (0: not kept). Queue numbers `n` are dense per
+    session; the packet id of a kept delivery is `n % 32767 + 1`, so a resend after a restart
+    carries its original packet id [MQTT-4.4.0-1].
+    """
+
+    def save_session(self, session: Session) -> None:
+        """Keep a session from now on and give it its key at once."""
+
+    def drop_session(self, session: Session) -> None:
+        """Forget a session, its subscriptions, its queue and its incoming packet ids."""
+
+    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Keep or replace one subscription."""
+
+    def drop_subscription(self, session: Session, topic_filter: str) -> None:
+        """Forget one subscription."""
+
+    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
+        """Keep a QoS 1 or 2 message for a session."""
+
+    def released(self, session: Session, n: int) -> None:
+        """Keep that PUBREC came for `n`: only its PUBREL is to be repeated."""
+
+    def dequeue(self, session: Session, n: int) -> None:
+        """Forget an acknowledged message. May wait up to a second for a commit."""
+
+    def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
+        """Read queued messages with number > `after` in order, then call `done` on the loop."""
+
+    def incoming(self, session: Session, packet_id: int) -> None:
+        """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL, in the same commit as its message."""
+
+    def forget_incoming(self, session: Session, packet_id: int) -> None:
+        """Forget it: PUBREL came."""
+
+    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+        """Keep, replace or (empty payload) remove a retained message."""
+
+    def after_commit(self, call: Callable[[bool], None]) -> None:
+        """Call with True once everything given so far is committed, with False if that failed."""
+
+
+class Observer(Protocol):
+    """Told of what happened (statistics, amqtt events). The engine asks `packets` once per connection."""
+
+    packets: bool
+
+    def connected(self, connection: Connection) -> None: ...
+
+    def disconnected(self, connection: Connection, reason: str) -> None: ...
+
+    def subscribed(self, connection: Connection, topic_filter: str, qos: int) -> None: ...
+
+    def unsubscribed(self, connection: Connection, topic_filter: str) -> None: ...
+
+    def published(self, connection: Connection, topic: str, payload: bytes, qos: int, retain: bool) -> None: ...
+
+    def packet(self, connection: Connection, packet_type: int, size: int, sent: bool) -> None: ...
