@@ -1,0 +1,178 @@
+"""Every default of the server, in one file, and the loading of `mesimqtt.yaml`.
+
+A value comes from the command line, else from the environment (`MESIMQTT_LIMITS__FILTERS_MAX=50`),
+else from the file, else from here. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the data plane. Every queue and every wait has one, with a name."""
+
+    payload_max: int = 256 * 1024
+    packet_max: int = 1024 * 1024
+    packet_max_before_connect: int = 8 * 1024
+    connect_deadline_s: float = 10.0
+    topic_max: int = 512
+    root_topic_max: int = 4096
+    topic_levels_max: int = 32
+    filters_max: int = 200
+    inflight_max: int = 64
+    qos2_incoming_max: int = 32
+    queue_messages_max: int = 10_000
+    queue_bytes_max: int = 8 * 1024 * 1024
+    unwritten_max: int = 512 * 1024
+    stalled_s: float = 30.0
+    keep_alive_max_s: int = 1200
+    password_max: int = 4096
+    retained_max: int = 100_000
+    connections_per_address: int = 0
+    session_expiry_s: int = 90 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messaging:
+    """Bounds and times of messages, devices and statuses (contract sections 1 to 4)."""
+
+    expiry_default_s: int = 31_536_000
+    inbox_messages_max: int = 100_000
+    inbox_bytes_max: int = 1024 * 1024 * 1024
+    devices_max: int = 20
+    device_unseen_s: int = 90 * 86_400
+    status_kept_s: int = 7 * 86_400
+    group_members_max: int = 5_000
+    group_status_max: int = 100
+    read_upto_max: int = 1_000
+    params_max: int = 16
+    params_bytes_max: int = 2048
+    offline_answer_s: float = 10.0
+    verdict_grace_s: float = 30.0
+    ack_delay_s: float = 1.0
+    expiry_zero_kept_s: float = 60.0
+    rate_per_s: float = 0.0
+    rate_burst: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """How tokens are signed and checked (contract section 5)."""
+
+    issuer: str = "mesimqtt"
+    ttl_default_s: int = 30 * 86_400
+    leeway_s: int = 30
+    warning_s: int = 60
+    public_keys: tuple[str, ...] = ()
+    jwks_file: str = ""
+    auto_create: bool = False
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The SQLite file and its committer."""
+
+    batch_max: int = 2_000
+    pending_max: int = 50_000
+    ballast_bytes: int = 16 * 1024 * 1024
+    cache_users: int = 50_000
+    page_messages: int = 256
+
+
+def _default_broker() -> dict[str, Any]:
+    return {
+        "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:1883"}},
+        "plugins": {
+            "mesimqtt_plugins.auth.TokenAuth": {},
+            "mesimqtt_plugins.acl.FolderAccess": {},
+            "mesimqtt_plugins.routing.MessageRouting": {},
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration. `broker` is amqtt's own configuration, word for word."""
+
+    root: str = "m"
+    node: int = 0
+    open: bool = False
+    log_level: str = "INFO"
+    limits: Limits = field(default_factory=Limits)
+    messaging: Messaging = field(default_factory=Messaging)
+    tokens: Tokens = field(default_factory=Tokens)
+    store: Store = field(default_factory=Store)
+    broker: dict[str, Any] = field(default_factory=_default_broker)
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the YAML file at `path` (None: defaults and environment only).
+
+    Raises:
+        MesimqttError: the file cannot be read, is not YAML, or has an unknown key or a wrong value;
+            the text names the key.
+
+    """
+    # Imported here: pydantic costs 0.3 s, and only `serve` reads a configuration.
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415
+
+    class _Environment(BaseSettings):
+        limits: dict[str, Any] = {}
+        messaging: dict[str, Any] = {}
+        tokens: dict[str, Any] = {}
+        store: dict[str, Any] = {}
+        root: str = "m"
+        node: int = 0
+        log_level: str = "INFO"
+
+    values = _read_yaml(path) if path is not None else {}
+    source = EnvSettingsSource(_Environment, env_prefix="MESIMQTT_", env_nested_delimiter="__")
+    for key, value in source().items():
+        values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+    try:
+        settings = TypeAdapter(Settings, config={"extra": "forbid"}).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        where = path or "the environment"
+        if first["type"] == "unexpected_keyword_argument":
+            raise MesimqttError(f"{where}: unknown key {key!r}; see config/default.yaml for all keys") from None
+        raise MesimqttError(f"{where}: {key}: {first['msg']}") from None
+    return _checked(settings, path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415 - only `serve` needs it
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise MesimqttError(f"cannot read the configuration {path}: {reason}; check --config") from None
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise MesimqttError(f"{path}: line {line} is not YAML; compare it with config/default.yaml") from None
+    if not isinstance(values, dict):
+        raise MesimqttError(f"{path}: a configuration is `key: value` lines; see config/default.yaml")
+    return values
+
+
+def _checked(settings: Settings, path: Path | None) -> Settings:
+    where = path or "the environment"
+    if not settings.root or settings.root.startswith("$") or set(settings.root) & set("/+#\0"):
+        raise MesimqttError(f"{where}: root: one topic level, without / + # and not starting with $")
+    if not 0 <= settings.node <= 255:
+        raise MesimqttError(f"{where}: node: a number from 0 to 255")
+    return settings

@@ -1,0 +1,216 @@
+"""Tokens: signed JWTs and short device tokens (contract section 5). The only place that imports jwt."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AUDIENCE = "mesimqtt"
+SCOPES = frozenset({"user", "backend", "admin"})
+SHORT_LENGTH = 32
+TOKEN_MAX_BYTES = 4096
+EXP_MAX = 2**40
+_REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
+_FORBIDDEN_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
+_ASYMMETRIC = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
+
+
+class TokenError(ValueError):
+    """A token was not accepted. The text goes to the log, never to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The verified contents of a token. Times are seconds since 1970."""
+
+    user: str
+    jti: str
+    issued_at: int
+    expires_at: int
+    scope: str
+    device: str | None
+    acl: tuple[tuple[str, str], ...]
+    foreign: bool = False
+
+
+class TokenSigner:
+    """Signs with the server's own HS256 secret and verifies with it or with configured public keys.
+
+    The algorithm is fixed by the key in the configuration, never by the token's header.
+    """
+
+    def __init__(self, secret: bytes, *, issuer: str, leeway_s: int = 30, public_keys: list[tuple[str, Any]] | None = None) -> None:
+        if len(secret) < 32:
+            raise MesimqttError("the token secret is shorter than 32 bytes; delete it to have a new one made")
+        self._secret = secret
+        self._issuer = issuer
+        self._leeway_s = leeway_s
+        self._public_keys = public_keys or []
+
+    def issue(
+        self,
+        user: str,
+        *,
+        now: int,
+        ttl_s: int,
+        jti: str,
+        scope: str = "user",
+        device: str | None = None,
+        acl: tuple[tuple[str, str], ...] = (),
+    ) -> str:
+        """Return a signed token for `user` that lives for `ttl_s` seconds."""
+        claims: dict[str, Any] = {
+            "sub": user,
+            "aud": AUDIENCE,
+            "iss": self._issuer,
+            "iat": now,
+            "exp": now + ttl_s,
+            "jti": jti,
+            "scope": scope,
+        }
+        if device is not None:
+            claims["dev"] = device
+        if acl:
+            claims["acl"] = [{"allow": action, "topic": topic} for action, topic in acl]
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def verify(self, token: str | bytes, now: float) -> Claims:
+        """Return the claims of a token that is valid at `now`; raise TokenError otherwise."""
+        raw = token.encode() if isinstance(token, str) else token
+        if len(raw) > TOKEN_MAX_BYTES:
+            raise TokenError("token longer than 4096 bytes")
+        if raw.count(b".") != 2:
+            raise TokenError("not a JWT")
+        header = _header(raw)
+        algorithm = header.get("alg")
+        claims, foreign = self._decode(raw, algorithm)
+        return self._checked(claims, now, foreign=foreign)
+
+    def _decode(self, raw: bytes, algorithm: object) -> tuple[dict[str, Any], bool]:
+        options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+        keys = [("HS256", self._secret, False)] if algorithm == "HS256" else []
+        keys += [(alg, key, True) for alg, key in self._public_keys if alg == algorithm]
+        for alg, key, foreign in keys:
+            try:
+                payload = jwt.decode(
+                    raw, key, algorithms=[alg], audience=AUDIENCE, issuer=None if foreign else self._issuer, options=options
+                )
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+                continue
+            return payload, foreign
+        raise TokenError("bad signature, key, audience or issuer")
+
+    def _checked(self, claims: dict[str, Any], now: float, *, foreign: bool) -> Claims:
+        times = {key: claims[key] for key in ("exp", "iat", "nbf") if key in claims}
+        if any(type(value) is not int or not 0 < value < EXP_MAX for value in times.values()):
+            raise TokenError("exp, iat and nbf are whole seconds since 1970")
+        if claims["exp"] <= now - self._leeway_s:
+            raise TokenError("expired")
+        if claims["iat"] > now + self._leeway_s or times.get("nbf", 0) > now + self._leeway_s:
+            raise TokenError("not valid yet")
+        user, jti, device = claims["sub"], claims["jti"], claims.get("dev")
+        scope = claims.get("scope", "user")
+        if not isinstance(user, str) or not isinstance(jti, str) or not 0 < len(jti) <= 128:
+            raise TokenError("sub and jti are texts")
+        if scope not in SCOPES or not (device is None or isinstance(device, str)):
+            raise TokenError("scope is user, backend or admin, dev a text")
+        return Claims(user, jti, claims["iat"], claims["exp"], scope, device, _acl(claims.get("acl", [])), foreign)
+
+
+def _header(raw: bytes) -> dict[str, Any]:
+    segment = raw.split(b".", 1)[0]
+    try:
+        header = json.loads(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)))
+    except (ValueError, RecursionError):
+        raise TokenError("unreadable header") from None
+    if not isinstance(header, dict) or _FORBIDDEN_HEADERS & header.keys():
+        raise TokenError("header names a key or an extension of its own")
+    return header
+
+
+def _acl(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list) or len(value) > 100:
+        raise TokenError("acl is a list of at most 100 rules")
+    rules: list[tuple[str, str]] = []
+    for rule in value:
+        allow = rule.get("allow") if isinstance(rule, dict) else None
+        topic = rule.get("topic") if isinstance(rule, dict) else None
+        if allow not in ("publish", "subscribe") or not isinstance(topic, str) or not topic:
+            raise TokenError('an acl rule is {"allow":"publish|subscribe","topic":filter}')
+        rules.append((allow, topic))
+    return tuple(rules)
+
+
+def new_jti() -> str:
+    """Return a fresh token id: 96 random bits, URL-safe."""
+    return secrets.token_urlsafe(12)
+
+
+def new_short_token() -> str:
+    """Return a short device token: 160 random bits as 32 lower-case base32 characters."""
+    return base64.b32encode(secrets.token_bytes(20)).decode().lower()
+
+
+def hash_short_token(token: str) -> bytes:
+    """Return what is stored of a short token: its SHA-256."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def load_secret(path: Path) -> bytes:
+    """Read the signing secret, making it (mode 0600) at first start."""
+    import os  # noqa: PLC0415
+
+    try:
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+        return path.read_bytes()
+    except OSError as error:
+        raise MesimqttError(f"cannot read or make the token secret {path}: {error.strerror}") from None
+
+
+def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[tuple[str, Any]]:
+    """Return (algorithm, key) pairs from PEM files and a JWKS file; the key decides the algorithm."""
+    from pathlib import Path  # noqa: PLC0415
+
+    keys: list[tuple[str, Any]] = []
+    for path in paths:
+        try:
+            keys.append(_public_key(Path(path).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise MesimqttError(f"tokens.public_keys: cannot use {path}: {error}") from None
+    if jwks_file:
+        try:
+            keyset = jwt.PyJWKSet.from_json(Path(jwks_file).read_text())
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise MesimqttError(f"tokens.jwks_file: cannot use {jwks_file}: {error}") from None
+        keys += [(key.algorithm_name, key.key) for key in keyset.keys if key.algorithm_name in _ASYMMETRIC]
+    return keys
+
+
+def _public_key(pem: bytes) -> tuple[str, Any]:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
+    key = load_pem_public_key(pem)
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
+        return "RS256", key
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256", key
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "EdDSA", key
+    raise ValueError("a public key is RSA of 2048 bits or more, EC P-256 or Ed25519")

@@ -1,0 +1,216 @@
+"""The topic contract of messaging, pure: what a topic or filter under the root says (contract section 2)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote, unquote_to_bytes
+
+from mesimqtt.domain.addresses import decode_address
+from mesimqtt.domain.errors import AddressError
+
+CID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MID_PATTERN = re.compile(r"[0-9a-f]{16}")
+PARAMS_MAX = 16
+PARAMS_BYTES_MAX = 2048
+TYPE_MAX = 2**32 - 1
+WHEN_MAX_S = 31_536_000
+EXPIRY_MAX_S = 31_536_000
+FLAG_DELIVERY_RECEIPT = 1
+FLAG_READ_RECEIPT = 2
+FLAG_TRANSIENT = 4
+FLAG_FORWARDED = 0x80
+FLAGS_DEFAULT = FLAG_DELIVERY_RECEIPT | FLAG_READ_RECEIPT
+_FLAGS_ALLOWED = FLAGS_DEFAULT | FLAG_TRANSIENT | FLAG_FORWARDED
+_ENCODED = re.compile(r"(?:[A-Za-z0-9._~@!$'()*,;:-]|%[0-9A-Fa-f]{2})*")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
+IN_CLASSES = frozenset({"u", "g", "sent", "status", "s", "read", "presence", "rpc", "event"})
+
+
+class TopicError(ValueError):
+    """A topic under `out/` that the contract does not know; the text becomes the status' reason.
+
+    `cid` is the usable cid that the topic names, if any.
+    """
+
+    def __init__(self, reason: str, cid: str | None = None) -> None:
+        super().__init__(reason)
+        self.cid = cid
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one message. `raw` is the sender's spelling, without `seq`, `''` if none."""
+
+    raw: str = ""
+    type: int = 0
+    expiry: int | None = None
+    flags: int = FLAGS_DEFAULT
+    ref: str | None = None
+    edit: str | None = None
+    recall: str | None = None
+    when: int = 0
+    age: int = 0
+
+    @property
+    def is_transient(self) -> bool:
+        """Tell whether the message goes only to who is online now (expiry 0 or flag 4)."""
+        return self.expiry == 0 or bool(self.flags & FLAG_TRANSIENT)
+
+
+NO_PARAMS = Params()
+
+
+class Kind(StrEnum):
+    """What a topic under `out/` asks for."""
+
+    USER = "u"
+    GROUP = "g"
+    READ_USER = "read/u"
+    READ_GROUP = "read/g"
+    PRESENCE_USER = "presence/u"
+    PRESENCE_GROUP = "presence/g"
+    RPC = "rpc"
+
+
+@dataclass(frozen=True, slots=True)
+class OutTopic:
+    """A parsed topic under `ROOT/{me}/out/`. `name` is the peer, the group, or the rpc operation."""
+
+    kind: Kind
+    name: str
+    cid: str | None = None
+    params: Params = NO_PARAMS
+
+
+def parse_params(level: str) -> Params:
+    """Parse a parameter level. Raises TopicError, whose text names the key."""
+    if len(level) > PARAMS_BYTES_MAX:
+        raise TopicError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
+    parts = level.split("&")
+    if len(parts) > PARAMS_MAX:
+        raise TopicError(f"more than {PARAMS_MAX} parameters")
+    values: dict[str, str] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or not key or not _ENCODED.fullmatch(key) or not _ENCODED.fullmatch(value):
+            raise TopicError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
+        key = _decoded(key)
+        if key in values:
+            raise TopicError(f"parameter {key[:32]!r} stands twice")
+        if key == "seq":
+            raise TopicError("parameter 'seq' is the server's")
+        values[key] = _decoded(value)
+    expiry = _number(values, "expiry", EXPIRY_MAX_S) if "expiry" in values else None
+    flags = _number(values, "flags", 0xFFFF) if "flags" in values else FLAGS_DEFAULT
+    if flags & ~_FLAGS_ALLOWED:
+        raise TopicError(f"parameter 'flags' has unknown bits {flags & ~_FLAGS_ALLOWED:#x}")
+    return Params(
+        raw=level,
+        type=_number(values, "type", TYPE_MAX) if "type" in values else 0,
+        expiry=expiry,
+        flags=flags,
+        ref=_mid(values, "ref"),
+        edit=_mid(values, "edit"),
+        recall=_mid(values, "recall"),
+        when=_number(values, "when", WHEN_MAX_S) if "when" in values else 0,
+        age=_number(values, "age", EXPIRY_MAX_S) if "age" in values else 0,
+    )
+
+
+def format_params(pairs: dict[str, str | int]) -> str:
+    """Return the parameter level for `pairs`, in their order; '' if there are none."""
+    return "&".join(f"{quote(key, safe='')}={quote(str(value), safe='')}" for key, value in pairs.items())
+
+
+def parse_out(rest: str) -> OutTopic:
+    """Parse what follows `ROOT/{me}/out/`. Raises TopicError (contract: status 0x85)."""
+    levels = rest.split("/")
+    raw = levels.pop() if len(levels) > 1 and "=" in levels[-1] else None
+    kind = levels[0]
+    if kind in ("u", "g"):
+        return _parse_message(Kind(kind), levels, raw)
+    if raw is not None:
+        raise TopicError("parameters belong to messages only")
+    if kind in ("read", "presence") and len(levels) == 3 and levels[1] in ("u", "g"):
+        return OutTopic(Kind(f"{kind}/{levels[1]}"), _address(levels[2], None))
+    if kind == "rpc" and len(levels) == 3 and levels[1] and CID_PATTERN.fullmatch(levels[2]):
+        return OutTopic(Kind.RPC, levels[1], levels[2])
+    raise TopicError("no such topic under out/: use u/{peer}, g/{group}, read/, presence/ or rpc/")
+
+
+def find_cid(topic: str, root: str) -> str | None:
+    """Return the cid that any topic `ROOT/*/out/u|g/*/{cid}…` names, for a refusal of it."""
+    levels = topic.split("/")
+    if len(levels) >= 6 and levels[0] == root and levels[2] == "out" and levels[3] in ("u", "g"):
+        cid = levels[5]
+        return cid if CID_PATTERN.fullmatch(cid) else None
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class InFilter:
+    """A filter under `ROOT/{me}/in/`. `cls` is '#', a class, or 'session'; `name` a peer or group."""
+
+    cls: str
+    name: str | None = None
+
+
+def parse_in_filter(rest: str) -> InFilter | None:
+    """Parse what follows `ROOT/{me}/in/`; None for a filter the contract does not allow (0x80)."""
+    if rest in ("#", "session"):
+        return InFilter(rest)
+    levels = rest.split("/")
+    if levels[-1] != "#" or levels[0] not in IN_CLASSES:
+        return None
+    if len(levels) == 2:
+        return InFilter(levels[0])
+    if len(levels) == 3 and levels[0] in ("u", "g"):
+        try:
+            return InFilter(levels[0], decode_address(levels[1]))
+        except AddressError:
+            return None
+    return None
+
+
+def _parse_message(kind: Kind, levels: list[str], raw: str | None) -> OutTopic:
+    cid = levels[2] if len(levels) == 3 else None
+    if len(levels) not in (2, 3):
+        raise TopicError(f"write {kind.value}/{{address}}/{{cid}}, at most one level of parameters after it")
+    if cid is not None and not CID_PATTERN.fullmatch(cid):
+        raise TopicError("a cid is 1 to 64 of A-Z a-z 0-9 _ -")
+    try:
+        params = parse_params(raw) if raw is not None else NO_PARAMS
+    except TopicError as error:
+        error.cid = cid
+        raise
+    return OutTopic(kind, _address(levels[1], cid), cid, params)
+
+
+def _address(level: str, cid: str | None) -> str:
+    try:
+        return decode_address(level)
+    except AddressError as error:
+        raise TopicError(str(error), cid) from None
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError:
+        raise TopicError(f"parameter {text[:32]!r} is not UTF-8") from None
+
+
+def _number(values: dict[str, str], key: str, largest: int) -> int:
+    text = values[key]
+    if not _NUMBER.fullmatch(text) or int(text) > largest:
+        raise TopicError(f"parameter {key!r} is a number from 0 to {largest}")
+    return int(text)
+
+
+def _mid(values: dict[str, str], key: str) -> str | None:
+    text = values.get(key)
+    if text is not None and not MID_PATTERN.fullmatch(text):
+        raise TopicError(f"parameter {key!r} is a mid: 16 hex digits, lower case")
+    return text
