@@ -7,17 +7,21 @@ else from the file, else from here. Nothing else in the project reads the enviro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_STRICT = {"extra": "forbid"}  # pydantic's word for: an unknown key is an error
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds of the data plane. Every queue and every wait has one, with a name."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     payload_max: int = 256 * 1024
     packet_max: int = 1024 * 1024
@@ -44,6 +48,8 @@ class Limits:
 class Messaging:
     """Bounds and times of messages, devices and statuses (contract sections 1 to 4)."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
     expiry_default_s: int = 31_536_000
     inbox_messages_max: int = 100_000
     inbox_bytes_max: int = 1024 * 1024 * 1024
@@ -67,6 +73,8 @@ class Messaging:
 class Tokens:
     """How tokens are signed and checked (contract section 5)."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
     issuer: str = "mesimqtt"
     ttl_default_s: int = 30 * 86_400
     leeway_s: int = 30
@@ -80,6 +88,8 @@ class Tokens:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """The SQLite file and its committer."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     batch_max: int = 2_000
     pending_max: int = 50_000
@@ -102,6 +112,8 @@ def _default_broker() -> dict[str, Any]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. `broker` is amqtt's own configuration, word for word."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     root: str = "m"
     node: int = 0
@@ -140,7 +152,7 @@ def load_settings(path: Path | None) -> Settings:
     for key, value in source().items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     try:
-        settings = TypeAdapter(Settings, config={"extra": "forbid"}).validate_python(values)
+        settings = TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"
