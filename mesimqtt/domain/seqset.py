@@ -1,0 +1,95 @@
+"""A set of sequence numbers kept as a watermark and the few runs above it (contract section 3)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+
+class SeqSet:
+    """Numbers 1 … `upto`, and above it the runs `starts[i]` … `ends[i]`, apart and in order."""
+
+    __slots__ = ("_ends", "_starts", "upto")
+
+    def __init__(self, upto: int = 0, above: str = "") -> None:
+        self.upto = upto
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for run in above.split(",") if above else ():
+            first, _, last = run.partition("-")
+            self._starts.append(int(first))
+            self._ends.append(int(last or first))
+
+    def __contains__(self, seq: int) -> bool:
+        if seq <= self.upto:
+            return True
+        if not self._starts:
+            return False
+        index = bisect_right(self._starts, seq) - 1
+        return index >= 0 and seq <= self._ends[index]
+
+    def add(self, seq: int) -> bool:
+        """Add one number; tell whether it was new."""
+        if seq == self.upto + 1 and not self._starts:  # nearly always
+            self.upto = seq
+            return True
+        if seq in self:
+            return False
+        self._insert(seq)
+        return True
+
+    def _insert(self, seq: int) -> None:
+        starts, ends = self._starts, self._ends
+        index = bisect_right(starts, seq)
+        joins_left = index > 0 and ends[index - 1] == seq - 1
+        joins_right = index < len(starts) and starts[index] == seq + 1
+        if joins_left and joins_right:
+            ends[index - 1] = ends[index]
+            del starts[index], ends[index]
+        elif joins_left:
+            ends[index - 1] = seq
+        elif joins_right:
+            starts[index] = seq
+        else:
+            starts.insert(index, seq)
+            ends.insert(index, seq)
+        self._settle()
+
+    def fill(self, seq: int) -> None:
+        """Add every number up to `seq`."""
+        if seq > self.upto:
+            self.upto = seq
+            self._settle()
+
+    def _settle(self) -> None:
+        while self._starts and self._starts[0] <= self.upto + 1:
+            self.upto = max(self.upto, self._ends[0])
+            del self._starts[0], self._ends[0]
+
+    @property
+    def above_count(self) -> int:
+        """How many numbers stand above the watermark."""
+        return sum(self._ends) - sum(self._starts) + len(self._starts)
+
+    @property
+    def above(self) -> str:
+        """The runs above the watermark as text: `5-7,9`; '' if there are none."""
+        if not self._starts:
+            return ""
+        return ",".join(
+            str(first) if first == last else f"{first}-{last}"
+            for first, last in zip(self._starts, self._ends, strict=True)
+        )
+
+    @property
+    def highest(self) -> int:
+        """The largest number in the set."""
+        return self._ends[-1] if self._ends else self.upto
+
+    def copy(self) -> SeqSet:
+        """Return an independent copy."""
+        other = SeqSet(self.upto)
+        other._starts, other._ends = self._starts[:], self._ends[:]
+        return other
+
+    def __repr__(self) -> str:
+        return f"SeqSet({self.upto}, {self.above!r})"

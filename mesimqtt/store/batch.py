@@ -1,0 +1,228 @@
+"""One transaction of the committer: what goes into it and how it is written (runs in the committer's thread)."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.messages import Conversation, Message, Outcome, Step
+from mesimqtt.domain.status import Status
+from mesimqtt.store import conversations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_COUNTERS_MAX = 100_000
+
+INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
+    deadline, flags, params, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+INSERT_CID = "INSERT INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
+INSERT_STEP = """INSERT INTO step (sender_id, change, conversation_id, recipient_id, first_seq, last_seq, status,
+    ts, device, reason) VALUES (?,?,?,?,?,?,?,?,?,?)"""
+UPDATE_SEQ = "UPDATE conversation SET last_seq = ? WHERE id = ?"
+UPSERT_LANE = """INSERT OR REPLACE INTO lane (conversation_id, user_id, floor, until, acked, acked_above, delivered,
+    delivered_above, read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+UPSERT_CURSOR = "INSERT OR REPLACE INTO cursor (device_id, conversation_id, acked, acked_above) VALUES (?,?,?,?)"
+_CID_CHUNK = 200
+
+
+class Batch:
+    """What the next transaction holds. `rows` and the states are tried again after a failure, the rest fails.
+
+    `lanes` and `cursors` are keyed, so that a later value of the same batch replaces an earlier one.
+    """
+
+    __slots__ = ("accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps")
+
+    def __init__(self) -> None:
+        self.accepts: list[Message] = []
+        self.steps: list[Step] = []
+        self.lanes: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self.cursors: dict[tuple[int, int], tuple[Any, ...]] = {}
+        self.rows: list[tuple[str, tuple[Any, ...]]] = []
+        self.fragile: list[tuple[str, tuple[Any, ...]]] = []
+        self.functions: list[Function] = []
+        self.after: list[Callable[[bool], None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.accepts
+            or self.steps
+            or self.lanes
+            or self.cursors
+            or self.rows
+            or self.fragile
+            or self.functions
+            or self.after
+        )
+
+    def take_state(self, failed: Batch) -> None:
+        """Put the state of a batch that could not be committed before what has come since."""
+        self.steps[:0] = failed.steps
+        self.lanes = {**failed.lanes, **self.lanes}
+        self.cursors = {**failed.cursors, **self.cursors}
+        self.rows[:0] = failed.rows
+
+
+class Function:
+    """A piece of work of its own inside the transaction, under its own SAVEPOINT."""
+
+    __slots__ = ("call", "error", "result")
+
+    def __init__(self, call: Callable[[sqlite3.Connection], Any]) -> None:
+        self.call = call
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class Writer:
+    """Writes batches. Owns the counters that no other thread may touch: seq per conversation, change per sender."""
+
+    def __init__(self) -> None:
+        self._seqs: dict[int, int] = {}
+        self._changes: dict[int, int] = {}
+
+    def forget(self) -> None:
+        """Forget the counters; they are read again from the tables."""
+        self._seqs.clear()
+        self._changes.clear()
+
+    def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write and COMMIT a batch; on any error roll back and raise it."""
+        connection.execute("BEGIN IMMEDIATE")
+        made: list[Conversation] = []
+        try:
+            for function in batch.functions:
+                self._call(connection, function)
+            if batch.accepts:
+                self._accept(connection, batch, made)
+            self._number(connection, batch.steps)
+            self._rows(connection, batch)
+            connection.execute("COMMIT")
+        except BaseException:
+            for conversation in made:
+                conversation.id = 0
+            self.forget()
+            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
+                connection.execute("ROLLBACK")
+            raise
+        if len(self._seqs) > _COUNTERS_MAX or len(self._changes) > _COUNTERS_MAX:
+            self.forget()
+
+    def _call(self, connection: sqlite3.Connection, function: Function) -> None:
+        function.result = function.error = None
+        connection.execute("SAVEPOINT function")
+        try:
+            function.result = function.call(connection)
+        except sqlite3.OperationalError:
+            raise  # the disk or the lock, not the caller: the whole batch fails
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits this function
+            connection.execute("ROLLBACK TO function")
+            function.error = error
+        connection.execute("RELEASE function")
+        self.forget()  # it may have written messages or removed them
+
+    def _accept(self, connection: sqlite3.Connection, batch: Batch, made: list[Conversation]) -> None:
+        fresh = self._deduplicated(connection, batch.accepts)
+        seqs = self._seqs
+        touched: dict[int, int] = {}
+        messages: list[tuple[Any, ...]] = []
+        steps: list[Step] = []
+        runs: dict[tuple[int, int], Step] = {}
+        for message in fresh:
+            conversation = message.conversation
+            if not conversation.id:
+                conversations.create(connection, conversation)
+                made.append(conversation)
+            number = conversation.id
+            seq = seqs.get(number)
+            if seq is None:
+                seq = conversations.last_seq(connection, number)
+            seqs[number] = touched[number] = message.seq = seq = seq + 1
+            sender = message.sender_id
+            messages.append((
+                message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
+                message.expires_at, message.deadline, message.flags, message.params, message.payload,
+            ))  # fmt: skip
+            if message.kind:
+                continue
+            run = runs.get((number, sender))
+            if run is not None and run.last_seq == seq - 1:
+                run.last_seq = seq
+                run.messages.append(message)
+            else:
+                recipient = conversations.peer_of(conversation, sender)
+                run = Step(sender, conversation, recipient, seq, Status.SENT, message.ts)
+                run.messages.append(message)
+                runs[number, sender] = run
+                steps.append(run)
+        connection.executemany(INSERT_MESSAGE, messages)
+        connection.executemany(
+            INSERT_CID, [(m.sender_id, m.cid, m.mid, m.digest) for m in fresh if m.digest is not None]
+        )
+        connection.executemany(UPDATE_SEQ, [(seq, number) for number, seq in touched.items()])
+        self._number(connection, steps)
+        for step in steps:
+            for message in step.messages:
+                message.change = step.change
+
+    def _deduplicated(self, connection: sqlite3.Connection, accepts: list[Message]) -> list[Message]:
+        known: dict[tuple[int, str], tuple[int, bytes]] = {}
+        keys = [(message.sender_id, message.cid) for message in accepts if message.digest is not None]
+        for start in range(0, len(keys), _CID_CHUNK):
+            chunk = keys[start : start + _CID_CHUNK]
+            marks = ",".join(["(?,?)"] * len(chunk))
+            rows = connection.execute(
+                f"SELECT sender_id, cid, message_id, digest FROM cid WHERE (sender_id, cid) IN (VALUES {marks})",  # noqa: S608
+                [value for key in chunk for value in key],
+            )
+            known.update({(sender, cid): (mid, digest) for sender, cid, mid, digest in rows})
+        fresh: list[Message] = []
+        for message in accepts:
+            if message.digest is None:
+                message.outcome = Outcome.STORED
+                fresh.append(message)
+                continue
+            key = (message.sender_id, message.cid)
+            before = known.get(key)
+            if before is None:
+                known[key] = (message.mid, message.digest)
+                message.outcome = Outcome.STORED
+                fresh.append(message)
+            else:
+                message.outcome = Outcome.REPEATED if before[1] == message.digest else Outcome.REUSED
+                message.mid = before[0] if message.outcome is Outcome.REPEATED else message.mid
+        return fresh
+
+    def _number(self, connection: sqlite3.Connection, steps: list[Step]) -> None:
+        changes = self._changes
+        for step in steps:
+            sender = step.sender_id
+            change = changes.get(sender)
+            if change is None:
+                change = conversations.last_change(connection, sender)
+            changes[sender] = step.change = change + 1
+        if steps:
+            connection.executemany(
+                INSERT_STEP,
+                [
+                    (s.sender_id, s.change, s.conversation.id, s.recipient_id, s.first_seq, s.last_seq, s.status, s.ts,
+                     s.device, s.reason)
+                    for s in steps
+                ],
+            )  # fmt: skip
+
+    def _rows(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        if batch.lanes:
+            connection.executemany(UPSERT_LANE, batch.lanes.values())
+        if batch.cursors:
+            connection.executemany(UPSERT_CURSOR, batch.cursors.values())
+        for statements in (batch.rows, batch.fragile):
+            start = 0
+            while start < len(statements):
+                sql, end = statements[start][0], start + 1
+                while end < len(statements) and statements[end][0] is sql:
+                    end += 1
+                connection.executemany(sql, [row for _, row in statements[start:end]])
+                start = end

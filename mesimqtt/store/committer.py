@@ -1,0 +1,201 @@
+"""The committer: all that arrived while the last commit ran goes into the next transaction, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mesimqtt.domain.errors import StoreError
+from mesimqtt.store.batch import Batch, Function, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.store.database import Database
+    from mesimqtt.store.runner import Runner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_IO_ERRORS_MAX = 3
+
+
+class Health(StrEnum):
+    """What the store can do at the moment."""
+
+    OK = "ok"
+    FULL = "disk-full"
+    LOCKED = "locked"
+    IO_ERROR = "io-error"
+
+
+class Committer:
+    """Gathers one open Batch and writes it as soon as the last one is committed.
+
+    `on_seal(batch)` is called on the loop just before a batch is written, so that states which changed
+    often since the last commit are written once. `on_committed(batch)` and `on_failed(batch, health)`
+    are called on the loop afterwards. Acknowledgements and deliveries leave in these calls, never before.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        runner: Runner,
+        *,
+        schedule: Callable[[Callable[[], None]], object],
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        self.batch = Batch()
+        self.health = Health.OK
+        self.commits = 0
+        self.on_seal: Callable[[Batch], None] = _ignore
+        self.on_committed: Callable[[Batch], None] = _ignore
+        self.on_failed: Callable[[Batch, Health], None] = _ignore
+        self._database = database
+        self._runner = runner
+        self._schedule = schedule
+        self._on_fatal = on_fatal
+        self._writer = Writer()
+        self._busy = False
+        self._scheduled = False
+        self._lazy_since: float | None = None
+        self._io_errors = 0
+        self._error: sqlite3.Error | None = None
+        self._idle: list[asyncio.Future[None]] = []
+
+    def wake(self) -> None:
+        """Commit what the batch holds, at the end of this loop turn or after the commit that runs."""
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._schedule(self._start)
+
+    def lazily(self, now: float) -> None:
+        """Note a change that may wait for the next commit (at most `ack_delay_s`, see `tick`)."""
+        if self._lazy_since is None:
+            self._lazy_since = now
+
+    def tick(self, now: float, delay_s: float) -> None:
+        """Commit what has waited long enough, or what a failure left behind."""
+        if (self._lazy_since is not None and now - self._lazy_since >= delay_s) or (self.health is not Health.OK):
+            self.wake()
+
+    def row(self, sql: str, *values: Any) -> None:  # noqa: ANN401 - SQLite's own types
+        """Add one row change that is tried again until it is committed."""
+        self.batch.rows.append((sql, values))
+
+    def run(self, call: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Run `call` inside the next transaction; the future is done after its COMMIT.
+
+        Raises (from the future):
+            StoreError: the transaction could not be committed; nothing of it was kept.
+
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        function = Function(call)
+        self.batch.functions.append(function)
+
+        def done(ok: bool) -> None:
+            if future.done():
+                return
+            if function.error is not None:
+                future.set_exception(function.error)
+            elif not ok:
+                future.set_exception(StoreError(f"the store cannot write now ({self.health}); nothing was changed"))
+            else:
+                future.set_result(function.result)
+
+        self.batch.after.append(done)
+        self.wake()
+        return future
+
+    async def drain(self) -> None:
+        """Wait until everything given so far is committed (or has failed)."""
+        while self._busy or self._scheduled or self.batch:
+            if self.health is not Health.OK and not self._busy and not self._scheduled:
+                return
+            future = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            self.wake()
+            await future
+
+    def close(self) -> None:
+        """Close the committer's thread and its connection; `drain` first."""
+        self._runner.close(self._database.close_thread)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        if self._busy:
+            return
+        batch = self.batch
+        self._lazy_since = None
+        self.on_seal(batch)
+        if not batch:
+            self._wake_idle()
+            return
+        self.batch = Batch()
+        self._busy = True
+        self._runner.submit(lambda: self._write(batch), lambda: self._done(batch))
+
+    def _write(self, batch: Batch) -> None:
+        try:
+            self._writer.write(self._database.connection(), batch)
+        except sqlite3.Error as error:
+            self._error = error
+        else:
+            self._error = None
+
+    def _done(self, batch: Batch) -> None:
+        self._busy = False
+        error = self._error
+        if error is None:
+            self._committed(batch)
+        else:
+            self._failed(batch, error)
+        self._wake_idle()
+        if self.batch and error is None:
+            # Not at the end of this turn but now: everything in it has waited for this commit already.
+            self._start()
+
+    def _committed(self, batch: Batch) -> None:
+        self.commits += 1
+        if self.health is not Health.OK:
+            log.warning("store: writing again after %s", self.health)
+        self.health = Health.OK
+        self._io_errors = 0
+        self.on_committed(batch)
+        for call in batch.after:
+            call(True)
+
+    def _failed(self, batch: Batch, error: sqlite3.Error) -> None:
+        before, self.health = self.health, _health_of(error)
+        if before is not self.health:
+            log.error("store: cannot commit (%s: %s); nothing of it is acknowledged", self.health, error)
+        self.batch.take_state(batch)
+        self.on_failed(batch, self.health)
+        for call in batch.after:
+            call(False)
+        if self.health is Health.IO_ERROR:
+            self._io_errors += 1
+            if self._io_errors >= _IO_ERRORS_MAX:
+                self._on_fatal(f"store: {error} three times in a row; check the disk, then start the server again")
+
+    def _wake_idle(self) -> None:
+        waiting, self._idle = self._idle, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+def _health_of(error: sqlite3.Error) -> Health:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return Health.FULL
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Health.LOCKED
+    return Health.IO_ERROR
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing: the committer before messaging is wired to it."""

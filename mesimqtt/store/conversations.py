@@ -1,0 +1,77 @@
+"""Conversations, lanes and steps: their statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.messages import GROUP, PAIR, Conversation, Lane
+from mesimqtt.domain.seqset import SeqSet
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_LANE = """SELECT floor, until, acked, acked_above, delivered, delivered_above, read, read_above, failed, read_payload,
+    read_change FROM lane WHERE conversation_id = ? AND user_id = ?"""
+
+
+def find(connection: sqlite3.Connection, kind: int, a: int, b: int) -> Conversation | None:
+    """Return the conversation of this kind between `a` and `b`, if it has begun."""
+    row = connection.execute(
+        "SELECT id, last_seq FROM conversation WHERE kind = ? AND a = ? AND b = ?", (kind, a, b)
+    ).fetchone()
+    return Conversation(row[0], kind, a, b, row[1]) if row else None
+
+
+def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
+    """Insert a conversation (and, for a pair, both lanes) and give it its id."""
+    cursor = connection.execute(
+        "INSERT INTO conversation (kind, a, b, last_seq) VALUES (?,?,?,0)",
+        (conversation.kind, conversation.a, conversation.b),
+    )
+    conversation.id = cursor.lastrowid or 0
+    if conversation.kind == PAIR:
+        for user in {conversation.a, conversation.b}:
+            create_lane(connection, conversation.id, user, 0)
+
+
+def create_lane(connection: sqlite3.Connection, conversation: int, user: int, floor: int) -> None:
+    """Insert the lane of a user whose time in the conversation begins after `floor`."""
+    connection.execute(
+        """INSERT OR REPLACE INTO lane (conversation_id, user_id, floor, acked, acked_above, delivered, delivered_above,
+        read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,'',?,'',?,'','','',0)""",
+        (conversation, user, floor, floor, floor, floor),
+    )
+
+
+def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: int) -> Lane | None:
+    """Return the lane of `user`, None if he has none."""
+    row = connection.execute(_LANE, (conversation.id, user)).fetchone() if conversation.id else None
+    if row is None:
+        return None
+    lane = Lane(conversation, user, row[0], row[1])
+    lane.acked = SeqSet(row[2], row[3])
+    lane.delivered = SeqSet(row[4], row[5])
+    lane.read = SeqSet(row[6], row[7])
+    lane.failed = SeqSet(0, row[8])
+    lane.read_payload = row[9]
+    lane.read_change = row[10]
+    return lane
+
+
+def last_seq(connection: sqlite3.Connection, conversation: int) -> int:
+    """Return the highest seq given in a conversation."""
+    row = connection.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def last_change(connection: sqlite3.Connection, sender: int) -> int:
+    """Return the highest change number of a sender's statuses."""
+    row = connection.execute("SELECT max(change) FROM step WHERE sender_id = ?", (sender,)).fetchone()
+    return int(row[0] or 0)
+
+
+def peer_of(conversation: Conversation, user: int) -> int:
+    """Return the other user of a pair; 0 for a group."""
+    if conversation.kind == GROUP:
+        return 0
+    return conversation.b if conversation.a == user else conversation.a

@@ -1,0 +1,94 @@
+"""The schema, version by version. A migration is frozen once released; each runs in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_VERSION_1 = """
+CREATE TABLE cid (sender_id INTEGER NOT NULL, cid TEXT NOT NULL, message_id INTEGER NOT NULL, digest BLOB
+    NOT NULL, PRIMARY KEY (sender_id, cid)) WITHOUT ROWID;
+CREATE TABLE conversation (id INTEGER NOT NULL PRIMARY KEY, kind INTEGER NOT NULL, a INTEGER NOT NULL, b
+    INTEGER NOT NULL, last_seq INTEGER NOT NULL);
+CREATE UNIQUE INDEX conversation_kind_a_b ON conversation (kind, a, b);
+CREATE INDEX conversation_b ON conversation (b);
+CREATE TABLE cursor (device_id INTEGER NOT NULL, conversation_id INTEGER NOT NULL, acked INTEGER NOT NULL,
+    acked_above TEXT NOT NULL, PRIMARY KEY (device_id, conversation_id)) WITHOUT ROWID;
+CREATE TABLE device (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, client_id TEXT NOT NULL,
+    ceiling INTEGER NOT NULL, status_change INTEGER NOT NULL, read_change INTEGER NOT NULL, wants_status
+    INTEGER NOT NULL, packet_max INTEGER NOT NULL, online INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+CREATE UNIQUE INDEX device_user_id_client_id ON device (user_id, client_id);
+CREATE TABLE "group" (id INTEGER NOT NULL PRIMARY KEY, address TEXT NOT NULL, active INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, profile TEXT NOT NULL);
+CREATE UNIQUE INDEX group_address ON "group" (address);
+CREATE TABLE incoming (session_id INTEGER NOT NULL, packet_id INTEGER NOT NULL, PRIMARY KEY (session_id,
+    packet_id)) WITHOUT ROWID;
+CREATE TABLE lane (conversation_id INTEGER NOT NULL, user_id INTEGER NOT NULL, floor INTEGER NOT NULL, until
+    INTEGER, acked INTEGER NOT NULL, acked_above TEXT NOT NULL, delivered INTEGER NOT NULL, delivered_above
+    TEXT NOT NULL, read INTEGER NOT NULL, read_above TEXT NOT NULL, failed TEXT NOT NULL, read_payload TEXT
+    NOT NULL, read_change INTEGER NOT NULL, PRIMARY KEY (conversation_id, user_id)) WITHOUT ROWID;
+CREATE INDEX lane_user_id ON lane (user_id);
+CREATE TABLE member (group_id INTEGER NOT NULL, user_id INTEGER NOT NULL, role TEXT NOT NULL, send INTEGER
+    NOT NULL, receive INTEGER NOT NULL, joined_at INTEGER NOT NULL, PRIMARY KEY (group_id, user_id)) WITHOUT
+    ROWID;
+CREATE INDEX member_user_id ON member (user_id);
+CREATE TABLE message (id INTEGER NOT NULL PRIMARY KEY, conversation_id INTEGER NOT NULL, seq INTEGER NOT
+    NULL, kind INTEGER NOT NULL, sender_id INTEGER NOT NULL, device TEXT NOT NULL, cid TEXT NOT NULL, ts
+    INTEGER NOT NULL, expires_at INTEGER NOT NULL, deadline INTEGER, flags INTEGER NOT NULL, params TEXT NOT
+    NULL, payload BLOB NOT NULL);
+CREATE UNIQUE INDEX message_conversation_id_seq ON message (conversation_id, seq);
+CREATE TABLE queued (session_id INTEGER NOT NULL, n INTEGER NOT NULL, topic BLOB NOT NULL, payload BLOB NOT
+    NULL, qos INTEGER NOT NULL, released INTEGER NOT NULL, PRIMARY KEY (session_id, n));
+CREATE TABLE retained (topic TEXT NOT NULL PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL) WITHOUT
+    ROWID;
+CREATE TABLE session (id INTEGER NOT NULL PRIMARY KEY, "user" TEXT NOT NULL, client_id TEXT NOT NULL, next_n
+    INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+CREATE UNIQUE INDEX session_user_client_id ON session ("user", client_id);
+CREATE TABLE step (sender_id INTEGER NOT NULL, change INTEGER NOT NULL, conversation_id INTEGER NOT NULL,
+    recipient_id INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, status INTEGER NOT
+    NULL, ts INTEGER NOT NULL, device TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (sender_id, change))
+    WITHOUT ROWID;
+CREATE INDEX step_conversation_id_last_seq ON step (conversation_id, last_seq);
+CREATE TABLE subscription (session_id INTEGER NOT NULL, topic_filter TEXT NOT NULL, qos INTEGER NOT NULL,
+    PRIMARY KEY (session_id, topic_filter)) WITHOUT ROWID;
+CREATE TABLE token (jti TEXT NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, digest BLOB, device TEXT, scope
+    TEXT NOT NULL, packet_max INTEGER NOT NULL, acl TEXT NOT NULL, issued_at INTEGER NOT NULL, expires_at
+    INTEGER NOT NULL, revoked_at INTEGER);
+CREATE INDEX token_user_id ON token (user_id);
+CREATE UNIQUE INDEX token_digest ON token (digest);
+CREATE TABLE user (id INTEGER NOT NULL PRIMARY KEY, address TEXT NOT NULL, active INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, profile TEXT NOT NULL);
+CREATE UNIQUE INDEX user_address ON user (address);
+CREATE INDEX message_deadline ON message (deadline) WHERE deadline IS NOT NULL;
+"""
+
+MIGRATIONS = (_VERSION_1,)
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the data to VERSION, one transaction a step.
+
+    Raises:
+        StoreError: the data was written by a newer version.
+
+    """
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise StoreError(f"{path} has data of version {found}, this program knows {VERSION}; install a newer mesimqtt")
+    for number, script in enumerate(MIGRATIONS[found:], start=found + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in script.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise

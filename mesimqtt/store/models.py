@@ -1,0 +1,277 @@
+"""The tables as peewee models. Hot statements are written out in SQL in the file of their aggregate."""
+
+from __future__ import annotations
+
+from peewee import (
+    BlobField,
+    CompositeKey,
+    DatabaseProxy,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+database = DatabaseProxy()
+
+
+class _Table(Model):
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class User(_Table):
+    """A user. `active` 0 means disabled. Times are milliseconds since 1970."""
+
+    address = TextField(unique=True)
+    active = IntegerField(default=1)
+    created_at = IntegerField()
+    profile = TextField(default="{}")
+
+
+class Token(_Table):
+    """An issued token. A short token's text is not kept, only its SHA-256. Times are seconds since 1970."""
+
+    jti = TextField(primary_key=True)
+    user_id = IntegerField(index=True)
+    digest = BlobField(null=True, unique=True)
+    device = TextField(null=True)
+    scope = TextField(default="user")
+    packet_max = IntegerField(default=0)
+    acl = TextField(default="[]")
+    issued_at = IntegerField()
+    expires_at = IntegerField()
+    revoked_at = IntegerField(null=True)
+
+
+class Group(_Table):
+    """A group; its address lives in a namespace of its own."""
+
+    address = TextField(unique=True)
+    active = IntegerField(default=1)
+    created_at = IntegerField()
+    profile = TextField(default="{}")
+
+
+class Member(_Table):
+    """Who belongs to a group. `send` and `receive` are the member's rights."""
+
+    group_id = IntegerField()
+    user_id = IntegerField(index=True)
+    role = TextField(default="member")
+    send = IntegerField(default=1)
+    receive = IntegerField(default=1)
+    joined_at = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("group_id", "user_id")
+        without_rowid = True
+
+
+class Conversation(_Table):
+    """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0)."""
+
+    kind = IntegerField()
+    a = IntegerField()
+    b = IntegerField()
+    last_seq = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("kind", "a", "b"), True), (("b",), False))
+
+
+class Message(_Table):
+    """One message or (kind 1) event. The rowid is the mid, so inserts append.
+
+    `deadline` is set (milliseconds) only while a sweep must judge the message; the default expiry
+    of a year is found by mid instead.
+    """
+
+    id = IntegerField(primary_key=True)
+    conversation_id = IntegerField()
+    seq = IntegerField()
+    kind = IntegerField(default=0)
+    sender_id = IntegerField()
+    device = TextField(default="")
+    cid = TextField()
+    ts = IntegerField()
+    expires_at = IntegerField()
+    deadline = IntegerField(null=True)
+    flags = IntegerField()
+    params = TextField(default="")
+    payload = BlobField()
+
+    class Meta:
+        indexes = ((("conversation_id", "seq"), True),)
+
+
+class Cid(_Table):
+    """The sender's ids of the last 7 days and what they stood for."""
+
+    sender_id = IntegerField()
+    cid = TextField()
+    message_id = IntegerField()
+    digest = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("sender_id", "cid")
+        without_rowid = True
+
+
+class Lane(_Table):
+    """What one user has of one conversation: watermarks plus exceptions (contract section 4).
+
+    `floor` is the seq before the user's time in it, `until` the last seq he may see (after leaving).
+    """
+
+    conversation_id = IntegerField()
+    user_id = IntegerField()
+    floor = IntegerField(default=0)
+    until = IntegerField(null=True)
+    acked = IntegerField(default=0)
+    acked_above = TextField(default="")
+    delivered = IntegerField(default=0)
+    delivered_above = TextField(default="")
+    read = IntegerField(default=0)
+    read_above = TextField(default="")
+    failed = TextField(default="")
+    read_payload = TextField(default="")
+    read_change = IntegerField(default=0)
+
+    class Meta:
+        primary_key = CompositeKey("conversation_id", "user_id")
+        without_rowid = True
+        indexes = ((("user_id",), False),)
+
+
+class Step(_Table):
+    """A status change of a run of one sender's messages for one recipient (0: the message itself).
+
+    `change` is dense per sender: what a returning device has not seen yet is `change > its own`.
+    """
+
+    sender_id = IntegerField()
+    change = IntegerField()
+    conversation_id = IntegerField()
+    recipient_id = IntegerField()
+    first_seq = IntegerField()
+    last_seq = IntegerField()
+    status = IntegerField()
+    ts = IntegerField()
+    device = TextField(default="")
+    reason = TextField(default="")
+
+    class Meta:
+        primary_key = CompositeKey("sender_id", "change")
+        without_rowid = True
+        indexes = ((("conversation_id", "last_seq"), False),)
+
+
+class Device(_Table):
+    """A device with cursors. `ceiling` bounds the packet counter in use, `online` is 1 while connected."""
+
+    user_id = IntegerField()
+    client_id = TextField()
+    ceiling = IntegerField(default=0)
+    status_change = IntegerField(default=0)
+    read_change = IntegerField(default=0)
+    wants_status = IntegerField(default=0)
+    packet_max = IntegerField(default=0)
+    online = IntegerField(default=0)
+    seen_at = IntegerField()
+
+    class Meta:
+        indexes = ((("user_id", "client_id"), True),)
+
+
+class Cursor(_Table):
+    """What one device has acknowledged of one conversation. No row: the lane's floor."""
+
+    device_id = IntegerField()
+    conversation_id = IntegerField()
+    acked = IntegerField()
+    acked_above = TextField(default="")
+
+    class Meta:
+        primary_key = CompositeKey("device_id", "conversation_id")
+        without_rowid = True
+
+
+class Session(_Table):
+    """A persistent session for free topics."""
+
+    user = TextField()
+    client_id = TextField()
+    next_n = IntegerField(default=0)
+    seen_at = IntegerField()
+
+    class Meta:
+        indexes = ((("user", "client_id"), True),)
+
+
+class Subscription(_Table):
+    """A subscription of a persistent session."""
+
+    session_id = IntegerField()
+    topic_filter = TextField()
+    qos = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("session_id", "topic_filter")
+        without_rowid = True
+
+
+class Queued(_Table):
+    """A QoS 1 or 2 message of a free topic that waits for a persistent session."""
+
+    session_id = IntegerField()
+    n = IntegerField()
+    topic = BlobField()
+    payload = BlobField()
+    qos = IntegerField()
+    released = IntegerField(default=0)
+
+    class Meta:
+        primary_key = CompositeKey("session_id", "n")
+
+
+class Incoming(_Table):
+    """A packet id of a QoS 2 PUBLISH that awaits PUBREL."""
+
+    session_id = IntegerField()
+    packet_id = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("session_id", "packet_id")
+        without_rowid = True
+
+
+class Retained(_Table):
+    """A retained message of a free topic."""
+
+    topic = TextField(primary_key=True)
+    payload = BlobField()
+    qos = IntegerField()
+
+    class Meta:
+        without_rowid = True
+
+
+TABLES = [
+    User,
+    Token,
+    Group,
+    Member,
+    Conversation,
+    Message,
+    Cid,
+    Lane,
+    Step,
+    Device,
+    Cursor,
+    Session,
+    Subscription,
+    Queued,
+    Incoming,
+    Retained,
+]
