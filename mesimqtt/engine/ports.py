@@ -36,7 +36,9 @@ class Claim(Protocol):
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection that `connected` announced. What it had in flight is unacknowledged."""
 
-    def publish(self, connection: Connection, topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool) -> bool:
+    def publish(
+        self, connection: Connection, topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool
+    ) -> bool:
         """Take a PUBLISH. True: acknowledge now. False: the claim calls `connection.acknowledge(packet_id, qos)`."""
 
     def oversized(self, connection: Connection, topic: bytes, size: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.messages import Conversation, Message, Outcome, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
+from mesimqtt.store.messages import RUN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +149,7 @@ class Writer:
             if message.kind:
                 continue
             run = runs.get((number, sender))
-            if run is not None and run.last_seq == seq - 1:
+            if run is not None and run.last_seq == seq - 1 and seq - run.first_seq < RUN_MAX:
                 run.last_seq = seq
                 run.messages.append(message)
             else:

@@ -65,7 +65,7 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
-        connection: sqlite3.Connection = self.peewee.connection()
+        connection: sqlite3.Connection = self.peewee.connection()  # type: ignore[no-untyped-call]
         return connection
 
     def close_thread(self) -> None:

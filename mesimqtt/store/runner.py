@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
-Work = "Callable[[], None]"
+
+Work = Callable[[], None]
 
 
 class Runner(Protocol):

@@ -1,0 +1,1 @@
+"""amqtt plugins of mesimqtt, named in the YAML configuration: tokens, access to free topics, messaging."""

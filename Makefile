@@ -1,0 +1,50 @@
+# Everything a contributor or CI runs. Needs python3 (3.11 or newer), pip and make; the rest is made here.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The project is installed again only when its dependencies may have changed.
+INSTALLED := $(VENV)/.installed
+SOURCES := mesimqtt plugins clients/python
+
+.PHONY: install format check test demo bench kill build clean
+.DEFAULT_GOAL := test
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mesimqtt needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@# Debian without python3-venv has no ensurepip: then the pip beside python3 fills the environment.
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## Make .venv with the project and its tools
+
+format: $(INSTALLED)  ## Rewrite the tree in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(INSTALLED)  ## All that is checked without running the project
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict $(SOURCES)
+	$(BIN)/lint-imports --no-logo
+
+test: $(INSTALLED)  ## The whole suite; one file: make test ARGS=tests/test_tidy.py
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(INSTALLED)  ## The story of one message in one terminal
+	$(BIN)/mesimqtt demo
+
+bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
+	$(BIN)/mesimqtt bench
+
+kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing lost, nothing doubled
+	$(BIN)/python -m pytest tests/scenarios -k kill $(ARGS)
+
+build: $(INSTALLED)  ## The wheel, in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## Remove what make made; the data folder stays
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

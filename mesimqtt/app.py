@@ -1,0 +1,169 @@
+"""The composition root: settings -> store, messaging, broker, control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.api.control import ControlServer
+from mesimqtt.api.names import SOCKET_NAME
+from mesimqtt.domain.errors import StoreError
+from mesimqtt.messaging import operations
+from mesimqtt.messaging.messaging import Messaging
+from mesimqtt.store.sessions import SessionKeeper
+from mesimqtt.store.store import Store
+from mesimqtt.tokens import TokenSigner, load_public_keys, load_secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from mesimqtt.broker.broker import Broker
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.ports import Claim, Keeper
+    from mesimqtt.settings import Settings
+
+log = logging.getLogger(__name__)
+TICK_S = 0.25
+SECRET_NAME = "token.secret"  # noqa: S105 - a file name
+
+
+class Clock:
+    """Milliseconds since 1970 that no jump of the wall clock disturbs: an anchor taken once, plus monotonic time."""
+
+    def __init__(self) -> None:
+        self._anchor_ms = time.time() * 1000 - time.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970."""
+        return int(self._anchor_ms + time.monotonic() * 1000)
+
+
+class Services:
+    """What the broker's plugins reach through their context."""
+
+    def __init__(self, messaging: Messaging, keeper: Keeper) -> None:
+        self._messaging = messaging
+        self._keeper = keeper
+
+    @property
+    def tokens(self) -> Messaging:
+        """Return what verifies tokens."""
+        return self._messaging
+
+    @property
+    def claim(self) -> Claim:
+        """Return the owner of every topic under the root."""
+        return self._messaging.claim
+
+    @property
+    def keeper(self) -> Keeper:
+        """Return where sessions and retained messages survive a restart."""
+        return self._keeper
+
+    def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
+        """Tell the client on `in/session` that a free topic was denied."""
+        self._messaging.notify_denied(connection, topic, rule)
+
+
+class App:
+    """A running server, or (without listeners) the data folder opened for one command."""
+
+    def __init__(self, settings: Settings, data: Path, store: Store, messaging: Messaging, failed: asyncio.Future[str]) -> None:
+        self.settings = settings
+        self.data = data
+        self.store = store
+        self.messaging = messaging
+        self.broker: Broker | None = None
+        self.bound: list[tuple[str, str, int]] = []
+        self._failed = failed
+        self._control: ControlServer | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def perform(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Do one operation. Raises OperationError."""
+        return await operations.perform(self.messaging, op, args, bound=self.bound)
+
+    async def wait_failed(self) -> str:
+        """Wait until the server cannot go on (the disk failed again and again); return why."""
+        return await self._failed
+
+    async def start(self) -> None:
+        """Open listeners and the control socket. Raises MesimqttError, whose text says what to do."""
+        from mesimqtt.broker.broker import Broker  # noqa: PLC0415 - amqtt costs half a second, offline commands need none
+
+        keeper = SessionKeeper(self.store)
+        kept = list(keeper.restore())
+        retained = keeper.restore_retained()
+        self.broker = Broker(self.settings, services=Services(self.messaging, keeper))
+        self.broker.engine.restore(kept)
+        self.broker.engine.restore_retained(retained)
+        await self.broker.start()
+        self.bound = [("mqtt", host, port) for _name, host, port in self.broker.bound]
+        self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
+        await self._control.start()
+        self._tick()
+
+    async def close(self) -> None:
+        """Stop accepting, commit what is under way, close every connection, close the store."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._control is not None:
+            await self._control.close()
+        if self.broker is not None:
+            await self.store.committer.drain()
+            await self.broker.shutdown()
+        await self.store.close()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._ticker = loop.call_later(TICK_S, self._tick)
+        try:
+            self.messaging.tick(time.monotonic())
+        except Exception:
+            log.exception("a periodic task failed; it is tried again")
+
+
+@asynccontextmanager
+async def running(settings: Settings, data: Path, *, listen: bool = True) -> AsyncIterator[App]:
+    """Open the data folder and, if `listen`, serve; close everything at the end.
+
+    Raises:
+        MesimqttError: the folder, the configuration or a listener cannot be used; the text says what to do.
+
+    """
+    loop = asyncio.get_running_loop()
+    failed: asyncio.Future[str] = loop.create_future()
+    clock = Clock()
+
+    def on_fatal(reason: str) -> None:
+        log.critical(reason)
+        if not failed.done():
+            failed.set_result(reason)
+
+    store = Store(
+        data, settings.store, loop=loop, now=time.monotonic, now_ms=clock.now_ms, on_fatal=on_fatal, inline=not listen
+    )
+    try:
+        signer = TokenSigner(
+            load_secret(data / SECRET_NAME),
+            issuer=settings.tokens.issuer,
+            leeway_s=settings.tokens.leeway_s,
+            public_keys=load_public_keys(settings.tokens.public_keys, settings.tokens.jwks_file),
+        )
+        messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms)
+        app = App(settings, data, store, messaging, failed)
+        if listen:
+            await app.start()
+    except BaseException:
+        await store.close()
+        raise
+    try:
+        yield app
+    finally:
+        await app.close()
+    if failed.done():
+        raise StoreError(failed.result())

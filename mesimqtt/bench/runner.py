@@ -1,0 +1,171 @@
+"""One whole run: choose, start in turn, measure in alternating rounds, report."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from mesimqtt.bench.figures import QUICK, Figures, Periods, median_of
+from mesimqtt.bench.limit import measure_limits
+from mesimqtt.bench.machine import (
+    MEMORY_FILE_SYSTEMS,
+    Cores,
+    choose_cores,
+    file_system,
+    machine_facts,
+    pinned,
+    raise_file_limit,
+)
+from mesimqtt.bench.report import Report, as_json, as_text
+from mesimqtt.bench.scenarios import REFERENCE, Scenario, select_scenarios, users
+from mesimqtt.bench.servers import (
+    Foreign,
+    Mosquitto,
+    Ours,
+    Server,
+    find_mosquitto,
+    mosquitto_facts,
+    mosquitto_version,
+    parse_address,
+    provision,
+)
+from mesimqtt.bench.targets import Row
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FILES_WANTED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """What `mesimqtt bench` was asked for. `folder` is where the data of the measured server lies meanwhile."""
+
+    against: str | None = None
+    scenarios: Sequence[str] = ()
+    rounds: int = 3
+    json: bool = False
+    quick: bool = False
+    tmpfs: bool = False
+    check: bool = False
+    folder: Path | None = None
+
+
+def run(options: BenchOptions) -> int:
+    """Measure and print; return 1 if a message was lost or doubled or a measurement failed, else 0.
+
+    Raises:
+        MesimqttError: the run cannot begin; the text says why.
+
+    """
+    scenarios = select_scenarios(options.scenarios, quick=options.quick)
+    with tempfile.TemporaryDirectory(prefix="mesimqtt-bench-", dir=options.folder) as name:
+        folder = Path(name)
+        disk = check_file_system(folder, is_tmpfs_allowed=options.tmpfs)
+        raise_file_limit(FILES_WANTED)
+        cores = choose_cores()
+        peer, peer_facts = _peer(options.against, folder, cores)
+        facts = {
+            **machine_facts(),
+            "cores": f"broker {cores.broker}, generator {cores.generator}" if cores.are_apart else "one for both",
+            "data folder": disk,
+            "limits of ours": limits_in_force(load_settings(None)),
+            peer.name: peer_facts,
+        }
+        began = perf_counter()
+        with pinned(cores.generator):
+            report = _measure_all(options, scenarios, folder, cores, peer, facts)
+        facts["time taken"] = f"{perf_counter() - began:.0f} s"
+    print(as_json(report) if options.json else as_text(report, is_checked=options.check))
+    return 1 if report.faults else 0
+
+
+def check_file_system(folder: Path, *, is_tmpfs_allowed: bool) -> str:
+    """Return the file system of the data folder; refuse memory, where a commit costs nothing and keeps nothing."""
+    kind, point = file_system(folder)
+    if kind in MEMORY_FILE_SYSTEMS and not is_tmpfs_allowed:
+        raise MesimqttError(
+            f"{folder} lies on {kind}, where a commit costs nothing: choose a folder on a disk with --data, "
+            "or accept figures that say nothing about durability with --tmpfs"
+        )
+    return f"{kind}, mounted on {point}"
+
+
+def limits_in_force(settings: Settings) -> str:
+    """Return the limits that bear on the figures, in one line."""
+    limits, messaging = settings.limits, settings.messaging
+    return ", ".join(
+        (
+            f"rate {messaging.rate_per_s:g} messages/s per user" if messaging.rate_per_s else "rate off",
+            f"connections per address {limits.connections_per_address or 'off'}",
+            f"in flight {limits.inflight_max}",
+            f"queue {limits.queue_messages_max} messages (offline-20000: raised to hold them)",
+            f"filters {limits.filters_max} per session",
+            f"inbox {messaging.inbox_messages_max} messages",
+        )
+    )
+
+
+def _peer(against: str | None, folder: Path, cores: Cores) -> tuple[Server, str]:
+    if against is not None:
+        return Foreign(parse_address(against), against), "started by somebody else, its CPU and memory not known"
+    program = find_mosquitto()
+    return Mosquitto(folder, cores.broker, program), f"{mosquitto_version(program)}, {mosquitto_facts()}"
+
+
+def _measure_all(
+    options: BenchOptions, scenarios: list[Scenario], folder: Path, cores: Cores, peer: Server, facts: dict[str, str]
+) -> Report:
+    periods = QUICK if options.quick else Periods()
+    rounds = 1 if options.quick else options.rounds
+    _say("preparing users and tokens, and measuring the generator's own limit")
+    template = folder / "template"
+    tokens = provision(template, users())
+    limits = measure_limits(cores, periods)
+    ours = Ours(folder, cores.broker, template, tokens)
+    rows: dict[str, Row] = {}
+    failures: list[str] = []
+    for scenario in scenarios:
+        sides: list[Server] = [ours] if scenario.is_ours_only else [ours, peer]
+        rows[scenario.name] = _measure(scenario, sides, rounds, periods, failures)
+    if any(one.name.startswith("messaging-w") for one in scenarios) and REFERENCE not in rows:
+        (reference,) = select_scenarios([REFERENCE], quick=False)
+        rows[REFERENCE] = _measure(reference, [peer], rounds, periods, failures)
+    return Report(facts=facts, limits=limits, rows=rows, peer=peer.name, rounds=rounds, failures=failures)
+
+
+def _measure(scenario: Scenario, sides: Sequence[Server], rounds: int, periods: Periods, failures: list[str]) -> Row:
+    """Measure in alternating rounds, each on a server that has just been started."""
+    found: dict[str, list[Figures]] = {side.name: [] for side in sides}
+    for number in range(rounds):
+        for side in sides:
+            try:
+                with side.started(scenario.environment) as target:
+                    figures = scenario.measure(target, periods)
+            except (MesimqttError, OSError) as error:
+                failures.append(f"{scenario.name} on {side.name}, round {number + 1}: {error}")
+                _say(failures[-1])
+                continue
+            found[side.name].append(figures)
+            _say(f"{scenario.name} round {number + 1}: {side.name} {figures.rate:,.1f} {scenario.unit}")
+    medians = {name: median_of(figures) for name, figures in found.items() if figures}
+    ours = [side.name for side in sides if isinstance(side, Ours)]
+    others = [side.name for side in sides if not isinstance(side, Ours)]
+    return Row(
+        scenario.name,
+        scenario.title,
+        scenario.unit,
+        medians.get(ours[0]) if ours else None,
+        medians.get(others[0]) if others else None,
+    )
+
+
+def _say(text: str) -> None:
+    """Tell on stderr what is going on; stdout is for the result."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The MQTT edge: amqtt's configuration, plugin manager and plugins, on our engine and our sockets."""

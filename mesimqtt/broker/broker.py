@@ -1,0 +1,314 @@
+"""The broker: amqtt's configuration, plugin manager and context on our engine and our sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import amqtt.broker
+from amqtt.contexts import BrokerConfig, ListenerType
+from amqtt.errors import BrokerError, PluginError, PluginLoadError
+from amqtt.events import BrokerEvents
+from amqtt.plugins.manager import PluginManager
+
+from mesimqtt.broker.bridge import Bridge
+from mesimqtt.broker.context import Context
+from mesimqtt.broker.foreign import ANSWER_KEPT_S
+from mesimqtt.broker.gate import Gate
+from mesimqtt.broker.listeners import Listeners
+from mesimqtt.broker.protocol import Wire
+from mesimqtt.broker.pump import PumpTransport
+from mesimqtt.broker.services import BareServices
+from mesimqtt.broker.sessions import PluginSession, Sessions
+from mesimqtt.broker.subscriptions import PluginSubscriptions
+from mesimqtt.broker.views import RetainedView, plugin_sessions, plugin_subscriptions
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.engine.engine import Engine
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from amqtt.adapters import ReaderAdapter, WriterAdapter
+    from amqtt.contexts import ListenerConfig
+    from amqtt.session import Session
+
+    from mesimqtt.broker.services import Services
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.ports import Claim
+    from mesimqtt.settings import Settings
+
+TICK_S = 0.25
+SHUTDOWN_S = 3.0
+PLUGIN_S = 0.5  # of these, for each of a plugin's two shutdown events
+COMMIT_S = 1.0  # of these, for the commit of what clients have sent
+NAMESPACE = "mesimqtt.broker.plugins"
+
+logger = logging.getLogger(__name__)
+
+
+class Broker(amqtt.broker.Broker):
+    """An amqtt broker whose data plane is ours.
+
+    `services` is what our own plugins reach through their context; without it the broker stands alone,
+    with free topics in memory. `clock` gives seconds that never jump.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        services: Services | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load the configuration and the plugins; raises MesimqttError, whose text says what to mend."""
+        # amqtt's own __init__ is not called: it makes the queues and tasks of the engine that we replace.
+        self.logger = logger
+        self.settings = settings
+        self.services: Services = services or BareServices()
+        self.config = _broker_config(settings.broker)
+        self.listeners_config = self.config.listeners
+        self.claim: Claim | None = None
+        self._loop = loop or asyncio.get_running_loop()
+        self._clock = clock
+        self._init_states()
+        self.plugins_manager: PluginManager[Any] = _load_plugins(
+            Context(self, settings, self.services), self.config, self._loop
+        )
+        self._plugin_sessions = Sessions()
+        self._sessions: dict[str, Any] = {}  # amqtt's context adds here the clients that a plugin makes up
+        self.gate = Gate(
+            self.plugins_manager._auth_plugins,  # noqa: SLF001 - no public way; held by the contract test
+            self.plugins_manager._topic_plugins,  # noqa: SLF001 - likewise
+            root=settings.root,
+            sessions=self._plugin_sessions,
+            notify_denied=self.services.notify_denied,
+            clock=clock,
+            wake=self.wake,
+        )
+        self.bridge = Bridge(
+            self.plugins_manager._event_plugin_callbacks,  # noqa: SLF001 - likewise
+            self._plugin_sessions,
+            loop=self._loop,
+            on_connected=self._connected,
+            on_disconnected=self.gate.disconnected,
+        )
+        self.engine = Engine(
+            settings.limits,
+            gate=self.gate,
+            claim=self.claim,
+            keeper=self.services.keeper,
+            observer=self.bridge,
+            now=clock(),
+        )
+        self.wire = Wire(self.engine, settings.limits, self._loop, clock)
+        self.engine.wake = self.wire.wake
+        self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
+        self._listeners = Listeners(self.wire)
+        self._ticker: asyncio.TimerHandle | None = None
+        self._forget_at = 0.0
+
+    @property
+    def bound(self) -> list[tuple[str, str, int]]:
+        """Return (listener, host, port) of every socket that accepts connections."""
+        return self._listeners.bound
+
+    def wake(self) -> None:
+        """Write in this loop turn what the engine has put out. To be called after work outside of a read."""
+        self.wire.wake()
+
+    def permissions_changed(self) -> None:
+        """Forget cached decisions and let the engine look at its subscriptions again."""
+        self.gate.permissions_changed()
+        self.engine.permissions_changed()
+        self.wake()
+
+    async def start(self) -> None:
+        """Start plugins and listeners. Raises MesimqttError, whose text says what to do."""
+        if self.transitions.state not in ("new", "stopped"):
+            raise BrokerError(f"the broker is {self.transitions.state}, it cannot be started")
+        self.transitions.start()
+        await self.bridge.run(BrokerEvents.PRE_START)
+        try:
+            await self._start_listeners()
+        except MesimqttError:
+            await self._listeners.close()
+            self.transitions.starting_fail()
+            raise
+        self.transitions.starting_success()
+        await self.bridge.run(BrokerEvents.POST_START)
+        self._tick()
+
+    async def shutdown(self) -> None:
+        """Stop accepting, write what is due, close every connection; at the latest after 3 s."""
+        self.transitions.shutdown()
+        self.engine.draining = True
+        await self._listeners.close()
+        await self.bridge.run(BrokerEvents.PRE_SHUTDOWN, timeout_s=PLUGIN_S)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.wire.stop_reading()
+        await self._committed(COMMIT_S)
+        await self.wire.close(SHUTDOWN_S - COMMIT_S - 2 * PLUGIN_S)
+        await self.gate.close()
+        await self.bridge.runner.close()
+        await self.bridge.run(BrokerEvents.POST_SHUTDOWN, timeout_s=PLUGIN_S)
+        await self.plugins_manager.close()
+        self.transitions.stopping_success()
+
+    async def _committed(self, timeout_s: float) -> None:
+        """Wait until everything that clients have sent is committed, so that its acknowledgements can leave."""
+        if self.services.keeper is None:
+            return
+        done = asyncio.Event()
+        self.services.keeper.after_commit(lambda _is_committed: done.set())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), timeout_s)
+
+    def _connected(self, connection: Connection) -> None:
+        self._sessions.pop(connection.client_id, None)
+        self._plugin_subscriptions.connected(connection)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        if self.gate.is_volatile and now >= self._forget_at:
+            self._forget_at = now + ANSWER_KEPT_S
+            self.engine.permissions_changed()
+        self.engine.tick(now)
+        self.gate.tick(now)
+        self.wire.tick(now)
+        self.wire.wake()
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    async def _start_listeners(self) -> None:
+        for name, listener in self.listeners_config.items():
+            if listener.type == ListenerType.EXTERNAL:
+                self._listeners.add_external(name, connections_max=listener.max_connections)
+                continue
+            try:
+                host, port = self._split_bindaddr_port(listener.bind or "", amqtt.broker.DEFAULT_PORTS["tcp"])
+            except ValueError:
+                raise MesimqttError(f"listener {name!r}: bind {listener.bind!r} is not ADDRESS:PORT") from None
+            tls = _tls_context(name, listener) if listener.ssl else None
+            await self._create_server_instance(name, listener.type, host, port, tls)
+
+    async def _create_server_instance(
+        self,
+        listener_name: str,
+        listener_type: ListenerType,
+        address: str | None,
+        port: int,
+        ssl_context: ssl.SSLContext | None,
+    ) -> asyncio.Server:
+        """Open one listener for our protocol instead of amqtt's streams."""
+        connections_max = self.listeners_config[listener_name].max_connections
+        return await self._listeners.open(
+            listener_name, listener_type, address, port, tls=ssl_context, connections_max=connections_max
+        )
+
+    async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
+        """Take a connection that comes as adapters (amqtt's `external_connected`)."""
+        listener = self._listeners.get(listener_name)
+        if listener is None:
+            raise BrokerError(f"Invalid listener name '{listener_name}'")
+        await PumpTransport(listener.protocol(), reader, writer).run()
+
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """Return amqtt's (session, handler) pairs by client id; handler is None, there are none."""
+        return {**self._sessions, **plugin_sessions(self.engine, self._plugin_sessions)}
+
+    @property
+    def subscriptions(self) -> dict[str, Any]:
+        """Return amqtt's (session, qos) pairs by topic filter."""
+        return plugin_subscriptions(self.engine, self._plugin_sessions)
+
+    @property
+    def retained_messages(self) -> RetainedView:  # type: ignore[override] # a mapping, not a dict of its own
+        """Return the engine's retained messages as a mutable mapping."""
+        return RetainedView(self.engine, self._retain)
+
+    async def internal_message_broadcast(self, topic: str, data: bytes, qos: int | None = None) -> None:
+        """Publish on behalf of a plugin. `$SYS/…` is retained, as clients expect of statistics."""
+        if self._is_under_root(topic):
+            return
+        if topic.startswith("$SYS/"):
+            self._retain(topic, bytes(data), qos or 0)
+            return
+        # Without a QoS amqtt uses the subscription's: the highest is lowered to that of each receiver.
+        self.engine.publish(topic, bytes(data), 2 if qos is None else qos, False)
+        self.wake()
+
+    async def retain_message(
+        self,
+        source_session: Session | None,
+        topic_name: str | None,
+        data: bytes | bytearray | None,
+        qos: int | None = None,
+    ) -> None:
+        """Retain, or with no data clear, a message on behalf of a plugin."""
+        if topic_name is None or self._is_under_root(topic_name):
+            return
+        self._retain(topic_name, bytes(data or b""), qos or 0)
+        self.bridge.retained(source_session, topic_name, bytes(data or b""), qos)
+
+    def create_offline_session(self, client_id: str) -> tuple[Any, Session]:
+        """Return amqtt's (handler, session) for a client that has not come yet; there is no handler."""
+        session = PluginSession()
+        session.client_id = client_id
+        session.transitions.disconnect()
+        return None, session
+
+    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
+        """Subscribe a client on behalf of a plugin; one that is not connected when it comes."""
+        topic_filter, qos = subscription
+        return await self._plugin_subscriptions.add(topic_filter, qos, session)
+
+    def _retain(self, topic: str, payload: bytes, qos: int) -> None:
+        if topic.startswith("$"):  # statistics are of this process: nothing to keep over a restart
+            self.engine.retained.put(topic, payload, qos)
+        self.engine.publish(topic, payload, qos, not topic.startswith("$"))
+        self.wake()
+
+    def _is_under_root(self, topic: str) -> bool:
+        if topic.partition("/")[0] != self.settings.root:
+            return False
+        logger.warning("a plugin may not publish under %s/: that is messaging's alone", self.settings.root)
+        return True
+
+
+def _broker_config(values: dict[str, Any]) -> BrokerConfig:
+    try:
+        return BrokerConfig.from_dict(copy.deepcopy(values))
+    except KeyError as error:
+        raise MesimqttError(f"broker: {error} is missing; amqtt needs a listener named 'default'") from None
+    except Exception as error:  # noqa: BLE001 - whatever amqtt finds wrong in a person's file becomes one line
+        raise MesimqttError(f"broker: {error}; see config/default.yaml") from None
+
+
+def _load_plugins(context: Context, config: BrokerConfig, loop: asyncio.AbstractEventLoop) -> PluginManager[Context]:
+    context.config = config
+    try:
+        with warnings.catch_warnings():
+            # amqtt announces changes of its own packaging here; an operator can do nothing about them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return PluginManager(NAMESPACE, context, loop)
+    except (PluginError, PluginLoadError) as error:
+        cause = error.__cause__
+        if isinstance(cause, MesimqttError):
+            raise cause from None
+        reason = ": ".join(text for text in (str(error), str(cause or "")) if text)
+        raise MesimqttError(f"broker.plugins: {reason}") from None
+
+
+def _tls_context(name: str, listener: ListenerConfig) -> ssl.SSLContext:
+    try:
+        return amqtt.broker.Broker._create_ssl_context(listener)  # noqa: SLF001 - amqtt's meaning of its own keys
+    except (BrokerError, OSError, ValueError) as error:
+        raise MesimqttError(f"listener {name!r}: TLS: {error}; check certfile and keyfile") from None

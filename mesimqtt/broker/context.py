@@ -1,0 +1,28 @@
+"""The context that plugins get: amqtt's BrokerContext, and for our own plugins the services behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqtt.broker import BrokerContext
+
+if TYPE_CHECKING:
+    from mesimqtt.broker.broker import Broker
+    from mesimqtt.broker.services import Services
+    from mesimqtt.engine.ports import Claim
+    from mesimqtt.settings import Settings
+
+
+class Context(BrokerContext):
+    """All that amqtt's context offers, working on our engine, plus settings and services."""
+
+    def __init__(self, broker: Broker, settings: Settings, services: Services) -> None:
+        """Make the context from which the plugin manager copies one for each plugin."""
+        super().__init__(broker)
+        self.settings = settings
+        self.services = services
+        self._broker = broker
+
+    def claim_root(self, claim: Claim) -> None:
+        """Hand every topic under the claim's root to its owner; only while plugins are being loaded."""
+        self._broker.claim = claim

@@ -1,0 +1,225 @@
+"""Plugins written for amqtt, asked by their coroutines: who may enter, who may use a topic.
+
+Identity of a client that only such plugins let in: the user is the session's user name (as the plugin left
+it), else the client id. A client that `AnonymousAuthPlugin` let in is the user `anonymous`, whatever name it
+gave: nobody has verified that name, and it must not open another user's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from amqtt.contexts import Action as AmqttAction
+
+from mesimqtt.domain.addresses import check_address
+from mesimqtt.domain.errors import AddressError
+from mesimqtt.hooks import Action, Decision, Identity, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+    from amqtt.session import Session
+
+    from mesimqtt.broker.audit import AuditLog
+    from mesimqtt.broker.sessions import Sessions
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.hooks import ConnectRequest
+
+ANSWER_S = 10.0  # a plugin that takes longer has refused
+CONNECTS_ASKED_MAX = 1_000  # clients that wait for an auth plugin at the same time
+TOPICS_ASKED_MAX = 10_000  # the same for a topic plugin; every receiver of a message is asked for
+ANSWERS_PER_CONNECTION_MAX = 100
+# A foreign plugin has no way to say that its rules changed. An answer lives so long here, and once
+# more so long in the engine's routes (see `Broker._tick`): a second in all.
+ANSWER_KEPT_S = 0.5
+ANONYMOUS_USER = "anonymous"
+
+_ACTIONS = {
+    Action.PUBLISH: AmqttAction.PUBLISH,
+    Action.WILL: AmqttAction.PUBLISH,
+    Action.SUBSCRIBE: AmqttAction.SUBSCRIBE,
+    Action.RECEIVE: AmqttAction.RECEIVE,
+}
+
+logger = logging.getLogger(__name__)
+
+
+class _Asked:
+    """The running questions: bounded, kept from the garbage collector, cancelled at the end."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no further question may be asked now."""
+        return len(self._tasks) >= self._most
+
+    def start(self, question: Coroutine[object, object, None]) -> None:
+        """Ask in a task of its own."""
+        task = asyncio.get_running_loop().create_task(question)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel what is running."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class ForeignAuth:
+    """Asks `authenticate(session=…)` of every auth plugin that only has amqtt's coroutine."""
+
+    def __init__(
+        self, plugins: list[BaseAuthPlugin], sessions: Sessions, *, clock: Callable[[], float], wake: Callable[[], None]
+    ) -> None:
+        """Take the plugins in the order of the configuration."""
+        self._plugins = plugins
+        self._sessions = sessions
+        self._clock = clock
+        self._wake = wake
+        self._asked = _Asked(CONNECTS_ASKED_MAX)
+        self.close = self._asked.close
+
+    def ask(
+        self, connection: Connection, request: ConnectRequest, identity: Identity | None, log: AuditLog
+    ) -> Refusal | None:
+        """Begin to ask; the answer goes to `connection.authenticated`. `identity` is what faster plugins found."""
+        if self._asked.is_full:
+            return Refusal(5, "too many clients wait for an auth plugin")
+        self._asked.start(self._ask(connection, request, identity, log))
+        return None
+
+    async def _ask(
+        self, connection: Connection, request: ConnectRequest, identity: Identity | None, log: AuditLog
+    ) -> None:
+        session = self._sessions.begin(connection, request)
+        verdict = await self._verdict(session, identity)
+        if isinstance(verdict, Refusal):
+            self._sessions.end(connection)
+            log.refused(request.remote_address, request.client_id, request.username, verdict.reason, self._clock())
+        else:
+            session.username = None if session.is_anonymous else verdict.user
+        connection.authenticated(verdict, self._clock())
+        self._wake()
+
+    async def _verdict(self, session: Session, identity: Identity | None) -> Identity | Refusal:
+        accepted = identity is not None
+        for plugin in self._plugins:
+            name = type(plugin).__name__
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await plugin.authenticate(session=session)
+            except TimeoutError:
+                logger.warning("plugin %s did not answer in %d s", name, ANSWER_S)
+                return Refusal(5, f"plugin {name} did not answer")
+            except Exception:  # whatever a plugin raises is logged and stops nothing
+                logger.exception("plugin %s failed in authenticate", name)
+                return Refusal(5, f"plugin {name} failed")
+            if answer is None:
+                continue
+            if not answer:
+                return Refusal(5, f"plugin {name} said no")
+            accepted = True
+        if not accepted:
+            return Refusal(5, "no auth plugin accepted it")
+        return identity or _foreign_identity(session)
+
+
+def _foreign_identity(session: Session) -> Identity | Refusal:
+    if session.is_anonymous:
+        return Identity(user=ANONYMOUS_USER)
+    user = session.username or session.client_id or ""
+    try:
+        return Identity(user=check_address(user))
+    except AddressError as error:
+        return Refusal(5, f"the user name is no address: {error}")
+
+
+class ForeignAccess:
+    """Asks `topic_filtering(…)` of every topic plugin that only has amqtt's coroutine."""
+
+    def __init__(
+        self,
+        plugins: list[BaseTopicPlugin],
+        sessions: Sessions,
+        *,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        """Take the plugins in the order of the configuration."""
+        self._plugins = plugins
+        self._sessions = sessions
+        self._clock = clock
+        self._wake = wake
+        self._asked = _Asked(TOPICS_ASKED_MAX)
+        self._answers: dict[Connection, OrderedDict[tuple[Action, str], tuple[Decision, float]]] = {}
+        self._waiting: set[tuple[Connection, Action, str]] = set()
+        self.close = self._asked.close
+
+    def decide(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision | None:
+        """Return an answer of the last second, or None and ask. `fast` is what faster plugins found."""
+        answers = self._answers.get(connection)
+        known = answers.get((action, topic)) if answers is not None else None
+        if known is not None and self._clock() - known[1] <= ANSWER_KEPT_S:
+            return known[0]
+        key = (connection, action, topic)
+        if key in self._waiting:
+            return None
+        if self._asked.is_full:
+            return Decision(allow=False, rule="busy")
+        self._waiting.add(key)
+        self._asked.start(self._ask(key, fast))
+        return None
+
+    def forget(self) -> None:
+        """Forget every answer."""
+        self._answers.clear()
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget the answers of a connection."""
+        self._answers.pop(connection, None)
+
+    async def _ask(self, key: tuple[Connection, Action, str], fast: Decision) -> None:
+        connection, action, topic = key
+        try:
+            decision = await self._decision(connection, action, topic, fast)
+        finally:
+            self._waiting.discard(key)
+        if connection.closing:
+            return
+        answers = self._answers.setdefault(connection, OrderedDict())
+        answers[action, topic] = (decision, self._clock())
+        answers.move_to_end((action, topic))
+        if len(answers) > ANSWERS_PER_CONNECTION_MAX:
+            answers.popitem(last=False)
+        connection.resume(self._clock())
+        self._wake()
+
+    async def _decision(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision:
+        allowed = fast if fast.allow else None
+        session = self._sessions.of(connection)
+        for plugin in self._plugins:
+            name = type(plugin).__name__
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await plugin.topic_filtering(session=session, topic=topic, action=_ACTIONS[action])
+            except TimeoutError:
+                logger.warning("plugin %s did not answer in %d s", name, ANSWER_S)
+                return Decision(allow=False, rule=name)
+            except Exception:  # whatever a plugin raises is logged and stops nothing
+                logger.exception("plugin %s failed in topic_filtering", name)
+                return Decision(allow=False, rule=name)
+            if answer is None:
+                continue
+            if not answer:
+                return Decision(allow=False, rule=name)
+            allowed = allowed or Decision(allow=True, rule=name)
+        return allowed or fast

@@ -1,0 +1,93 @@
+"""The listening sockets: amqtt's `listeners` configuration, opened for our protocol."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+from amqtt.contexts import ListenerType
+
+from mesimqtt.broker.protocol import Listener
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+
+    from mesimqtt.broker.protocol import Wire
+
+BACKLOG = 2048
+HANDSHAKE_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+class Listeners:
+    """Every listener of the configuration, and where it is bound."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._servers: list[asyncio.Server] = []
+        self._by_name: dict[str, Listener] = {}
+        self.bound: list[tuple[str, str, int]] = []
+
+    def add_external(self, name: str, *, connections_max: int) -> None:
+        """Know a listener whose connections somebody else accepts."""
+        self._by_name[name] = Listener(name, self._wire, connections_max=connections_max, is_plain=False)
+
+    def get(self, name: str) -> Listener | None:
+        """Return a listener by its name in the configuration."""
+        return self._by_name.get(name)
+
+    async def open(
+        self,
+        name: str,
+        kind: ListenerType,
+        host: str | None,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        connections_max: int,
+    ) -> asyncio.Server:
+        """Listen. Raises MesimqttError, whose text says what to do."""
+        if kind != ListenerType.TCP:
+            raise MesimqttError(f"listener {name!r}: type {kind.value!r} is not supported yet; use type: tcp")
+        listener = Listener(name, self._wire, connections_max=connections_max, is_plain=tls is None)
+        address = host.strip("[]") if host else None
+        try:
+            server = await self._wire.loop.create_server(
+                listener.protocol,
+                address,
+                port,
+                backlog=BACKLOG,
+                reuse_address=True,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+            )
+        except OSError as error:
+            raise MesimqttError(_explain(error, name, f"{host or '*'}:{port}")) from None
+        self._by_name[name] = listener
+        self._servers.append(server)
+        for socket in server.sockets:
+            bound_host, bound_port = socket.getsockname()[:2]
+            self.bound.append((name, bound_host, bound_port))
+            logger.info("listener %s on %s port %d", name, bound_host, bound_port)
+        return server
+
+    async def close(self) -> None:
+        """Accept no further connection."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self.bound.clear()
+
+
+def _explain(error: OSError, name: str, where: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"listener {name!r}: {where} is in use; stop the other server there or choose another port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"listener {name!r}: not allowed to listen on {where}; choose a port above 1023"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"listener {name!r}: {where} is not an address of this machine; choose another"
+    return f"listener {name!r}: cannot listen on {where}: {error.strerror or error}; check its bind"

@@ -1,0 +1,303 @@
+"""The sockets' side of a connection: bytes to the engine, and one write per connection and loop turn.
+
+System calls are the cost and batching is the cure (architecture, rule 6): a read is handed to the engine
+whole; what the engine put out for anybody is written once, after all reads of that turn. Nothing here
+happens per message, and a connection costs no task, no future and no timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.settings import Limits
+
+CUT_S = 0.5  # how long a cut connection may take to be gone
+
+
+class Wire:
+    """What all connections of a broker share: the engine, the flush, and who is blocked."""
+
+    __slots__ = (
+        "_addresses",
+        "_drained",
+        "_is_scheduled",
+        "blocked",
+        "clock",
+        "engine",
+        "limits",
+        "loop",
+        "paused",
+        "protocols",
+    )
+
+    def __init__(
+        self, engine: Engine, limits: Limits, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+    ) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.loop = loop
+        self.clock = clock
+        self.protocols: dict[Connection, ClientProtocol] = {}
+        self.blocked: dict[ClientProtocol, Blocked] = {}
+        self.paused: dict[ClientProtocol, Connection] = {}
+        self._addresses: dict[str, int] = {}
+        self._drained: asyncio.Event | None = None
+        self._is_scheduled = False
+
+    def wake(self) -> None:
+        """See to it that what the engine has put out is written in this loop turn."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the output of every connection that has some; close those that the engine is done with."""
+        self._is_scheduled = False
+        protocols = self.protocols
+        engine = self.engine
+        dirty = engine.dirty
+        engine.dirty = []
+        counters = engine.counters
+        for connection in dirty:
+            protocol = protocols.get(connection)
+            out = connection.out
+            if protocol is None:  # its socket is gone
+                out.clear()
+                continue
+            if out:
+                data = out[0] if len(out) == 1 else b"".join(out)
+                out.clear()
+                counters.bytes_out += len(data)
+                if connection.observed:
+                    engine.sent(connection, bytes(data))
+                protocol.write(data)
+            if connection.closing:
+                protocol.finish()
+        if self.paused:
+            self._resume_reading()
+
+    def tick(self, now: float) -> None:
+        """Cut every connection to which nothing could be written for `limits.stalled_s`."""
+        for protocol, blocked in list(self.blocked.items()):
+            unwritten = protocol.transport.get_write_buffer_size()
+            written = blocked.given - unwritten
+            if not unwritten:
+                protocol.unblock()
+            elif written > blocked.written:
+                blocked.written = written
+                blocked.since = now
+            elif now - blocked.since >= self.limits.stalled_s:
+                protocol.transport.abort()
+
+    def admit(self, address: str) -> bool:
+        """Count a connection from `address`; False where it has enough of them."""
+        count = self._addresses.get(address, 0)
+        if 0 < self.limits.connections_per_address <= count:
+            return False
+        self._addresses[address] = count + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Take back what `admit` counted."""
+        count = self._addresses.get(address, 1) - 1
+        if count:
+            self._addresses[address] = count
+        else:
+            self._addresses.pop(address, None)
+
+    def _resume_reading(self) -> None:
+        for protocol, connection in list(self.paused.items()):
+            if not connection.paused:
+                del self.paused[protocol]
+                protocol.resume_reading()
+
+    def remove(self, protocol: ClientProtocol, connection: Connection) -> None:
+        """Forget a connection whose socket is gone."""
+        self.leave(connection.remote_address)
+        self.blocked.pop(protocol, None)
+        self.paused.pop(protocol, None)
+        del self.protocols[connection]
+        if self._drained is not None and not self.protocols:
+            self._drained.set()
+
+    def stop_reading(self) -> None:
+        """Take nothing more from anybody."""
+        for protocol in self.protocols.values():
+            protocol.pause_reading()
+
+    async def close(self, grace_s: float) -> None:
+        """Flush and close every connection; those that do not take their output in time are cut."""
+        self.flush()
+        for protocol in list(self.protocols.values()):
+            protocol.finish()
+        for seconds in (grace_s, CUT_S):
+            if not self.protocols:
+                return
+            self._drained = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), seconds)
+            for protocol in list(self.protocols.values()):
+                protocol.transport.abort()
+
+
+class Blocked:
+    """The record of a connection whose socket takes no more: bytes given, bytes written, since when."""
+
+    __slots__ = ("given", "since", "written")
+
+    def __init__(self, given: int, since: float) -> None:
+        self.given = given
+        self.written = 0
+        self.since = since
+
+
+class Listener:
+    """What the connections of one listener share. `connections_max` 0 or less means no bound."""
+
+    __slots__ = ("connections", "connections_max", "is_plain", "name", "wire")
+
+    def __init__(self, name: str, wire: Wire, *, connections_max: int, is_plain: bool) -> None:
+        self.name = name
+        self.wire = wire
+        self.connections_max = connections_max
+        self.is_plain = is_plain
+        self.connections = 0
+
+    def protocol(self) -> ClientProtocol:
+        """Make the protocol of one accepted connection."""
+        return ClientProtocol(self)
+
+
+class ClientProtocol(asyncio.Protocol):
+    """One accepted connection: asyncio's transport on one side, the engine's Connection on the other."""
+
+    __slots__ = ("_blocked", "_connection", "_descriptor", "_is_finished", "_listener", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._connection: Connection | None = None
+        self._descriptor = -1
+        self._blocked: Blocked | None = None
+        self._is_finished = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open the engine's connection, unless there are too many of this listener or address."""
+        self.transport = cast("asyncio.Transport", transport)
+        listener = self._listener
+        wire = listener.wire
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        if 0 < listener.connections_max <= listener.connections or not wire.admit(address):
+            self.transport.abort()
+            return
+        listener.connections += 1
+        if listener.is_plain:
+            # Written to directly, which spares a copy and a detour through the loop; see `write`.
+            self._descriptor = transport.get_extra_info("socket").fileno()
+        unwritten_max = wire.limits.unwritten_max
+        self.transport.set_write_buffer_limits(high=unwritten_max, low=unwritten_max // 4)
+        connection = wire.engine.open(address, listener.name, wire.clock())
+        self._connection = connection
+        wire.protocols[connection] = self
+
+    def data_received(self, data: bytes) -> None:
+        """Hand one read to the engine."""
+        connection = self._connection
+        if connection is None or self._is_finished:
+            return
+        wire = self._listener.wire
+        connection.receive(data, wire.clock())
+        if connection.paused and self not in wire.paused:
+            wire.paused[self] = connection
+            self.pause_reading()
+
+    def eof_received(self) -> None:
+        """Let the transport close: MQTT has no half-open connections."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Tell the engine that the socket is gone."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._connection = None
+        listener = self._listener
+        wire = listener.wire
+        listener.connections -= 1
+        wire.remove(self, connection)
+        connection.lost(wire.clock())
+        wire.wake()
+
+    def pause_writing(self) -> None:
+        """Stop the hand-over: more than `limits.unwritten_max` is unwritten."""
+        if self._connection is not None:
+            self._connection.set_congested(True)
+
+    def resume_writing(self) -> None:
+        """Let the hand-over go on."""
+        if self._connection is not None:
+            self._connection.set_congested(False)
+            self._listener.wire.wake()
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Write now what the socket takes, and leave the rest to the transport."""
+        if self._descriptor < 0 or self._blocked is not None:
+            self._write_later(data)
+            return
+        if self.transport.is_closing():  # its descriptor may already be another connection's
+            return
+        try:
+            written = os.write(self._descriptor, data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self.transport.abort()
+            return
+        if written < len(data):
+            self._write_later(memoryview(data)[written:])
+
+    def unblock(self) -> None:
+        """Take note that the transport has written everything."""
+        self._blocked = None
+        self._listener.wire.blocked.pop(self, None)
+
+    def pause_reading(self) -> None:
+        """Stop reading until the engine has its answer: what a client sends meanwhile waits in its socket."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def finish(self) -> None:
+        """Close once what was written has left."""
+        if not self._is_finished:
+            self._is_finished = True
+            self.transport.close()
+
+    def _write_later(self, data: bytes | bytearray | memoryview) -> None:
+        if self.transport.is_closing():
+            return
+        blocked = self._blocked
+        if blocked is not None and not self.transport.get_write_buffer_size():
+            self.unblock()
+            if self._descriptor >= 0:
+                self.write(bytes(data))
+                return
+            blocked = None
+        if blocked is None:
+            wire = self._listener.wire
+            blocked = self._blocked = wire.blocked[self] = Blocked(0, wire.clock())
+        blocked.given += len(data)
+        self.transport.write(data)

@@ -1,0 +1,68 @@
+"""What waits for one commit: acknowledgements that must not leave before it, and deliveries after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import kept
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.session import Session
+
+
+class Batch:
+    """All of one read (or one other event). Registered once with `keeper.after_commit`.
+
+    An acknowledgement means committed: if the commit failed, the connections that wait are closed
+    unacknowledged (3.1.1 has no other way), so that their clients send again (contract section 4).
+    """
+
+    __slots__ = ("_engine", "_granted", "_incoming", "_replies", "_stored")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._replies: list[tuple[Connection, bytes | bytearray]] = []
+        self._granted: list[tuple[Connection, list[str]]] = []
+        self._incoming: list[tuple[Session, int]] = []
+        self._stored: dict[Session, int] = {}
+
+    def reply(self, connection: Connection, data: bytes | bytearray) -> None:
+        """Send `data` after the commit."""
+        self._replies.append((connection, data))
+
+    def granted(self, connection: Connection, filters: list[str]) -> None:
+        """Tell the claim after the SUBACK that these filters of its own are granted."""
+        self._granted.append((connection, filters))
+
+    def incoming(self, session: Session, packet_id: int) -> None:
+        """Forget this QoS 2 packet id if the commit fails: the resend is a new message then."""
+        self._incoming.append((session, packet_id))
+
+    def stored(self, session: Session, n: int) -> None:
+        """Deliver up to queue number `n` of a kept session after the commit."""
+        self._stored[session] = n
+
+    def done(self, ok: bool) -> None:
+        """Take the outcome of the commit."""
+        engine = self._engine
+        if not ok:
+            for session, packet_id in self._incoming:
+                if session.incoming is not None:
+                    session.incoming.discard(packet_id)
+            for connection, _ in self._replies:
+                connection.close("store failed")
+            for session, n in self._stored.items():
+                kept.committed(engine, session, n, ok=False)
+            engine.settle()
+            return
+        for connection, data in self._replies:
+            connection.send(data)
+        claim = engine.claim
+        for connection, filters in self._granted:
+            if claim is not None and connection.is_open:
+                claim.subscribed(connection, filters)
+        for session, n in self._stored.items():
+            kept.committed(engine, session, n, ok=True)
+        engine.settle()

@@ -1,0 +1,298 @@
+"""The MQTT data plane: connections, sessions, topic tree and retained messages, without I/O or clock."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import kept, publish, routes
+from mesimqtt.engine.batch import Batch
+from mesimqtt.engine.connection import Connection
+from mesimqtt.engine.memory import MemoryKeeper
+from mesimqtt.engine.packets import check_topic, walk
+from mesimqtt.engine.retained import Retained
+from mesimqtt.engine.routes import Route
+from mesimqtt.engine.session import Session
+from mesimqtt.engine.states import OPEN
+from mesimqtt.engine.topic_tree import TopicTree
+from mesimqtt.engine.wheel import Wheel
+from mesimqtt.hooks import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from mesimqtt.engine.ports import Claim, Gate, Keeper, Observer
+    from mesimqtt.settings import Limits
+
+_SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
+
+RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]"]
+
+
+class Counters:
+    """What happened since the start. `bytes_out` is counted by the broker, which writes."""
+
+    __slots__ = ("bytes_in", "bytes_out", "connected", "connections", "dropped", "messages_in", "messages_out")
+
+    def __init__(self) -> None:
+        self.messages_in = 0
+        self.messages_out = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.dropped = 0
+        self.connected = 0  # authenticated, now
+        self.connections = 0  # authenticated, in all
+
+
+def _random_client_id() -> str:
+    return f"auto-{secrets.token_hex(8)}"
+
+
+def _nothing() -> None:
+    """Stand in for a broker that flushes by itself."""
+
+
+class Engine:
+    """Everything that connections share.
+
+    The broker sets `wake`, which is called when `dirty` becomes non-empty: it then arranges for one
+    flush at the end of the loop turn. It writes `b"".join(connection.out)`, clears `out`, closes those
+    that are `closing`, and clears `dirty`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        gate: Gate,
+        claim: Claim | None,
+        keeper: Keeper | None,
+        observer: Observer | None,
+        now: float,
+        make_client_id: Callable[[], str] = _random_client_id,
+    ) -> None:
+        self.limits = limits
+        self.inflight_max = limits.inflight_max
+        self.payload_max = limits.payload_max
+        self.gate = gate
+        self.claim = claim
+        self.keeper: Keeper = keeper if keeper is not None else MemoryKeeper()
+        self.observer = observer
+        self.now = now
+        self.make_client_id = make_client_id
+        self.wake: Callable[[], None] = _nothing
+        self.sessions: dict[tuple[str, str], Session] = {}
+        self.tree = TopicTree()
+        self.retained = Retained(limits.retained_max)
+        self.dirty: list[Connection] = []
+        self.counters = Counters()
+        self.version = 1
+        self.draining = False
+        self.routes: dict[bytes, Route] = {}
+        self.batch: Batch | None = None
+        self.wheel = Wheel(now)
+        self.root_name = claim.root.decode() if claim is not None else ""
+        self._root = claim.root if claim is not None else b""
+        self._root_slash = self._root + b"/"
+        self._users: dict[str, Connection | set[Connection]] = {}
+        self._sweep_at = now + self._sweep_s
+
+    @property
+    def _sweep_s(self) -> float:
+        return max(0.25, min(_SWEEP_MAX_S, self.limits.session_expiry_s / 4))
+
+    def open(self, remote_address: str, listener: str, now: float) -> Connection:
+        """Begin a connection: it has `connect_deadline_s` to be authenticated."""
+        connection = Connection(self, remote_address, listener, now)
+        self.wheel.put(connection, now + self.limits.connect_deadline_s)
+        return connection
+
+    def restore(self, sessions: Iterable[RestoredSession]) -> None:
+        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming packet ids)."""
+        for user, client_id, key, subscriptions, next_n, incoming in sessions:
+            session = Session(user, client_id, clean=False)
+            session.key = key
+            session.subscriptions = dict(subscriptions)
+            session.next_n = max(next_n, 1)
+            session.incoming = set(incoming) or None
+            session.disconnected_at = self.now
+            self.sessions[user, client_id] = session
+            for topic_filter, qos in session.subscriptions.items():
+                self.tree.add(topic_filter, session, qos)
+
+    def restore_retained(self, messages: Iterable[tuple[str, bytes, int]]) -> None:
+        """Take the retained messages at start."""
+        for topic, payload, qos in messages:
+            self.retained.put(topic, payload, qos)
+
+    def tick(self, now: float) -> None:
+        """Close who is silent or late, drop expired sessions; to be called about every 250 ms."""
+        self.now = now
+        for connection in self.wheel.turn(now):
+            if connection.state is OPEN:
+                deadline = connection.seen + connection.timeout_s
+                if deadline > now:
+                    self.wheel.put(connection, deadline)
+                else:
+                    connection.close("keep alive timeout")
+            else:
+                connection.close("CONNECT deadline")
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._sweep_s
+            self._sweep(now - self.limits.session_expiry_s)
+        self.settle()
+
+    def _sweep(self, before: float) -> None:
+        expired = [s for s in self.sessions.values() if s.connection is None and s.disconnected_at <= before]
+        for session in expired:
+            self.drop_session(session)
+
+    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        """Publish for the server itself ($SYS, plugins); claimed topics are not routed.
+
+        Raises:
+            Malformed: `topic` is not a topic name.
+
+        """
+        raw = topic.encode()
+        check_topic(raw)
+        if self.is_claimed(raw):
+            return
+        route = routes.find(self, raw, topic)
+        if not isinstance(route, Route):
+            route.wait(lambda _now: self.publish(topic, payload, qos, retain))
+            return
+        if retain:
+            self.retain(topic, payload, qos)
+        publish.send_one(self, route, payload, qos)
+        self.settle()
+
+    def permissions_changed(self) -> None:
+        """Decide everything anew."""
+        self.version += 1
+
+    def connections_of(self, user: str) -> list[Connection]:
+        """Return the open connections of a user."""
+        found = self._users.get(user)
+        if found is None:
+            return []
+        return list(found) if isinstance(found, set) else [found]
+
+    def kick(self, user: str, predicate: Callable[[Connection], bool], reason: str) -> int:
+        """Close the connections of `user` that `predicate` selects; return how many."""
+        chosen = [connection for connection in self.connections_of(user) if predicate(connection)]
+        for connection in chosen:
+            connection.close(reason)
+        self.settle()
+        return len(chosen)
+
+    def sent(self, connection: Connection, data: bytes) -> None:
+        """Tell the observer what the broker writes to an `observed` connection."""
+        if self.observer is not None:
+            for first, size in walk(data):
+                self.observer.packet(connection, first >> 4, size, True)
+
+    def is_claimed(self, raw: bytes) -> bool:
+        """Tell whether a topic belongs to the claim."""
+        return self.claim is not None and (raw.startswith(self._root_slash) or raw == self._root)
+
+    def mark(self, connection: Connection) -> None:
+        """Put a connection on the list of those to be written or closed."""
+        if not self.dirty:
+            self.wake()
+        self.dirty.append(connection)
+
+    def open_batch(self) -> Batch:
+        """Return what collects for the next commit."""
+        if self.batch is None:
+            self.batch = Batch(self)
+        return self.batch
+
+    def settle(self) -> None:
+        """Register what was collected with the keeper: one callback for all of one event."""
+        batch = self.batch
+        if batch is not None:
+            self.batch = None
+            self.keeper.after_commit(batch.done)
+
+    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+        """Keep, replace or clear a retained message."""
+        if self.retained.put(topic, payload, qos):
+            self.keeper.retain(topic, payload, qos)
+        else:
+            self.counters.dropped += 1
+
+    def enter(self, connection: Connection) -> None:
+        """Count a connection that is authenticated."""
+        self.counters.connected += 1
+        self.counters.connections += 1
+        others = self._users.get(connection.user)
+        if others is None:
+            self._users[connection.user] = connection
+        elif isinstance(others, set):
+            others.add(connection)
+        else:
+            self._users[connection.user] = {others, connection}
+
+    def leave(self, connection: Connection, *, was_open: bool) -> None:
+        """Take apart what belonged to a connection that ended, and fire its will."""
+        self.wheel.remove(connection)
+        session = connection.session
+        if not was_open or session is None:
+            return
+        self.counters.connected -= 1
+        others = self._users.get(connection.user)
+        if isinstance(others, set):
+            others.discard(connection)
+        if not isinstance(others, set) or not others:
+            self._users.pop(connection.user, None)
+        session.connection = None
+        session.held = None
+        if session.clean:
+            self.drop_session(session)
+        else:
+            session.disconnected_at = self.now
+            kept.detach(session)
+            routes.invalidate(self, session.subscriptions)
+        if self.claim is not None:
+            self.claim.disconnected(connection)
+        if self.observer is not None:
+            self.observer.disconnected(connection, connection.close_reason)
+        if connection.will is not None:
+            self.fire_will(connection)
+
+    def drop_session(self, session: Session) -> None:
+        """Forget a session and all of its subscriptions."""
+        if self.sessions.get((session.user, session.client_id)) is session:
+            del self.sessions[session.user, session.client_id]
+        for topic_filter in session.subscriptions:
+            self.tree.remove(topic_filter, session)
+        routes.invalidate(self, session.subscriptions)
+        session.window = session.kept = None
+        if session.key:
+            self.keeper.drop_session(session)
+
+    def fire_will(self, connection: Connection) -> None:
+        """Publish the will of a connection that ended; the access decision is taken again."""
+        will, identity = connection.will, connection.identity
+        if will is None or identity is None:
+            return
+        if self.claim is not None and self.is_claimed(will.raw):
+            connection.will = None
+            self.claim.will(identity, will.raw, will.payload, will.qos)
+            return
+        decision = self.gate.decide(connection, Action.WILL, will.topic)
+        if decision is None:
+            return  # the gate calls `connection.resume`, which comes here again
+        if not decision.allow:
+            connection.will = None
+            self.gate.audit(connection, Action.WILL, will.topic, decision.rule)
+            return
+        route = routes.find(self, will.raw, will.topic)
+        if not isinstance(route, Route):
+            route.wait(connection.resume)
+            return
+        connection.will = None
+        if will.retain:
+            self.retain(will.topic, will.payload, will.qos)
+        publish.send_one(self, route, will.payload, will.qos)

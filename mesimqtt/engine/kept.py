@@ -1,0 +1,210 @@
+"""Deliveries of a kept session at QoS 1 and 2: the store is the queue, memory a bounded window of it.
+
+A message has a dense number `n` per session and the packet id `n % 32767 + 1`, so that it carries
+its original id after a reconnect or a restart [MQTT-4.4.0-1]. Numbers up to `loaded` are or were in
+memory, those up to `committed` may be sent, those up to `sent` were sent before (DUP).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine.packets import PUBLISH, PUBREL, U16, ack, publish_head
+from mesimqtt.engine.session import Queued
+from mesimqtt.hooks import Action
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.session import Session
+
+_IDS = 32_767
+_PAGE = 256
+_PENDING_MAX = 1024  # messages of one session in memory that are neither sent nor left to the store
+
+
+class KeptQueue:
+    """The window of memory on one session's queue; a new one for each connection."""
+
+    __slots__ = ("committed", "inflight", "loaded", "paging", "queue", "sent", "size", "stored")
+
+    def __init__(self, *, committed: int, sent: int, stored: int) -> None:
+        self.committed = committed
+        self.sent = sent
+        self.stored = stored
+        self.loaded = 0
+        self.paging = False
+        self.queue: deque[Queued] = deque()
+        self.size = 0
+        self.inflight: dict[int, Queued] = {}
+
+
+def attach(engine: Engine, session: Session) -> None:
+    """Begin (again) with the oldest unacknowledged message, for a connection that just came."""
+    if session.kept is None and session.next_n == 1:
+        return
+    session.kept = _renewed(session)
+    pump(engine, session)
+
+
+def detach(session: Session) -> None:
+    """Leave everything to the store until the next connection."""
+    if session.kept is not None:
+        session.kept = _renewed(session)
+
+
+def _renewed(session: Session) -> KeptQueue:
+    before = session.kept
+    if before is None:  # whether it was sent before a restart nobody knows: DUP says "might be"
+        return KeptQueue(committed=session.next_n - 1, sent=session.next_n - 1, stored=0)
+    return KeptQueue(committed=before.committed, sent=before.sent, stored=before.stored)
+
+
+def enqueue(engine: Engine, session: Session, topic: bytes, payload: bytes, qos: int) -> None:
+    """Give a message to the keeper; it is delivered after the commit."""
+    kept = session.kept
+    if kept is None:
+        kept = session.kept = _renewed(session)
+    if kept.stored >= engine.limits.queue_messages_max:
+        engine.counters.dropped += 1
+        return
+    n = session.next_n
+    session.next_n = n + 1
+    engine.keeper.enqueue(session, n, topic, payload, qos)
+    kept.stored += 1
+    if session.connection is not None and kept.loaded == n - 1 and _has_room(engine, kept):
+        kept.queue.append(Queued(n, topic, payload, qos))
+        kept.size += len(payload)
+        kept.loaded = n
+    engine.open_batch().stored(session, n)
+
+
+def _has_room(engine: Engine, kept: KeptQueue) -> bool:
+    return len(kept.queue) < _PENDING_MAX and kept.size < engine.limits.unwritten_max
+
+
+def committed(engine: Engine, session: Session, n: int, *, ok: bool) -> None:
+    """Take the outcome of the commit that held the messages up to number `n`."""
+    kept = session.kept
+    if kept is None:
+        return
+    if not ok:
+        left = [item for item in kept.queue if not kept.committed < item.n <= n]
+        kept.stored -= max(n - kept.committed, 0)
+        kept.queue = deque(left)
+        kept.size = sum(len(item.payload) for item in left)
+        kept.loaded = max(kept.loaded, n)
+    kept.committed = max(kept.committed, n)
+    pump(engine, session)
+
+
+def pump(engine: Engine, session: Session) -> None:
+    """Send what is committed, as far as the in-flight window and the reader allow."""
+    kept, connection = session.kept, session.connection
+    if kept is None or connection is None or connection.congested:
+        return
+    queue, inflight = kept.queue, kept.inflight
+    room = engine.inflight_max - len(inflight)
+    while queue and room > 0 and queue[0].n <= kept.committed:
+        item = queue[0]
+        packet_id = item.n % _IDS + 1
+        if packet_id in inflight:  # a message 32 767 before is still not acknowledged
+            return
+        queue.popleft()
+        kept.size -= len(item.payload)
+        inflight[packet_id] = item
+        room -= 1
+        _send(connection, kept, item, packet_id)
+    if kept.loaded < kept.committed and not kept.paging and len(queue) < _PAGE // 2:
+        kept.paging = True
+        done = partial(_paged, engine, session, kept, kept.committed)
+        engine.keeper.page(session, kept.loaded, _PAGE, done)
+
+
+def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int) -> None:
+    if item.released:
+        connection.send(ack(PUBREL, packet_id))
+        return
+    first = PUBLISH | (item.qos & 3) << 1 | item.qos >> 2
+    if item.n <= kept.sent:
+        first |= 8  # DUP [MQTT-3.3.1-1]
+    else:
+        kept.sent = item.n
+    out = connection.out
+    if not out:
+        connection.engine.mark(connection)
+    out += (publish_head(first, item.topic, len(item.payload)), U16[packet_id], item.payload)
+    connection.engine.counters.messages_out += 1
+
+
+def _paged(engine: Engine, session: Session, kept: KeptQueue, upto: int, items: list[Queued]) -> None:
+    """Take a page that was read when everything up to number `upto` was committed."""
+    connection = session.connection
+    if session.kept is not kept or connection is None:
+        return
+    allowed: dict[bytes, bool] = {}
+    for item in items:  # permissions may have changed since these were queued
+        if not item.released and item.topic not in allowed:
+            decision = engine.gate.decide(connection, Action.RECEIVE, item.topic.decode())
+            if decision is None:
+                connection.wait(lambda _now: _paged(engine, session, kept, upto, items))
+                return
+            allowed[item.topic] = decision.allow
+    for item in items:
+        if item.released or allowed[item.topic]:
+            kept.queue.append(item)
+            kept.size += len(item.payload)
+        else:
+            _forget(engine, session, kept, item)
+    kept.paging = False
+    last = items[-1].n if items else 0
+    kept.loaded = max(kept.loaded, last, upto if len(items) < _PAGE else 0)
+    pump(engine, session)
+    engine.settle()
+
+
+def _forget(engine: Engine, session: Session, kept: KeptQueue, item: Queued) -> None:
+    engine.keeper.dequeue(session, item.n)
+    if kept.stored:
+        kept.stored -= 1
+
+
+def acked(engine: Engine, session: Session, ids: list[int]) -> None:
+    """Take PUBACKs."""
+    kept = session.kept
+    if kept is None:
+        return
+    inflight = kept.inflight
+    for packet_id in ids:
+        item = inflight.get(packet_id)
+        if item is not None and item.qos & 3 == 1:
+            del inflight[packet_id]
+            _forget(engine, session, kept, item)
+    pump(engine, session)
+
+
+def received(engine: Engine, session: Session, packet_id: int) -> bool:
+    """Take a PUBREC; False if nothing with this id is in flight. The PUBREL waits for the commit."""
+    kept = session.kept
+    item = kept.inflight.get(packet_id) if kept is not None else None
+    if kept is None or item is None or item.qos & 3 != 2:
+        return False
+    if not item.released:
+        kept.inflight[packet_id] = Queued(item.n, b"", b"", 2, released=True)
+        engine.keeper.released(session, item.n)
+    return True
+
+
+def completed(engine: Engine, session: Session, ids: list[int]) -> None:
+    """Take PUBCOMPs."""
+    kept = session.kept
+    if kept is None:
+        return
+    for packet_id in ids:
+        item = kept.inflight.get(packet_id)
+        if item is not None and item.released:
+            del kept.inflight[packet_id]
+            _forget(engine, session, kept, item)
+    pump(engine, session)

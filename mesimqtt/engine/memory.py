@@ -1,0 +1,78 @@
+"""A keeper without a store: kept sessions live as long as the process does."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine.session import Queued
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.engine.session import Session
+
+
+class MemoryKeeper:
+    """Keeps queues in memory; every commit succeeds at once."""
+
+    def __init__(self) -> None:
+        self._keys = 0
+        self._queues: dict[int, dict[int, Queued]] = {}
+
+    def save_session(self, session: Session) -> None:
+        """Give the session a key."""
+        self._keys += 1
+        session.key = self._keys
+
+    def drop_session(self, session: Session) -> None:
+        """Forget its queue."""
+        self._queues.pop(session.key, None)
+
+    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Nothing to do: the session itself holds it."""
+
+    def drop_subscription(self, session: Session, topic_filter: str) -> None:
+        """Nothing to do: the session itself holds it."""
+
+    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
+        """Keep a message."""
+        queue = self._queues.get(session.key)
+        if queue is None:
+            queue = self._queues[session.key] = {}
+        queue[n] = Queued(n, topic, payload, qos)
+
+    def released(self, session: Session, n: int) -> None:
+        """Keep only the packet id of `n`."""
+        queue = self._queues.get(session.key, {})
+        if n in queue:
+            queue[n] = Queued(n, b"", b"", 2, released=True)
+
+    def dequeue(self, session: Session, n: int) -> None:
+        """Forget a message."""
+        queue = self._queues.get(session.key, {})
+        queue.pop(n, None)
+        if not queue:
+            self._queues.pop(session.key, None)
+
+    def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
+        """Call `done` at once."""
+        queue = self._queues.get(session.key, {})
+        if after + 1 in queue:  # dense numbers: usually no search
+            last = after + limit
+            done([queue[n] for n in range(after + 1, last + 1) if n in queue])
+            return
+        done(list(islice((item for n, item in queue.items() if n > after), limit)))
+
+    def incoming(self, session: Session, packet_id: int) -> None:
+        """Nothing to do: the session itself holds it."""
+
+    def forget_incoming(self, session: Session, packet_id: int) -> None:
+        """Nothing to do: the session itself holds it."""
+
+    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+        """Nothing to do: the engine itself holds it."""
+
+    def after_commit(self, call: Callable[[bool], None]) -> None:
+        """Every commit succeeds at once."""
+        call(True)

@@ -1,0 +1,125 @@
+"""PUBACK, PUBREC, PUBREL and PUBCOMP from a client, in runs."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import kept
+from mesimqtt.engine.packets import PUBACK, PUBCOMP, PUBREC, PUBREL, Malformed, ack
+from mesimqtt.engine.window import advance
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.session import Session
+
+ACKS = frozenset({PUBACK, PUBREC, PUBREL, PUBCOMP})
+_RUN_MAX = 256  # looked at per step, so that mixed traffic is not scanned again and again
+_SWAP = sys.byteorder == "little"
+_KEPT_BELOW = 32_768
+
+
+def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> int:
+    """Take a run of acknowledgements of one kind; all of the first one is in `data`. Return the position after it."""
+    if data[position + 1] != 2:
+        raise Malformed("acknowledgement whose length is not 2")
+    session = connection.session
+    if session is None:
+        raise Malformed("acknowledgement without a session")
+    end = position + 4
+    if end >= len(data) or data[end] != kind:
+        ids = [data[position + 2] << 8 | data[position + 3]]
+        packets = data[position:end]
+    else:
+        count = _run_length(data, position, kind)
+        end = position + 4 * count
+        packets = data[position:end]
+        numbers = array("H", packets)
+        if _SWAP:
+            numbers.byteswap()
+        ids = numbers[1::2].tolist()
+    if 0 in ids:
+        raise Malformed("packet id 0")
+    if kind == PUBACK:
+        _acked(connection, session, ids)
+    elif kind == PUBREC:
+        _received(connection, session, ids, packets)
+    elif kind == PUBREL:
+        _released(connection, session, ids, packets)
+    else:
+        _completed(connection, session, ids)
+    return end
+
+
+def _run_length(data: bytes, position: int, kind: int) -> int:
+    most = min((len(data) - position) // 4, _RUN_MAX)
+    past = position + 4 * most
+    heads, lengths = data[position:past:4], data[position + 1 : past : 4]
+    same = most - len(heads.lstrip(bytes((kind,))))
+    return min(same, most - len(lengths.lstrip(b"\x02")))
+
+
+def _acked(connection: Connection, session: Session, ids: list[int]) -> None:
+    claimed = connection.claimed
+    if claimed:
+        tokens = [claimed.pop(packet_id) for packet_id in ids if packet_id in claimed]
+        if tokens:
+            if connection.acked is None:
+                connection.acked = tokens
+            else:
+                connection.acked += tokens
+    window = session.window
+    if window is not None:  # an id that is not in flight is ignored
+        window.ids.difference_update(ids)
+        if window.queue:
+            advance(session)
+    elif session.kept is not None:
+        kept.acked(connection.engine, session, ids)
+
+
+def _received(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
+    window = session.window
+    if window is not None:
+        known = window.unreceived.intersection(ids)
+        window.unreceived -= known
+        window.released |= known
+    elif session.kept is not None and any(packet_id < _KEPT_BELOW for packet_id in ids):
+        engine = connection.engine
+        for packet_id in ids:
+            if kept.received(engine, session, packet_id):
+                engine.open_batch().reply(connection, ack(PUBREL, packet_id))
+            else:
+                connection.send(ack(PUBREL, packet_id))
+        return
+    replies = bytearray(packets)  # also for an unknown id: it ends the client's side of the exchange
+    replies[::4] = b"\x62" * len(ids)
+    connection.send(replies)
+
+
+def _released(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
+    engine = connection.engine
+    replies = bytearray(packets)
+    replies[::4] = b"\x70" * len(ids)
+    incoming = session.incoming
+    if not session.key:
+        if incoming:
+            incoming.difference_update(ids)
+        connection.send(replies)
+        return
+    # A packet id that came back after a crash would make the next message with it a duplicate.
+    for packet_id in ids:
+        if incoming is not None and packet_id in incoming:
+            incoming.discard(packet_id)
+            engine.keeper.forget_incoming(session, packet_id)
+    engine.open_batch().reply(connection, replies)
+
+
+def _completed(connection: Connection, session: Session, ids: list[int]) -> None:
+    window = session.window
+    if window is not None:
+        window.released.difference_update(ids)
+        if window.queue:
+            advance(session)
+    elif session.kept is not None:
+        kept.completed(connection.engine, session, ids)

@@ -1,0 +1,204 @@
+"""From bytes to packets: strict, incremental, bounded before a single byte of a packet is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mesimqtt.engine import connect, subscribe
+from mesimqtt.engine.packets import (
+    CONNECT,
+    DISCONNECT,
+    PINGREQ,
+    PINGRESP_PACKET,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    Malformed,
+    check_topic,
+)
+from mesimqtt.engine.publish import PAUSED, header, refuse, take, take_any, take_zero
+from mesimqtt.engine.qos import ACKS, take_acks
+from mesimqtt.engine.states import AUTHENTICATING, OPEN
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+
+
+class Discard(NamedTuple):
+    """A PUBLISH with too large a payload, of which `left` bytes are still to come and to be thrown away."""
+
+    left: int
+    topic: bytes
+    size: int
+    qos: int
+    packet_id: int
+
+
+def parse(connection: Connection, data: bytes, now: float) -> None:
+    """Process every complete packet in `data` and keep the rest; `data` begins with a packet."""
+    position, size = 0, len(data)
+    while position < size:
+        first = data[position]
+        body = position + 2
+        if body > size:
+            _keep(connection, data, position, 2)
+            return
+        length = data[body - 1]
+        if length > 127:
+            body, length = _long_length(data, position)
+            if not body:
+                _keep(connection, data, position, size - position + 1)
+                return
+            if length > connection.engine.limits.packet_max:
+                raise Malformed("packet too large")
+        end = body + length
+        if end > size:
+            _incomplete(connection, data, position, body, end)
+            return
+        start = position
+        if first == 0x30:
+            position = take_zero(connection, data, position, body, end)
+        elif first in ACKS:
+            position = take_acks(connection, data, position, first)
+        elif first in (0x32, 0x34):
+            position = take(connection, data, position, body, end)
+        else:
+            position = _take_other(connection, data, position, body, end)
+        connection.seen = now
+        if position == PAUSED:
+            connection.paused = True
+            _keep(connection, data, start, 0)
+            return
+        if connection.observed:
+            _observe(connection, first, position - start)
+        if connection.state is not OPEN:
+            return
+
+
+def _observe(connection: Connection, first: int, size: int) -> None:
+    observer = connection.engine.observer
+    if observer is None:
+        return
+    if first not in ACKS:
+        observer.packet(connection, first >> 4, size, False)
+        return
+    for _ in range(size // 4):
+        observer.packet(connection, first >> 4, 4, False)
+
+
+def _long_length(data: bytes, position: int) -> tuple[int, int]:
+    """Return where the body begins and its length; (0, 0) if more bytes are needed to know."""
+    length, shift, body = 0, 0, position + 1
+    for byte in data[body : body + 4]:
+        body += 1
+        length |= (byte & 127) << shift
+        if byte < 128:
+            return body, length
+        shift += 7
+    if body - position > 4:
+        raise Malformed("remaining length of more than four bytes")  # [MQTT-2.2.3]
+    return 0, 0
+
+
+def _take_other(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
+    """Take one packet that is not on the hot path. A first byte that is not listed here is malformed."""
+    first = data[position]
+    if first & 0xF0 == 0x30:
+        return take_any(connection, data, position, body, end)
+    if first == PINGREQ:
+        if end != body:
+            raise Malformed("PINGREQ with a body")
+        connection.send(PINGRESP_PACKET)
+        return end
+    if first == SUBSCRIBE:
+        return end if subscribe.subscribe(connection, data[body:end]) else PAUSED
+    if first == UNSUBSCRIBE:
+        subscribe.unsubscribe(connection, data[body:end])
+        return end
+    if first == DISCONNECT:
+        if end != body:
+            raise Malformed("DISCONNECT with a body")
+        connection.will = None  # [MQTT-3.1.2-10]
+        connection.close("DISCONNECT")
+        return end
+    raise Malformed("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}")
+
+
+def _keep(connection: Connection, data: bytes, position: int, need: int) -> None:
+    connection.pending = bytearray(data[position:] if position else data)
+    connection.need = need
+
+
+def _incomplete(connection: Connection, data: bytes, position: int, body: int, end: int) -> None:
+    """Keep the beginning of a packet, or find at once that it is a PUBLISH too large to be kept."""
+    first, size = data[position], len(data)
+    need = end - position
+    if first & 0xF0 == 0x30 and end - body > connection.engine.limits.payload_max:
+        qos = first >> 1 & 3
+        if size < body + 2:
+            need = body + 2 - position
+        else:
+            stop = body + 2 + (data[body] << 8 | data[body + 1]) + (2 if qos else 0)
+            if stop > end:
+                raise Malformed("topic reaches past its packet")
+            if stop > size:
+                need = stop - position
+            elif end - stop > connection.engine.limits.payload_max:
+                if qos == 3 or first & 15 == 8:
+                    raise Malformed("QoS 3, or DUP with QoS 0")
+                raw, packet_id, stop = header(data, body, end, qos)
+                check_topic(raw)
+                connection.discard = Discard(end - size, raw, end - stop, qos, packet_id)
+                return
+    _keep(connection, data, position, need)
+
+
+def gather(connection: Connection, data: bytes) -> bytes | None:
+    """Join `data` with what is pending; None while that is not yet a packet or must not be processed."""
+    discard = connection.discard
+    if discard is not None:
+        if len(data) < discard.left:
+            connection.discard = discard._replace(left=discard.left - len(data))
+            return None
+        connection.discard = None
+        refuse(connection, discard.topic, discard.size, discard.qos, discard.packet_id)
+        return data[discard.left :]
+    pending = connection.pending
+    if connection.paused or connection.state is AUTHENTICATING:
+        if pending is None:
+            pending = connection.pending = bytearray()
+        before = len(pending)
+        pending += data
+        limits = connection.engine.limits
+        if connection.state is OPEN:  # one read more than the bound: the broker stops reading while `paused`
+            too_much = before > limits.packet_max
+        else:
+            too_much = len(pending) > limits.packet_max_before_connect
+        if too_much:
+            raise Malformed("too much input while an answer is awaited")
+        return None
+    if pending is None:
+        return data
+    if len(pending) + len(data) < connection.need:
+        pending += data
+        return None
+    connection.pending = None
+    return b"".join((pending, data))
+
+
+def parse_first(connection: Connection, data: bytes, now: float) -> None:
+    """Read the CONNECT; anything else is closed by its first byte [MQTT-3.1.0-1]."""
+    if data[0] != CONNECT:
+        raise Malformed("first packet is not CONNECT")
+    size = len(data)
+    body, length = _long_length(data, 0)
+    if not body:
+        _keep(connection, data, 0, size + 1)
+        return
+    limits = connection.engine.limits
+    if body + length > limits.packet_max_before_connect:
+        raise Malformed("packet too large before authentication")
+    end = body + length
+    if size < end:
+        _keep(connection, data, 0, end)
+        return
+    connect.arrive(connection, data[body:end], data[end:], now)

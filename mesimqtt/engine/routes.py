@@ -1,0 +1,118 @@
+"""Where a free topic goes: one `Route` per topic, built once and used until something changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine.packets import check_topic
+from mesimqtt.engine.topic_tree import has_wildcard
+from mesimqtt.hooks import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.session import Session
+
+_ROUTES_MAX = 10_000
+_ROUTES_PER_CONNECTION = 256
+_STALE = -1
+
+
+class Route:
+    """The receivers of one topic, valid while `version` is the engine's."""
+
+    __slots__ = (
+        "granted_one",
+        "granted_some",
+        "granted_two",
+        "granted_zero",
+        "kept",
+        "online",
+        "raw",
+        "topic",
+        "version",
+    )
+
+    def __init__(self, raw: bytes, topic: str, version: int) -> None:
+        self.raw = raw
+        self.topic = topic
+        self.version = version
+        self.online: list[Connection] = []  # everyone who is connected: the receivers of QoS 0
+        self.granted_zero: list[Connection] = []
+        self.granted_one: list[Session] = []  # clean sessions
+        self.granted_two: list[Session] = []
+        self.granted_some: list[Session] = []  # granted_one and granted_two
+        self.kept: list[tuple[Session, int]] = []  # kept sessions with QoS 1 or 2, connected or not
+
+
+DENIED = Route(b"", "", _STALE)  # goes nowhere
+
+
+def admit(connection: Connection, raw: bytes) -> Route | None:
+    """Return the route for a publish of `connection`: DENIED if it may not, None if that is not known yet."""
+    engine = connection.engine
+    topic = check_topic(raw)
+    if len(raw) > engine.limits.topic_max or topic.count("/") >= engine.limits.topic_levels_max:
+        engine.gate.audit(connection, Action.PUBLISH, topic, "limit")
+        return DENIED
+    decision = engine.gate.decide(connection, Action.PUBLISH, topic)
+    if decision is None:
+        return None
+    if not decision.allow:
+        engine.gate.audit(connection, Action.PUBLISH, topic, decision.rule)
+        return DENIED
+    route = find(engine, raw, topic)
+    if not isinstance(route, Route):
+        if route is not connection:
+            route.wait(connection.resume)
+        return None
+    routes = connection.routes
+    if routes is None:
+        routes = connection.routes = {}
+    elif len(routes) >= _ROUTES_PER_CONNECTION:
+        routes.clear()
+    routes[raw] = route
+    return route
+
+
+def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
+    """Return the route of a topic, or the connection whose right to receive is not known yet."""
+    route = engine.routes.get(raw)
+    if route is not None and route.version == engine.version:
+        return route
+    route = Route(raw, topic, engine.version)
+    decide = engine.gate.decide
+    for session, granted in engine.tree.match(topic).items():
+        connection = session.connection
+        if connection is not None:
+            decision = decide(connection, Action.RECEIVE, topic)
+            if decision is None:
+                return connection
+            if not decision.allow:
+                continue
+            route.online.append(connection)
+            if not granted:
+                route.granted_zero.append(connection)
+            elif session.clean:
+                (route.granted_one if granted == 1 else route.granted_two).append(session)
+        if granted and not session.clean:
+            route.kept.append((session, granted))
+    route.granted_some = route.granted_one + route.granted_two
+    routes = engine.routes
+    if raw not in routes and len(routes) >= _ROUTES_MAX:
+        del routes[next(iter(routes))]
+    routes[raw] = route
+    return route
+
+
+def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
+    """Forget the routes that a change of these subscriptions may concern."""
+    for topic_filter in topic_filters:
+        if has_wildcard(topic_filter):
+            engine.version += 1  # which topics it matches is not indexed: all of them
+            return
+        route = engine.routes.pop(topic_filter.encode(), None)
+        if route is not None:
+            route.version = _STALE

@@ -1,0 +1,96 @@
+"""A session: what the server remembers of one (user, client id) [MQTT-3.1.2-4]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.kept import KeptQueue
+    from mesimqtt.engine.window import Window
+
+NO_IDS: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One QoS 1 or 2 message that a kept session waits for. `released`: PUBREC came, only PUBREL is due."""
+
+    n: int
+    topic: bytes
+    payload: bytes
+    qos: int
+    released: bool = False
+
+
+class Session:
+    """Subscriptions and delivery state. Containers are made when first needed: idle sessions are many.
+
+    `clean` sessions live in memory and end with their connection; their deliveries are in `window`.
+    The others are given to the keeper, which sets `key`; their deliveries are in `kept`.
+    """
+
+    __slots__ = (
+        "attributes",
+        "clean",
+        "client_id",
+        "connection",
+        "disconnected_at",
+        "held",
+        "incoming",
+        "kept",
+        "key",
+        "next_n",
+        "packet_counter",
+        "subscriptions",
+        "user",
+        "window",
+    )
+
+    def __init__(self, user: str, client_id: str, *, clean: bool) -> None:
+        self.user = user
+        self.client_id = client_id
+        self.clean = clean
+        self.key = 0
+        self.connection: Connection | None = None
+        self.subscriptions: dict[str, int] = {}
+        self.next_n = 1
+        self.incoming: set[int] | None = None
+        self.packet_counter = 0
+        self.disconnected_at = 0.0
+        self.attributes: dict[str, Any] | None = None
+        self.window: Window | None = None
+        self.kept: KeptQueue | None = None
+        self.held: Held | None = None
+
+    @property
+    def queue(self) -> Collection[object]:
+        """What waits in memory for its turn."""
+        if self.window is not None:
+            return self.window.queue
+        return self.kept.queue if self.kept is not None else ()
+
+    @property
+    def inflight(self) -> Collection[int]:
+        """The packet ids of QoS 1 and 2 deliveries that the client has not acknowledged."""
+        if self.window is not None:
+            return self.window.ids | self.window.unreceived | self.window.released
+        return self.kept.inflight if self.kept is not None else NO_IDS
+
+    def __repr__(self) -> str:
+        state = "online" if self.connection is not None else "offline"
+        return f"<Session {self.user!r} {self.client_id!r} {'clean' if self.clean else f'key={self.key}'} {state}>"
+
+
+class Held:
+    """QoS 0 packets that wait until a slow reader reads, bounded."""
+
+    __slots__ = ("chunks", "messages", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.messages = 0
+        self.size = 0

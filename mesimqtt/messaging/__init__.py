@@ -1,0 +1,1 @@
+"""What the project exists for: accept -> commit -> deliver -> status; groups, presence, devices."""

@@ -1,0 +1,240 @@
+"""From a PUBLISH under `out/` to the store and on: check, accept, and what follows the commit (contract sections 2 to 4)."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.messages import MessageKind, Outcome
+from mesimqtt.domain.status import Status
+from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User, digest_source
+from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.messaging.statuses import Statuses
+    from mesimqtt.messaging.transient import Transients
+    from mesimqtt.store.batch import Batch
+    from mesimqtt.store.committer import Health
+
+PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
+_LATER = ("edit", "recall", "when", "age")
+
+
+class Acceptor:
+    """Accepts messages. A refusal is a status at once; an acceptance answers after COMMIT."""
+
+    def __init__(
+        self, hub: Hub, statuses: Statuses, delivery: Delivery, receipts: Receipts, transients: Transients
+    ) -> None:
+        self._hub = hub
+        self._statuses = statuses
+        self._delivery = delivery
+        self._receipts = receipts
+        self._transients = transients
+        self._unanswered = 0
+
+    def plain(
+        self, sender: User, rest: bytes, payload: bytes, connection: Connection, qos: int, packet_id: int
+    ) -> bool | None:
+        """Take `u/{peer}/{cid}` or `g/{group}/{cid}` without parameters; None if it is anything else.
+
+        The way of nearly every message: one regular expression and one dict look-up before the batch.
+        """
+        match = PLAIN.match(rest)
+        if match is None or sender.epoch != self._hub.directory.epoch:
+            return None
+        target = sender.targets.get(match[1])
+        if target is None:
+            return None
+        cid = match[2].decode()
+        return self._accept(sender, target, cid, NO_PARAMS, payload, connection, qos, packet_id)
+
+    def message(
+        self, sender: User, out: OutTopic, payload: bytes, connection: Connection | None, qos: int, packet_id: int
+    ) -> bool:
+        """Take a parsed message topic. True: acknowledge now (it was refused, or nothing is kept of it)."""
+        kind = "u" if out.kind is Kind.USER else "g"
+        names = Names(peer=out.name) if kind == "u" else Names(group=out.name)
+        key = f"{kind}/{encode_address(out.name)}".encode()
+        target = self._hub.directory.target(sender, key, kind, out.name)
+        if target is None:
+            self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
+            return True
+        later = [word for word in _LATER if getattr(out.params, word)]
+        if later:
+            self._statuses.refuse(sender, out.cid, Status.BAD_REQUEST, names, reason=f"{later[0]}: not served yet")
+            return True
+        return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id)
+
+    def _accept(
+        self,
+        sender: User,
+        target: Target,
+        cid: str | None,
+        params: Params,
+        payload: bytes,
+        connection: Connection | None,
+        qos: int,
+        packet_id: int,
+    ) -> bool:
+        hub = self._hub
+        refusal = self._refusal(sender, target, cid, len(payload))
+        if refusal:
+            if refusal == _UNANSWERED and qos and connection is not None:
+                connection.close("store: no room; 3.1.1 has no other way to say so")
+            return refusal == _DONE
+        digest = blake2b(digest_source(target, params, payload), digest_size=16).digest() if cid else None
+        mid = hub.mids.draw()
+        name = cid or f"{mid:016x}"
+        now_ms = hub.now_ms()
+        expiry = hub.settings.messaging.expiry_default_s if params.expiry is None else params.expiry
+        expires_at = now_ms + expiry * 1000
+        device = connection.client_id if connection is not None else ""
+        message = Accepted(
+            mid, target.thread, sender.id, device, name, now_ms, expires_at,
+            None if params.expiry is None else expires_at, params.flags, params.raw, payload, digest,
+        )  # fmt: skip
+        message.sender = sender
+        message.target = target
+        message.connection = connection
+        message.packet_id = packet_id
+        message.qos = qos
+        if params.is_transient:
+            return self._transients.send(message)
+        peer = target.peer
+        if peer is not None and peer.inbox_messages >= 0:
+            peer.inbox_messages += 1
+            peer.inbox_bytes += len(payload)
+        self._unanswered += 1
+        hub.committer.batch.accepts.append(message)
+        hub.committer.wake()
+        return False
+
+    def _refusal(self, sender: User, target: Target, cid: str | None, size: int) -> int:
+        """Refuse what must not enter the store. 0: go on; _DONE: refused, acknowledge; _UNANSWERED: no acknowledgement."""
+        hub, settings = self._hub, self._hub.settings.messaging
+        peer, group = target.peer, target.group
+        code: Status | None = None
+        rule: str | None = None
+        retry_after: int | None = None
+        if settings.rate_per_s and not self._has_rate(sender):
+            code, retry_after = Status.RATE_LIMITED, max(1, round(1 / settings.rate_per_s))
+        elif group is not None and not group.active:
+            code = Status.GROUP_PAUSED
+        elif group is not None and not group.members.get(sender.id, (False, False))[0]:
+            code, rule = Status.DENIED, "group.send"
+        elif peer is not None and peer is not sender:
+            messages, size_now = hub.directory.inbox(peer)
+            if messages >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
+                code = Status.INBOX_FULL
+        if code is not None:
+            self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
+            return _DONE
+        if not hub.store.has_room() or self._unanswered >= hub.settings.store.pending_max:
+            self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
+            return _UNANSWERED
+        return _GO_ON
+
+    def _has_rate(self, sender: User) -> bool:
+        settings, now = self._hub.settings.messaging, self._hub.now()
+        earned = (now - sender.rate_at) * settings.rate_per_s
+        sender.rate_tokens = min(settings.rate_burst, (sender.rate_tokens + earned) if sender.rate_at else settings.rate_burst)
+        sender.rate_at = now
+        if sender.rate_tokens < 1:
+            return False
+        sender.rate_tokens -= 1
+        return True
+
+    # ---- after the commit ------------------------------------------------------------------------------------------
+
+    def committed(self, batch: Batch) -> None:
+        """Answer and hand over the messages of a committed batch, in their order."""
+        for message in batch.accepts:
+            if isinstance(message, Accepted):
+                self._unanswered -= 1
+                self._answer(message)
+            else:
+                self._event(message)
+        for step in batch.steps:
+            self._statuses.emit(step)
+
+    def _answer(self, message: Accepted) -> None:
+        sender, target = message.sender, message.target
+        connection = message.connection
+        if connection is not None and message.qos:
+            connection.acknowledge(message.packet_id, message.qos)
+        thread = target.thread
+        if message.outcome is Outcome.STORED:
+            if thread.last_seq == 0:
+                self._hub.directory.began(thread)
+            self._hub.count("accepted")
+            self._statuses.sent(sender, thread, message, message.change)
+            self._hand_over(message, sender, target, thread)
+            return
+        self._uncount(message)
+        if message.outcome is Outcome.REPEATED:
+            self._statuses.repeat(sender, message.mid)
+        else:
+            self._statuses.refuse(sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused")
+
+    def _hand_over(self, message: Accepted, sender: User, target: Target, thread: Thread) -> None:
+        message.connection = None
+        group = target.group
+        if group is None:
+            peer = target.peer
+            recipients = [peer] if peer is not None and peer is not sender else []
+            self._delivery.committed(thread, message, recipients, sender)
+            return
+        settings = self._hub.settings.messaging
+        recipients = []
+        for number, (_send, receive) in group.members.items():
+            if number == sender.id or not receive:
+                continue
+            member = self._hub.directory.known_user(number) or self._hub.directory.user_by_id(number)
+            if member is None:
+                continue
+            messages, size = self._hub.directory.inbox(member)
+            lane = self._hub.directory.lane(thread, member)
+            if messages >= settings.inbox_messages_max or size > settings.inbox_bytes_max:
+                if lane is not None:
+                    self._receipts.fail(member, lane, message, Status.INBOX_FULL)
+                continue
+            member.inbox_messages += 1
+            member.inbox_bytes += len(message.payload)
+            recipients.append(member)
+        self._delivery.committed(thread, message, recipients, sender)
+
+    def _event(self, message: object) -> None:
+        """Hand a group's event to its members; it has no sender and raises no status."""
+        thread = message.conversation  # type: ignore[attr-defined]
+        if isinstance(thread, Thread) and thread.group is not None and message.kind == MessageKind.EVENT:  # type: ignore[attr-defined]
+            members = [self._hub.directory.known_user(number) for number in thread.group.members]
+            self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)  # type: ignore[arg-type]
+
+    def failed(self, batch: Batch, health: Health) -> None:
+        """Tell that nothing of a batch was kept: status 0x80 `store`, and no acknowledgement on 3.1.1."""
+        for message in batch.accepts:
+            if not isinstance(message, Accepted):
+                continue
+            self._unanswered -= 1
+            self._uncount(message)
+            self._statuses.refuse(
+                message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="store"
+            )
+            if message.connection is not None:
+                message.connection.close(f"store: {health}")
+
+    def _uncount(self, message: Accepted) -> None:
+        peer = message.target.peer
+        if peer is not None and peer.inbox_messages > 0:
+            peer.inbox_messages -= 1
+            peer.inbox_bytes -= len(message.payload)
+
+
+_GO_ON, _DONE, _UNANSWERED = 0, 1, 2

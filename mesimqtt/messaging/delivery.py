@@ -1,0 +1,244 @@
+"""Hand-over of committed messages to devices: live, and by pages from the store for who is behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.messages import Conversation, Lane, Message, MessageKind
+from mesimqtt.domain.seqset import SeqSet
+from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, Device, Feed
+from mesimqtt.store import devices as device_rows
+from mesimqtt.store import messages as message_rows
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.store.devices import Pending
+
+_LOW_WATER = OUTBOX_MAX // 2
+
+
+class Delivery:
+    """Gives each device the messages of its conversations in seq order, backlog before live."""
+
+    def __init__(self, hub: Hub, receipts: Receipts) -> None:
+        self._hub = hub
+        self._receipts = receipts
+        self._sent: dict[int, dict[int, int]] = {}  # device row -> conversation -> last seq sent, for DUP
+
+    def committed(self, thread: Thread, message: Message, recipients: list[User], sender: User | None) -> None:
+        """Hand a message that was just committed to who is online."""
+        thread.last_seq = message.seq
+        for user in recipients:
+            for device in user.devices:
+                self._live(device, thread, message)
+        if sender is not None:
+            for device in sender.devices:
+                self._live(device, thread, message)
+
+    def _live(self, device: Device, thread: Thread, message: Message) -> None:
+        if not device.filters:
+            return  # it publishes only
+        feed = device.feeds.get(thread.id)
+        if feed is None:
+            if device.is_loading:
+                return  # the store is being read for it; the message is in there
+            if not self._follows(device, thread):
+                self._own_copy_only(device, thread, message)
+                return
+            feed = self._open(device, thread, message.seq - 1)
+            if feed is None:
+                return
+        elif feed.behind or message.seq <= feed.sent:
+            return
+        if not self._give(device, feed, message):
+            self._fall_behind(device, feed)
+            self.page(device)
+
+    def _own_copy_only(self, device: Device, thread: Thread, message: Message) -> None:
+        """Give a `sent` copy to a device that selects those but not the conversation: live only, no cursor."""
+        if message.sender_id == device.user.id and message.device != device.client_id:
+            qos = device.qos_of("sent")
+            if qos >= 0:
+                topic = self._topic(device.user, thread, message, is_own=True)
+                if device.fits(topic, message.payload):
+                    self._hub.hand_over(device, topic, message.payload, qos, None)
+
+    def _open(self, device: Device, thread: Thread, upto: int) -> Feed | None:
+        lane = self._hub.directory.lane(thread, device.user)
+        if lane is None or not lane.covers(upto + 1):
+            return None
+        feed = device.feeds[thread.id] = Feed(thread, lane, SeqSet(upto))
+        return feed
+
+    def _give(self, device: Device, feed: Feed, message: Message) -> bool:
+        """Hand over, or pass over what this device is not to get; False: no room now."""
+        seq = message.seq
+        user = device.user
+        lane = feed.lane
+        if seq in feed.acked or seq in lane.failed or not lane.covers(seq) or message.expires_at <= self._hub.now_ms():
+            return self._pass_over(feed, seq)
+        is_own = message.sender_id == user.id
+        thread = feed.thread
+        if is_own:
+            if message.device == device.client_id:
+                return self._pass_over(feed, seq)
+            qos = device.qos_of("sent") if len(set(thread.users)) != 1 else device.qos_of("u", user.address)
+        elif message.kind == MessageKind.EVENT:
+            qos = device.qos_of("event")
+        elif thread.group is not None:
+            qos = device.qos_of("g", thread.group.address)
+        else:
+            qos = device.qos_of("u", thread.peer(user).address)
+        if qos < 0:
+            return self._pass_over(feed, seq)
+        if feed.acked.above_count >= ABOVE_MAX:
+            return False
+        topic = self._topic(user, thread, message, is_own=is_own)
+        if device.packet_max and not device.fits(topic, message.payload):
+            self._receipts.too_large(device, feed, message)
+            return self._pass_over(feed, seq)
+        dup = seq <= feed.resent_upto
+        if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), dup=dup):
+            return False
+        feed.sent = seq
+        return True
+
+    def _pass_over(self, feed: Feed, seq: int) -> bool:
+        feed.acked.add(seq)
+        feed.sent = max(feed.sent, seq)
+        return True
+
+    def _topic(self, user: User, thread: Thread, message: Message, *, is_own: bool) -> bytes:
+        group = thread.group
+        if message.kind == MessageKind.EVENT:
+            middle = f"event/g/{group.level}" if group else "event/u/"
+        elif is_own and len(set(thread.users)) != 1:
+            middle = f"sent/g/{group.level}" if group else f"sent/u/{thread.peer(user).level}"
+        elif group is not None:
+            sender = self._hub.directory.user_by_id(message.sender_id)
+            middle = f"g/{group.level}/{sender.level if sender else '%00'}"
+        else:
+            middle = f"u/{thread.peer(user).level}"
+        params = self._params_in(message)
+        return b"%b%b/%016x/seq=%d%b" % (user.in_prefix, middle.encode(), message.mid, message.seq, params)
+
+    def _params_in(self, message: Message) -> bytes:
+        """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
+        raw = message.params
+        if not raw:
+            return b""
+        if "expiry=" not in raw:
+            return b"&" + raw.encode()
+        left = -(-(message.expires_at - self._hub.now_ms()) // 1000)
+        parts = [f"expiry={left}" if part.startswith("expiry=") else part for part in raw.split("&")]
+        return b"&" + "&".join(parts).encode()
+
+    # ---- who is behind -------------------------------------------------------------------------------------
+
+    def begin(self, device: Device) -> None:
+        """Find what waits for a device after it subscribed, then hand it over by pages."""
+        user, row_id, selected = device.user, device.row_id, device.selected
+
+        def read(connection: sqlite3.Connection) -> list[Pending]:
+            return device_rows.pending(connection, user.id, row_id)
+
+        def done(found: list[Pending]) -> None:
+            if device not in user.devices:
+                return
+            for pending in found:
+                self._pend(device, pending)
+            if device.selected == selected:  # no filter was added since: what comes now is live
+                device.is_loading = False
+            self.page(device)
+
+        self._hub.store.read_later(read, done)
+
+    def _pend(self, device: Device, pending: Pending) -> None:
+        if pending.conversation_id in device.feeds:
+            return
+        thread = self._hub.directory.thread_of(
+            Conversation(pending.conversation_id, pending.kind, pending.a, pending.b, pending.last_seq)
+        )
+        if thread is None:
+            return
+        if not self._follows(device, thread):
+            return
+        lane = self._hub.directory.lane(thread, device.user)
+        if lane is None:
+            return
+        feed = Feed(thread, lane, SeqSet(pending.acked, pending.acked_above))
+        sent_before = self._sent.get(device.row_id, {}).get(thread.id, 0) if not device.connection.clean else 0
+        feed.resent_upto = sent_before
+        device.feeds[thread.id] = feed
+        self._fall_behind(device, feed)
+
+    def _follows(self, device: Device, thread: Thread) -> bool:
+        if thread.group is not None:
+            return device.qos_of("g", thread.group.address) >= 0 or device.qos_of("event") >= 0
+        return device.qos_of("u", thread.peer(device.user).address) >= 0
+
+    def _fall_behind(self, device: Device, feed: Feed) -> None:
+        feed.behind = True
+        device.behind[feed.thread.id] = feed
+
+    def page(self, device: Device) -> None:
+        """Read the next page for a device that has room, one conversation after the other."""
+        if device.is_paging or not device.behind or len(device.outbox) > _LOW_WATER or device.connection.congested:
+            return
+        feed = next(
+            (feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX), None
+        )
+        if feed is None:
+            return
+        device.is_paging = True
+        thread, after, known = feed.thread, feed.sent, feed.thread.last_seq
+        limit = self._hub.settings.store.page_messages
+
+        def read(connection: sqlite3.Connection) -> list[Message]:
+            return message_rows.page(connection, thread, after, limit)
+
+        def done(found: list[Message]) -> None:
+            device.is_paging = False
+            if device in device.user.devices and device.feeds.get(thread.id) is feed:
+                self._paged(device, feed, found, known)
+
+        self._hub.store.read_later(read, done)
+
+    def _paged(self, device: Device, feed: Feed, found: list[Message], known: int) -> None:
+        for message in found:
+            if message.mid <= device.sent_before_mid and not device.connection.clean:
+                feed.resent_upto = max(feed.resent_upto, message.seq)
+            if not self._give(device, feed, message):
+                # Behind another conversation next time: one that is stuck must not hold up the rest.
+                device.behind[feed.thread.id] = device.behind.pop(feed.thread.id)
+                if feed.acked.above_count >= ABOVE_MAX:
+                    self.page(device)
+                return
+        if not found:
+            feed.sent = max(feed.sent, known)  # seqs that are no longer in the store are a legal gap
+        until = feed.lane.until
+        if feed.sent >= feed.thread.last_seq or (until is not None and feed.sent >= until):
+            feed.behind = False
+            device.behind.pop(feed.thread.id, None)
+        self.page(device)
+
+    def remember(self, device: Device) -> None:
+        """Keep, for DUP, what was sent to a device that went away without acknowledging it."""
+        if device.row_id and device.feeds:
+            if len(self._sent) > 10_000:
+                self._sent.pop(next(iter(self._sent)))
+            kept = self._sent.setdefault(device.row_id, {})
+            for number, feed in device.feeds.items():
+                kept[number] = max(kept.get(number, 0), feed.sent)
+
+    def withdraw(self, thread: Thread, user: User, lane: Lane) -> None:
+        """Stop handing over to a user who left: `lane.until` says where."""
+        for device in user.devices:
+            feed = device.feeds.pop(thread.id, None)
+            device.behind.pop(thread.id, None)
+            if feed is not None:
+                feed.lane = lane

@@ -1,0 +1,197 @@
+"""A connected device: what it selects, what is in flight to it, and what waits for room (contract sections 1 to 3)."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.seqset import SeqSet
+from mesimqtt.topics import InFilter, parse_in_filter
+
+if TYPE_CHECKING:
+    from mesimqtt.domain.messages import Lane
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.messaging.model import Thread, User
+
+WINDOW = 64  # in flight to one device, contract section 3
+OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
+ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
+CEILING_STEP = 8192
+REFUSED = 0x80
+NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
+
+
+class Feed:
+    """One conversation as one device gets it. `sent` is the last seq handed over or passed over, in order."""
+
+    __slots__ = ("acked", "behind", "lane", "resent_upto", "sent", "thread")
+
+    def __init__(self, thread: Thread, lane: Lane, acked: SeqSet) -> None:
+        self.thread = thread
+        self.lane = lane
+        self.acked = acked
+        self.sent = acked.upto
+        self.behind = False
+        self.resent_upto = 0
+
+
+class Device:
+    """A connection of a user. `row_id` 0: an empty client id, no cursor."""
+
+    __slots__ = (
+        "_qos",
+        "behind",
+        "ceiling",
+        "client_id",
+        "connection",
+        "denied_at",
+        "feeds",
+        "filters",
+        "is_loading",
+        "is_paging",
+        "json",
+        "outbox",
+        "packet_max",
+        "read_change",
+        "row_id",
+        "selected",
+        "session",
+        "sent_before_mid",
+        "status_acked",
+        "status_behind",
+        "status_loading",
+        "status_pending",
+        "status_sent",
+        "token_warned",
+        "user",
+        "wants_status",
+    )
+
+    def __init__(self, user: User, connection: Connection) -> None:
+        assert connection.session is not None  # noqa: S101 - an authenticated connection has one
+        self.user = user
+        self.connection = connection
+        self.session = connection.session
+        self.client_id = connection.client_id
+        self.json = json.dumps(connection.client_id, ensure_ascii=False)
+        self.packet_max = connection.identity.packet_max if connection.identity else 0
+        self.row_id = 0
+        self.ceiling = 0
+        self.filters: dict[str, tuple[InFilter, int]] = {}
+        self._qos: dict[tuple[str, str | None], int] = {}
+        self.feeds: dict[int, Feed] = {}
+        self.behind: dict[int, Feed] = {}
+        self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
+        self.is_loading = False  # from a granted filter until the store was asked what waits
+        self.selected = 0
+        self.is_paging = False
+        self.sent_before_mid = 0
+        self.status_sent = 0
+        self.status_acked = 0
+        self.status_behind = False
+        self.status_loading = False
+        self.status_pending: deque[list[int]] = deque()
+        self.wants_status = False
+        self.read_change = 0
+        self.token_warned = False
+        self.denied_at = float("-inf")
+
+    def select(self, text: str, rest: str, qos: int) -> int:
+        """Keep a filter under `in/`; return the granted QoS, at most 1, or 0x80."""
+        parsed = parse_in_filter(rest)
+        if parsed is None:
+            return REFUSED
+        self.filters[text] = (parsed, min(qos, 1))
+        self._qos.clear()
+        self.selected += 1
+        self.is_loading = True
+        return min(qos, 1)
+
+    def unselect(self, text: str) -> None:
+        """Forget a filter."""
+        self.filters.pop(text, None)
+        self._qos.clear()
+
+    def qos_of(self, cls: str, name: str | None = None) -> int:
+        """Return at which QoS this device gets a class (of a peer or group); -1: not at all."""
+        key = (cls, name)
+        qos = self._qos.get(key)
+        if qos is None:
+            qos = -1
+            for chosen, granted in self.filters.values():
+                if chosen.cls == "#":
+                    matches = cls != "s"
+                else:
+                    matches = chosen.cls == cls and chosen.name in (None, name)
+                if matches and granted > qos:
+                    qos = granted
+            if len(self._qos) >= 1000:
+                self._qos.clear()
+            self._qos[key] = qos
+        return qos
+
+    @property
+    def status_class(self) -> str:
+        """Return `s` where the device takes numbers alone, else `status`."""
+        return "s" if self.qos_of("s") >= 0 else "status"
+
+    def push(self, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False) -> int:
+        """Hand over (WRITTEN), or queue within OUTBOX_MAX (QUEUED), or find no room (NO_ROOM, 0)."""
+        if not self.outbox and self._has_window(qos):
+            self.connection.deliver(topic, payload, qos, token, dup=dup)
+            return WRITTEN
+        if len(self.outbox) >= OUTBOX_MAX:
+            return NO_ROOM
+        self.outbox.append((topic, payload, qos, token, dup))
+        return QUEUED
+
+    def pump(self) -> list[object]:
+        """Hand over what waited; return the tokens that went out at QoS 0 (written is acknowledged)."""
+        written: list[object] = []
+        outbox = self.outbox
+        while outbox and self._has_window(outbox[0][2]):
+            topic, payload, qos, token, dup = outbox.popleft()
+            self.connection.deliver(topic, payload, qos, token, dup=dup)
+            if not qos and token is not None:
+                written.append(token)
+        return written
+
+    def _has_window(self, qos: int) -> bool:
+        connection = self.connection
+        if connection.congested:
+            return False
+        if not qos:
+            return True
+        if self.row_id and self.session.packet_counter >= self.ceiling:
+            return False  # the next packet ids are not reserved yet
+        return len(connection.claimed) < WINDOW
+
+    def fits(self, topic: bytes, payload: bytes) -> bool:
+        """Tell whether the device takes a PUBLISH of this size."""
+        if not self.packet_max:
+            return True
+        length = 2 + len(topic) + 2 + len(payload)
+        return 1 + (1 if length < 128 else 2 if length < 16_384 else 3) + length <= self.packet_max
+
+    def settle_status(self, change: int) -> bool:
+        """Take one acknowledged status; tell whether the device's number moved."""
+        pending = self.status_pending
+        for entry in pending:
+            if entry[0] == change:
+                entry[1] -= 1
+                break
+        moved = False
+        while pending and pending[0][1] <= 0:
+            self.status_acked = max(self.status_acked, pending.popleft()[0])
+            moved = True
+        return moved
+
+    def expect_status(self, change: int) -> None:
+        """Count one status of `change` that was handed over and is to be acknowledged."""
+        pending = self.status_pending
+        if pending and pending[-1][0] == change:
+            pending[-1][1] += 1
+        else:
+            pending.append([change, 1])
+        self.status_sent = max(self.status_sent, change)

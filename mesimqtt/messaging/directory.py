@@ -1,0 +1,201 @@
+"""Who is who: users, groups, conversations and lanes, read by point and cached under a bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.messages import GROUP, PAIR, Conversation, Lane
+from mesimqtt.messaging.model import Group, Target, Thread, User
+from mesimqtt.store import conversations, devices, messages
+
+if TYPE_CHECKING:
+    from mesimqtt.store.store import Store
+
+_USER = "SELECT id, address, created_at, active FROM user WHERE "
+_GROUP = 'SELECT id, address, active FROM "group" WHERE '
+
+
+class Directory:
+    """Caches of users, groups and conversations; the store is the truth.
+
+    `epoch` is advanced when a user or group appears, changes or goes: what a sender's topics lead to is then
+    looked up again. Users with a live device and conversations in a batch are never evicted.
+    """
+
+    def __init__(self, store: Store, root: str, *, cache_max: int) -> None:
+        self._store = store
+        self._root = root
+        self._cache_max = cache_max
+        self.epoch = 1
+        self._users: dict[str, User] = {}
+        self._user_ids: dict[int, User] = {}
+        self._groups: dict[str, Group] = {}
+        self._group_ids: dict[int, Group] = {}
+        self._threads: dict[tuple[int, int, int], Thread] = {}
+        self._thread_ids: dict[int, Thread] = {}
+
+    def user(self, address: str) -> User | None:
+        """Return the user with this address, None if there is none."""
+        user = self._users.get(address)
+        return user if user is not None else self._load_user("address = ?", address)
+
+    def user_by_id(self, number: int) -> User | None:
+        """Return a user by number; None once deleted."""
+        user = self._user_ids.get(number)
+        return user if user is not None else self._load_user("id = ?", number)
+
+    def known_user(self, number: int) -> User | None:
+        """Return a user only if he is in memory: everybody who is online is."""
+        return self._user_ids.get(number)
+
+    def group(self, address: str) -> Group | None:
+        """Return the group with this address, None if there is none."""
+        group = self._groups.get(address)
+        return group if group is not None else self._load_group("address = ?", address)
+
+    def group_by_id(self, number: int) -> Group | None:
+        """Return a group by number."""
+        group = self._group_ids.get(number)
+        return group if group is not None else self._load_group("id = ?", number)
+
+    def pair(self, one: User, other: User) -> Thread:
+        """Return the conversation of two users, begun or not."""
+        a, b = sorted((one, other), key=lambda user: user.id)
+        thread = self._thread(PAIR, a.id, b.id)
+        thread.users = (a, b)
+        return thread
+
+    def thread_of(self, conversation: Conversation) -> Thread | None:
+        """Return the thread of a conversation read from the store; None if a party of it is gone."""
+        if isinstance(conversation, Thread):
+            return conversation
+        known = self._threads.get((conversation.kind, conversation.a, conversation.b))
+        if known is not None and (known.users or known.group):
+            return known
+        if conversation.kind == GROUP:
+            group = self.group_by_id(conversation.a)
+            return group.thread if group else None
+        one, other = self.user_by_id(conversation.a), self.user_by_id(conversation.b)
+        return self.pair(one, other) if one and other else None
+
+    def lane(self, thread: Thread, user: User) -> Lane | None:
+        """Return what `user` has of a conversation; None before it has begun or if he was never in it."""
+        lane = user.lanes.get(thread.id)
+        if lane is None and thread.id:
+            lane = conversations.load_lane(self._store.read, thread, user.id)
+            if lane is not None:
+                user.lanes[thread.id] = lane
+        return lane
+
+    def began(self, thread: Thread) -> None:
+        """Take note that a conversation's first message is committed: its lanes start empty."""
+        self._thread_ids[thread.id] = thread
+        for user in thread.users:
+            user.lanes.setdefault(thread.id, Lane(thread, user.id))
+
+    def target(self, sender: User, key: bytes, kind: str, name: str) -> Target | None:
+        """Return where the sender's `u/{name}` or `g/{name}` leads, None if he may not know of it."""
+        if sender.epoch != self.epoch:
+            sender.targets.clear()
+            sender.epoch = self.epoch
+        target = sender.targets.get(key)
+        if target is None:
+            target = self._find_target(sender, kind, name)
+            if target is not None:
+                if len(sender.targets) >= 1000:
+                    sender.targets.clear()
+                sender.targets[key] = target
+        return target
+
+    def _find_target(self, sender: User, kind: str, name: str) -> Target | None:
+        if kind == "u":
+            peer = self.user(name)
+            return Target(self.pair(sender, peer), peer, None) if peer else None
+        group = self.group(name)
+        if group is None or sender.id not in group.members:
+            return None
+        return Target(group.thread, None, group)
+
+    def inbox(self, user: User) -> tuple[int, int]:
+        """Return (messages, bytes) that no device of the user has acknowledged, counting them at the first call."""
+        if user.inbox_messages < 0:
+            user.inbox_messages, user.inbox_bytes = messages.inbox_size(self._store.read, user.id)
+        return user.inbox_messages, user.inbox_bytes
+
+    def counters(self, user: User) -> None:
+        """Read a user's change numbers, once."""
+        if user.change < 0:
+            user.change = conversations.last_change(self._store.read, user.id)
+            user.read_change = devices.last_read_change(self._store.read, user.id)
+
+    def forget_user(self, address: str) -> User | None:
+        """Drop a user from memory, because his row changed; return what was there."""
+        self.epoch += 1
+        user = self._users.pop(address, None)
+        if user is not None:
+            self._user_ids.pop(user.id, None)
+            for key in [key for key, thread in self._threads.items() if user in thread.users]:
+                self._thread_ids.pop(self._threads.pop(key).id, None)
+        return user
+
+    def forget_group(self, address: str) -> None:
+        """Drop a group from memory, because its row or members changed."""
+        self.epoch += 1
+        group = self._groups.pop(address, None)
+        if group is not None:
+            self._group_ids.pop(group.id, None)
+
+    def refresh_group(self, address: str) -> None:
+        """Read a group's row and members again, in place."""
+        self.epoch += 1
+        group = self._groups.get(address)
+        if group is not None:
+            row = self._store.read.execute(_GROUP + "id = ?", (group.id,)).fetchone()
+            group.active = bool(row and row[2] > 0)
+            self._load_members(group)
+
+    def online(self) -> list[User]:
+        """Return the users who have a live connection."""
+        return [user for user in self._users.values() if user.devices]
+
+    def trim(self) -> None:
+        """Evict users who are offline, when there are more than `cache_max` in memory."""
+        if len(self._users) <= self._cache_max:
+            return
+        for user in [user for user in self._users.values() if not user.devices]:
+            if len(self._users) <= self._cache_max // 2:
+                return
+            self.forget_user(user.address)
+
+    def _load_user(self, where: str, key: str | int) -> User | None:
+        row = self._store.read.execute(_USER + where, (key,)).fetchone()
+        if row is None or row[3] < 0:
+            return None
+        user = User(row[0], row[1], row[2], active=bool(row[3]), root=self._root)
+        self._users[user.address] = self._user_ids[user.id] = user
+        return user
+
+    def _load_group(self, where: str, key: str | int) -> Group | None:
+        row = self._store.read.execute(_GROUP + where, (key,)).fetchone()
+        if row is None or row[2] < 0:
+            return None
+        thread = self._thread(GROUP, row[0], 0)
+        group = Group(row[0], row[1], thread, active=bool(row[2]))
+        thread.group = group
+        self._load_members(group)
+        self._groups[group.address] = self._group_ids[group.id] = group
+        return group
+
+    def _load_members(self, group: Group) -> None:
+        rows = self._store.read.execute("SELECT user_id, send, receive FROM member WHERE group_id = ?", (group.id,))
+        group.members = {user: (bool(send), bool(receive)) for user, send, receive in rows}
+
+    def _thread(self, kind: int, a: int, b: int) -> Thread:
+        thread = self._threads.get((kind, a, b))
+        if thread is None:
+            found = conversations.find(self._store.read, kind, a, b)
+            thread = Thread(found.id if found else 0, kind, a, b, found.last_seq if found else 0)
+            self._threads[kind, a, b] = thread
+            if thread.id:
+                self._thread_ids[thread.id] = thread
+        return thread

@@ -1,0 +1,124 @@
+"""Devices and their rows: the first subscription makes a cursor, the twenty-first device displaces one (contract section 1)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mesimqtt.messaging.devices import CEILING_STEP
+from mesimqtt.store import devices as rows
+
+if TYPE_CHECKING:
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.receipts import Receipts
+
+
+class Enrolment:
+    """Gives devices their rows, their reserved packet ids and the news about themselves."""
+
+    def __init__(self, hub: Hub, receipts: Receipts, *, started_mid: int) -> None:
+        self._hub = hub
+        self._receipts = receipts
+        self._started_mid = started_mid
+        self._last_id = rows.last_id(hub.store.read)
+
+    def enrol(self, device: Device) -> None:
+        """Find or make the device's row. It joins the commit that the SUBACK waits for."""
+        connection = device.connection
+        if device.row_id or connection.client_id_assigned:
+            return
+        row = rows.find(self._hub.store.read, device.user.id, device.client_id)
+        if row is None:
+            self._create(device)
+        else:
+            self._resume(device, row)
+
+    def _create(self, device: Device) -> None:
+        hub, user = self._hub, device.user
+        self._displace(user)
+        self._last_id += 1
+        device.row_id = self._last_id
+        device.ceiling = CEILING_STEP
+        device.status_acked = device.status_sent = user.change
+        device.read_change = user.read_change
+        hub.committer.row(
+            rows.INSERT, device.row_id, user.id, device.client_id, device.ceiling, user.change, user.read_change, 0,
+            device.packet_max, hub.now_ms(),
+        )  # fmt: skip
+        hub.committer.row(rows.COPY_CURSORS, device.row_id, user.id)
+
+    def _resume(self, device: Device, row: rows.DeviceRow) -> None:
+        session = device.session
+        device.row_id = row.id
+        device.status_acked = device.status_sent = min(row.status_change, device.user.change)
+        device.wants_status = bool(row.wants_status)
+        device.read_change = row.read_change
+        device.status_behind = device.wants_status and device.status_sent < device.user.change
+        if row.online:
+            # The server went down under it: what was committed before may have been sent already.
+            device.sent_before_mid = self._started_mid
+        # Contract section 3: packet ids go on above what may have been used before a restart.
+        session.packet_counter = max(session.packet_counter, row.ceiling if not session.packet_counter else 0)
+        device.ceiling = max(row.ceiling, session.packet_counter + CEILING_STEP)
+        self._receipts.touch(device)
+
+    def reserve(self, device: Device) -> None:
+        """Reserve the next packet ids in good time."""
+        if device.row_id and device.session.packet_counter > device.ceiling - CEILING_STEP // 2:
+            committer, ceiling = self._hub.committer, device.session.packet_counter + CEILING_STEP
+
+            def reserved(ok: bool) -> None:
+                if ok:
+                    device.ceiling = max(device.ceiling, ceiling)
+
+            committer.row("UPDATE device SET ceiling = max(ceiling, ?) WHERE id = ?", ceiling, device.row_id)
+            committer.batch.after.append(reserved)
+            committer.wake()
+
+    def follow(self, device: Device) -> None:
+        """Begin a device's status number at its first subscription to statuses; give it news it missed."""
+        if not device.wants_status and device.qos_of(device.status_class) >= 0:
+            device.wants_status = True
+            device.status_acked = device.status_sent = device.user.change
+            self._receipts.touch(device)
+        self._read_marks(device)
+
+    def _read_marks(self, device: Device) -> None:
+        """Give a returning device the newest read mark of each conversation that its user made elsewhere."""
+        qos = device.qos_of("read")
+        if qos < 0 or device.read_change >= device.user.read_change or not device.row_id:
+            return
+        directory = self._hub.directory
+        for number, kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, device.read_change):
+            del number
+            if kind:
+                group = directory.group_by_id(a)
+                level = f"g/{group.level}" if group else None
+            else:
+                peer = directory.user_by_id(b if a == device.user.id else a)
+                level = f"u/{peer.level}" if peer else None
+            if level is not None:
+                topic = device.user.in_prefix + f"read/{level}".encode()
+                self._hub.hand_over(device, topic, payload.encode(), qos, None)
+            device.read_change = max(device.read_change, change)
+        self._receipts.touch(device)
+
+    def _displace(self, user: User) -> None:
+        known = rows.of_user(self._hub.store.read, user.id)
+        bound = self._hub.settings.messaging.devices_max
+        online = {device.row_id for device in user.devices}
+        for row in [row for row in known if row.id not in online][: max(0, len(known) + 1 - bound)]:
+            self._hub.committer.row(rows.DELETE_CURSORS, row.id)
+            self._hub.committer.row(rows.DELETE, row.id)
+            self.news(user, {"event": "device-dropped", "device": row.client_id})
+
+    def news(self, user: User, news: dict[str, object]) -> None:
+        """Tell a user's online devices something on `in/session`; never stored."""
+        payload = json.dumps(news, ensure_ascii=False, separators=(",", ":")).encode()
+        topic = user.in_prefix + b"session"
+        for device in user.devices:
+            qos = device.qos_of("session")
+            if qos >= 0 and device.fits(topic, payload):
+                self._hub.hand_over(device, topic, payload, qos, None)

@@ -1,0 +1,97 @@
+"""Who may enter: JWTs and short device tokens against the users and the token table (contract section 5)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.addresses import check_address
+from mesimqtt.domain.errors import AddressError
+from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+from mesimqtt.tokens import SHORT_LENGTH, TokenError, TokenSigner, hash_short_token
+
+if TYPE_CHECKING:
+    from mesimqtt.messaging.hub import Hub
+
+log = logging.getLogger(__name__)
+_BAD = 4  # CONNACK: bad user name or password
+_NOT_AUTHORIZED = 5
+_CACHE_MAX = 10_000
+_TOKEN = "SELECT user_id, device, scope, packet_max, acl, issued_at, expires_at, revoked_at, jti FROM token WHERE "  # noqa: S105
+
+
+class Entry:
+    """Checks the token of a CONNECT. A refusal is the same 5 to the client whatever its reason; the log has it."""
+
+    def __init__(self, hub: Hub, signer: TokenSigner) -> None:
+        self._hub = hub
+        self._signer = signer
+        self._known: OrderedDict[bytes, Identity] = OrderedDict()
+
+    def forget(self) -> None:
+        """Forget verified tokens: a user or token changed."""
+        self._known.clear()
+
+    def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
+        """Return who this is, or why not."""
+        password = request.password
+        if password is None:
+            return Refusal(_NOT_AUTHORIZED, "no token: connect with the address as user name and the token as password")
+        identity = self._known.get(password)
+        if identity is None:
+            try:
+                identity = self._short(password) if len(password) == SHORT_LENGTH else self._jwt(password)
+            except (TokenError, AddressError) as error:
+                return Refusal(_NOT_AUTHORIZED, str(error))
+            if len(self._known) >= _CACHE_MAX:
+                self._known.popitem(last=False)
+            self._known[password] = identity
+        return self._fits(identity, request)
+
+    def _fits(self, identity: Identity, request: ConnectRequest) -> Identity | Refusal:
+        if identity.expires_at <= self._hub.now_ms() / 1000:
+            return Refusal(_NOT_AUTHORIZED, "the token has expired")
+        if request.username and request.username != identity.user:
+            return Refusal(_NOT_AUTHORIZED, "the token belongs to another user")
+        if identity.device is not None and request.client_id != identity.device:
+            return Refusal(_NOT_AUTHORIZED, "the token is bound to another device")
+        return identity
+
+    def _jwt(self, password: bytes) -> Identity:
+        claims = self._signer.verify(password, self._hub.now_ms() / 1000)
+        address = check_address(claims.user)
+        user = self._hub.directory.user(address)
+        if user is None or not user.active:
+            raise TokenError("no such user, or disabled")
+        if not claims.foreign:
+            row = self._hub.store.read.execute(_TOKEN + "jti = ?", (claims.jti,)).fetchone()
+            if row is None or row[0] != user.id or row[7] is not None:
+                raise TokenError("the token was revoked")
+        elif claims.issued_at < user.created_at // 1000:
+            raise TokenError("the token is older than the user")
+        return Identity(
+            user=address,
+            jti=claims.jti,
+            scope=claims.scope,
+            device=claims.device,
+            expires_at=float(claims.expires_at),
+            acl=claims.acl,
+        )
+
+    def _short(self, password: bytes) -> Identity:
+        try:
+            digest = hash_short_token(password.decode("ascii"))
+        except UnicodeDecodeError:
+            raise TokenError("not a token") from None
+        row = self._hub.store.read.execute(_TOKEN + "digest = ?", (digest,)).fetchone()
+        if row is None or row[7] is not None:
+            raise TokenError("no such short token, or revoked")
+        user = self._hub.directory.user_by_id(row[0])
+        if user is None or not user.active:
+            raise TokenError("no such user, or disabled")
+        acl = tuple((action, topic) for action, topic in json.loads(row[4]))
+        return Identity(
+            user=user.address, jti=row[8], scope=row[2], device=row[1], expires_at=float(row[6]), acl=acl, packet_max=row[3]
+        )

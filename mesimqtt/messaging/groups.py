@@ -1,0 +1,178 @@
+"""Groups: members come and go in the order of the conversation's seq (contract sections 2 and 3)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.addresses import check_address
+from mesimqtt.domain.errors import AddressError, OperationError
+from mesimqtt.domain.messages import GROUP, Conversation, Message, MessageKind
+from mesimqtt.domain.status import Status
+from mesimqtt.store import conversations
+from mesimqtt.store import messages as message_rows
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Group, User
+    from mesimqtt.messaging.receipts import Receipts
+
+_WITHDRAWN_MAX = 10_000
+
+
+class Groups:
+    """Creates groups and changes their members. A send commits before a removal or is refused after it."""
+
+    def __init__(self, hub: Hub, delivery: Delivery, receipts: Receipts) -> None:
+        self._hub = hub
+        self._delivery = delivery
+        self._receipts = receipts
+
+    async def add(self, address: str, owner: str | None = None) -> bool:
+        """Create a group; False if it was there."""
+        try:
+            check_address(address)
+        except AddressError as error:
+            raise OperationError("bad-address", f"{address!r}: {error}") from None
+        if self._hub.directory.group(address) is not None:
+            return False
+        now_ms = self._hub.now_ms()
+
+        def create(connection: sqlite3.Connection) -> None:
+            cursor = connection.execute(
+                'INSERT INTO "group" (address, active, created_at, profile) VALUES (?, 1, ?, ?)',
+                (address, now_ms, "{}"),
+            )
+            conversations.create(connection, Conversation(0, GROUP, cursor.lastrowid or 0, 0))
+
+        await self._hub.committer.run(create)
+        self._hub.directory.epoch += 1
+        if owner is not None:
+            await self.join(address, [owner], role="owner")
+        return True
+
+    async def join(self, address: str, users: list[str], *, role: str = "member") -> list[str]:
+        """Add members, who see what comes from now on; return those who are new.
+
+        Raises:
+            OperationError: no such group or user, or the group would pass its bound.
+
+        """
+        group = self._group(address)
+        found = [self._user(name) for name in dict.fromkeys(users)]
+        fresh = [user for user in found if user.id not in group.members]
+        bound = self._hub.settings.messaging.group_members_max
+        if len(group.members) + len(fresh) > bound:
+            raise OperationError("group-full", f"a group has at most {bound} members")
+        if not fresh:
+            return []
+        thread, now_ms = group.thread, self._hub.now_ms()
+
+        def enter(connection: sqlite3.Connection) -> None:
+            floor = conversations.last_seq(connection, thread.id)
+            for user in fresh:
+                connection.execute(
+                    "INSERT OR REPLACE INTO member (group_id, user_id, role, send, receive, joined_at) VALUES (?,?,?,1,1,?)",
+                    (group.id, user.id, role, now_ms),
+                )
+                conversations.create_lane(connection, thread.id, user.id, floor)
+                connection.execute("DELETE FROM cursor WHERE conversation_id = ? AND device_id IN"
+                                   " (SELECT id FROM device WHERE user_id = ?)", (thread.id, user.id))  # fmt: skip
+
+        await self._hub.committer.run(enter)
+        for user in fresh:
+            user.lanes.pop(thread.id, None)
+            group.members[user.id] = (True, True)
+        self._hub.directory.epoch += 1
+        self._tell(group, "joined", [user.address for user in fresh])
+        return [user.address for user in fresh]
+
+    async def leave(self, address: str, users: list[str]) -> list[str]:
+        """Remove members; what waits for them is withdrawn: 0x91 to its senders. Return who was one."""
+        group = self._group(address)
+        gone = [user for user in map(self._user, dict.fromkeys(users)) if user.id in group.members]
+        if not gone:
+            return []
+        for user in gone:
+            del group.members[user.id]
+        self._hub.directory.epoch += 1
+        thread = group.thread
+
+        def exit_(connection: sqlite3.Connection) -> int:
+            last = conversations.last_seq(connection, thread.id)
+            for user in gone:
+                connection.execute("DELETE FROM member WHERE group_id = ? AND user_id = ?", (group.id, user.id))
+                connection.execute(
+                    "UPDATE lane SET until = ? WHERE conversation_id = ? AND user_id = ?", (last, thread.id, user.id)
+                )
+            return last
+
+        last = await self._hub.committer.run(exit_)
+        for user in gone:
+            self._withdraw(group, user, last, Status.NOT_MEMBER, "")
+        self._tell(group, "left", [user.address for user in gone])
+        return [user.address for user in gone]
+
+    async def delete(self, address: str) -> None:
+        """Delete a group; what waits for its members gets the verdict `group-deleted`."""
+        group = self._group(address)
+        thread = group.thread
+
+        def remove(connection: sqlite3.Connection) -> int:
+            connection.execute('UPDATE "group" SET address = ?, active = -1 WHERE id = ?', (f"\0deleted:{group.id}", group.id))
+            connection.execute("DELETE FROM member WHERE group_id = ?", (group.id,))
+            last = conversations.last_seq(connection, thread.id)
+            connection.execute("UPDATE lane SET until = ? WHERE conversation_id = ?", (last, thread.id))
+            return last
+
+        members = [user for user in map(self._hub.directory.user_by_id, group.members) if user is not None]
+        last = await self._hub.committer.run(remove)
+        for user in members:
+            self._withdraw(group, user, last, Status.FAILED, "group-deleted")
+        await self._hub.committer.drain()
+        self._hub.directory.forget_group(address)
+
+    def _withdraw(self, group: Group, user: User, last: int, code: Status, reason: str) -> None:
+        thread = group.thread
+        lane = self._hub.directory.lane(thread, user)
+        if lane is None:
+            return
+        lane.until = last
+        self._delivery.withdraw(thread, user, lane)
+        after = lane.acked.upto
+        while after < last:
+            found = message_rows.page(self._hub.store.read, thread, after, min(_WITHDRAWN_MAX, last - after))
+            if not found:
+                break
+            for message in found:
+                after = message.seq
+                if message.seq <= last and message.sender_id != user.id and not message.kind:
+                    self._receipts.fail(user, lane, message, code, reason)
+
+    def _tell(self, group: Group, what: str, users: list[str]) -> None:
+        """Put a membership event into the conversation: it has a mid and a seq and waits for who is offline."""
+        payload = json.dumps({"event": what, "group": group.address, "users": users}, ensure_ascii=False).encode()
+        hub, now_ms = self._hub, self._hub.now_ms()
+        mid = hub.mids.draw()
+        hub.committer.batch.accepts.append(
+            Message(
+                mid, group.thread, 0, "", f"{mid:016x}", now_ms, now_ms + hub.settings.messaging.expiry_default_s * 1000,
+                None, 0, "", payload, None, MessageKind.EVENT,
+            )
+        )  # fmt: skip
+        hub.committer.wake()
+
+    def _group(self, address: str) -> Group:
+        group = self._hub.directory.group(address)
+        if group is None:
+            raise OperationError("no-such-group", f"no group {address!r}; make it with: mesimqtt group add {address}")
+        return group
+
+    def _user(self, address: str) -> User:
+        user = self._hub.directory.user(address)
+        if user is None:
+            raise OperationError("no-such-user", f"no user {address!r}; make it with: mesimqtt user add {address}")
+        return user

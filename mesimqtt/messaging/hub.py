@@ -1,0 +1,49 @@
+"""What every part of messaging shares: the store, the directory, the clocks, the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mesimqtt.messaging.devices import NO_ROOM, WRITTEN, Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.domain.ids import MidFactory
+    from mesimqtt.messaging.directory import Directory
+    from mesimqtt.settings import Settings
+    from mesimqtt.store.committer import Committer
+    from mesimqtt.store.store import Store
+
+
+def _nobody(_device: Device, _tokens: list[object]) -> None:
+    """Take no note: the hub before messaging is wired."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go."""
+
+    settings: Settings
+    store: Store
+    committer: Committer
+    directory: Directory
+    mids: MidFactory
+    now: Callable[[], float]
+    now_ms: Callable[[], int]
+    acked: Callable[[Device, list[object]], None] = _nobody
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count an event for `stats`."""
+        self.counters[what] = self.counters.get(what, 0) + number
+
+    def hand_over(
+        self, device: Device, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False
+    ) -> bool:
+        """Give one PUBLISH to a device; False when it has no room. Written at QoS 0 counts as acknowledged."""
+        result = device.push(topic, payload, qos, token, dup=dup)
+        if result == WRITTEN and not qos and token is not None:
+            self.acked(device, [token])
+        return result != NO_ROOM

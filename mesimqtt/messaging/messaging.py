@@ -1,0 +1,271 @@
+"""Messaging as one object: its parts wired together, and what operations call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.errors import AddressError, OperationError
+from mesimqtt.domain.ids import MidFactory
+from mesimqtt.domain.messages import Conversation
+from mesimqtt.domain.status import TITLES, Status
+from mesimqtt.messaging.accept import Acceptor
+from mesimqtt.messaging.delivery import Delivery
+from mesimqtt.messaging.directory import Directory
+from mesimqtt.messaging.enrolment import Enrolment
+from mesimqtt.messaging.entry import Entry
+from mesimqtt.messaging.groups import Groups
+from mesimqtt.messaging.hub import Hub
+from mesimqtt.messaging.queries import Queries
+from mesimqtt.messaging.receipts import Receipts
+from mesimqtt.messaging.router import Router
+from mesimqtt.messaging.statuses import Statuses
+from mesimqtt.messaging.sweeper import Sweeper
+from mesimqtt.messaging.transient import Transients
+from mesimqtt.store import messages as message_rows
+from mesimqtt.topics import TopicError, format_params, parse_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.model import User
+    from mesimqtt.settings import Settings
+    from mesimqtt.store.batch import Batch
+    from mesimqtt.store.committer import Health
+    from mesimqtt.store.store import Store
+    from mesimqtt.tokens import TokenSigner
+
+log = logging.getLogger(__name__)
+_RPC = {"status", "inbox", "ping"}
+
+
+class Messaging:
+    """The messaging service of one server. `claim` is what the engine's claimed topics go to."""
+
+    def __init__(
+        self, settings: Settings, store: Store, signer: TokenSigner, *, now: Callable[[], float], now_ms: Callable[[], int]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.signer = signer
+        self.now_ms = now_ms
+        self.now = now
+        started_mid = message_rows.last_mid(store.read)
+        directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
+        mids = MidFactory(now_ms, node=settings.node, after=started_mid)
+        hub = self._hub = Hub(settings, store, store.committer, directory, mids, now, now_ms)
+        self._receipts = Receipts(hub)
+        self._statuses = Statuses(hub)
+        self._delivery = Delivery(hub, self._receipts)
+        self._transients = Transients(hub, self._statuses)
+        self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients)
+        self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
+        self._sweeper = Sweeper(hub, self._statuses, self._delivery, self._receipts, self._transients)
+        self._entry = Entry(hub, signer)
+        self._queries = Queries(hub)
+        self.groups = Groups(hub, self._delivery, self._receipts)
+        self.claim = Router(
+            hub,
+            statuses=self._statuses,
+            delivery=self._delivery,
+            receipts=self._receipts,
+            transients=self._transients,
+            acceptor=self._acceptor,
+            enrolment=self._enrolment,
+            perform=self._rpc,
+        )
+        store.committer.on_seal = self._receipts.seal
+        store.committer.on_committed = self._acceptor.committed
+        store.committer.on_failed = self._failed
+
+    # ---- for the broker ------------------------------------------------------------------------------------------
+
+    def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
+        """Return who a CONNECT is from, or why it is refused."""
+        return self._entry.check_connect(request)
+
+    def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
+        """Tell a user on `in/session` that a publish to a free topic was denied, at most one a second."""
+        device = connection.claim_state
+        if device is None:
+            return
+        now = self.now()
+        if now - device.denied_at >= 1.0:
+            device.denied_at = now
+            self._enrolment.news(device.user, {"event": "denied", "topic": topic, "rule": rule})
+
+    def tick(self, now: float) -> None:
+        """Do what time has made due."""
+        self._sweeper.tick(now)
+
+    def token_warning(self, connection: Connection, seconds: int) -> None:
+        """Tell that a connection's token is about to expire."""
+        if connection.claim_state is not None:
+            self._enrolment.news(connection.claim_state.user, {"event": "token-expiring", "seconds": seconds})
+
+    def _failed(self, batch: Batch, health: Health) -> None:
+        if health == "disk-full":
+            self.store.drop_ballast()
+        self._acceptor.failed(batch, health)
+
+    # ---- for operations --------------------------------------------------------------------------------------------
+
+    def user_changed(self, address: str, *, reason: str) -> None:
+        """Take note that a user's row changed; a disabled user loses his connections."""
+        self._entry.forget()
+        user = self._hub.directory.user(address)
+        if user is None:
+            self._hub.directory.epoch += 1
+            return
+        row = self.store.read.execute("SELECT active FROM user WHERE id = ?", (user.id,)).fetchone()
+        user.active = bool(row and row[0] > 0)
+        self._hub.directory.epoch += 1
+        if not user.active:
+            self._close(user.devices, f"user {reason}")
+
+    def token_revoked(self, jti: str) -> None:
+        """Close the connections that a revoked token opened."""
+        self._entry.forget()
+        for user in self._hub.directory.online():
+            self._close([d for d in user.devices if d.connection.identity and d.connection.identity.jti == jti], "token revoked")
+
+    async def user_leaving(self, address: str) -> None:
+        """Give what waits for a user who is being deleted its verdict `user-deleted`; take him out of his groups."""
+        user = self._hub.directory.user(address)
+        if user is None:
+            return
+        self._close(user.devices, "user deleted")
+        await self._withdraw_inbox(user)
+        for (group,) in self.store.read.execute(
+            'SELECT g.address FROM member m JOIN "group" g ON g.id = m.group_id WHERE m.user_id = ?', (user.id,)
+        ).fetchall():
+            await self.groups.leave(group, [address])
+        await self._hub.committer.drain()
+
+    def user_deleted(self, number: int, address: str) -> None:
+        """Forget a deleted user."""
+        user = self._hub.directory.known_user(number)
+        if user is not None:
+            self._close(user.devices, "user deleted")
+        self._hub.directory.forget_user(address)
+        self._entry.forget()
+
+    @staticmethod
+    def _close(devices: list[Device], reason: str) -> None:
+        for device in list(devices):
+            device.connection.close(reason)
+
+    async def group_add(self, address: str, owner: str | None = None) -> bool:
+        """Create a group; False if it was there."""
+        return await self.groups.add(address, owner)
+
+    async def group_join(self, address: str, users: list[str]) -> list[str]:
+        """Add members; return who is new."""
+        return await self.groups.join(address, users)
+
+    async def group_leave(self, address: str, users: list[str]) -> list[str]:
+        """Remove members; return who was one."""
+        return await self.groups.leave(address, users)
+
+    async def group_delete(self, address: str) -> None:
+        """Delete a group."""
+        await self.groups.delete(address)
+
+    def group_changed(self, address: str) -> None:
+        """Take note that a group's row or rights changed."""
+        self._hub.directory.refresh_group(address)
+
+    async def _withdraw_inbox(self, user: User) -> None:
+        directory, read = self._hub.directory, self.store.read
+        for row in read.execute(
+            """SELECT c.id, c.kind, c.a, c.b, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
+            WHERE l.user_id = ?""",
+            (user.id,),
+        ).fetchall():
+            thread = directory.thread_of(Conversation(*row))
+            lane = directory.lane(thread, user) if thread is not None else None
+            if thread is None or lane is None:
+                continue
+            for message in message_rows.page(read, thread, lane.acked.upto, self.settings.messaging.inbox_messages_max):
+                if message.sender_id != user.id and not message.kind and lane.covers(message.seq):
+                    self._receipts.fail(user, lane, message, Status.FAILED, "user-deleted")
+        await self._hub.committer.drain()
+
+    async def send(
+        self,
+        sender: str,
+        *,
+        to: str | None = None,
+        group: str | None = None,
+        type: int = 0,  # noqa: A002 - the contract's word
+        expiry: int | None = None,
+        payload: bytes,
+        cid: str | None = None,
+    ) -> dict[str, Any]:
+        """Send a message as `sender`; return its mid, cid and SENT once it is committed.
+
+        Raises:
+            OperationError: it was refused; `code` is the status' name.
+
+        """
+        user = self._hub.directory.user(sender)
+        if user is None:
+            raise OperationError("no-such-user", f"no user {sender!r}; make it with: mesimqtt user add {sender}")
+        if len(payload) > self.settings.limits.payload_max:
+            raise OperationError("bad-request", f"a message has at most {self.settings.limits.payload_max} bytes")
+        pairs: dict[str, str | int] = {"type": type} if type else {}
+        if expiry is not None:
+            pairs["expiry"] = expiry
+        cid = cid or f"op-{self._hub.mids.draw():016x}"
+        try:
+            level = encode_address(to if to is not None else group or "")
+            tail = f"/{format_params(pairs)}" if pairs else ""
+            out = parse_out(f"{'u' if to is not None else 'g'}/{level}/{cid}{tail}")
+        except (AddressError, TopicError) as error:
+            raise OperationError("bad-request", str(error)) from None
+        self._hub.directory.counters(user)
+        future: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        watched = self._statuses.watched
+        watched[user.id, cid] = lambda code, text: None if future.done() else future.set_result((code, text))
+        try:
+            self._acceptor.message(user, out, payload, None, 0, 0)
+            code, text = await asyncio.wait_for(future, self.settings.messaging.offline_answer_s + 5)
+        except TimeoutError:
+            raise OperationError("store", "no verdict in time; ask again with: mesimqtt stats") from None
+        finally:
+            watched.pop((user.id, cid), None)
+        answer: dict[str, Any] = json.loads(text)
+        if code >= Status.FAILED:
+            reason = answer.get("reason") or answer.get("rule") or TITLES[code]
+            raise OperationError(TITLES[code], f"{to or group}: {TITLES[code]} ({reason})")
+        return answer
+
+    def status(self, mid: str, *, asker: str | None = None) -> dict[str, Any]:
+        """Return the statuses of one message."""
+        return self._queries.status(mid, asker=asker)
+
+    def inbox(self, address: str) -> dict[str, Any]:
+        """Return what waits for a user."""
+        return self._queries.inbox(address)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters and health."""
+        return self._queries.stats()
+
+    def _rpc(self, op: str, args: dict[str, Any], asker: str) -> dict[str, Any]:
+        if op == "status":
+            mid = args.get("mid")
+            if not isinstance(mid, str):
+                raise OperationError("bad-request", 'status takes {"mid":"<16 hex digits>"}')
+            return self.status(mid, asker=asker)
+        if op == "inbox":
+            return self.inbox(asker)
+        if op == "ping":
+            return {"pong": self.now_ms()}
+        raise OperationError("no-such-operation", f"no operation {op[:64]!r}; there are {', '.join(sorted(_RPC))}")

@@ -1,0 +1,140 @@
+"""Users, groups and conversations as messaging holds them in memory: caches of rows, plus who is online."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.topics import Params
+
+
+class User:
+    """A user of whom something is going on. `change` is the number of the newest committed status to him."""
+
+    __slots__ = (
+        "active",
+        "address",
+        "change",
+        "created_at",
+        "devices",
+        "epoch",
+        "id",
+        "in_prefix",
+        "inbox_bytes",
+        "inbox_messages",
+        "json",
+        "lanes",
+        "level",
+        "out_prefix",
+        "rate_at",
+        "rate_tokens",
+        "read_change",
+        "targets",
+    )
+
+    def __init__(self, identifier: int, address: str, created_at: int, *, active: bool, root: str) -> None:
+        self.id = identifier
+        self.address = address
+        self.created_at = created_at
+        self.active = active
+        self.level = encode_address(address)
+        self.json = json.dumps(address, ensure_ascii=False)
+        self.in_prefix = f"{root}/{self.level}/in/".encode()
+        self.out_prefix = f"{root}/{self.level}/out/".encode()
+        self.devices: list[Device] = []
+        self.targets: dict[bytes, Target] = {}
+        self.epoch = 0
+        self.lanes: dict[int, Lane] = {}
+        self.change = -1
+        self.read_change = -1
+        self.inbox_messages = -1  # not counted yet
+        self.inbox_bytes = 0
+        self.rate_tokens = 0.0
+        self.rate_at = 0.0
+
+
+class Group:
+    """A group and its members: user id -> (may send, may receive)."""
+
+    __slots__ = ("active", "address", "id", "json", "level", "members", "thread")
+
+    def __init__(self, identifier: int, address: str, thread: Thread, *, active: bool) -> None:
+        self.id = identifier
+        self.address = address
+        self.active = active
+        self.level = encode_address(address)
+        self.json = json.dumps(address, ensure_ascii=False)
+        self.thread = thread
+        self.members: dict[int, tuple[bool, bool]] = {}
+
+
+class Thread(Conversation):
+    """A conversation with who takes part in it. `last_seq` is the last committed one the loop knows."""
+
+    __slots__ = ("group", "users")
+
+    def __init__(self, identifier: int, kind: int, a: int, b: int, last_seq: int = 0) -> None:
+        super().__init__(identifier, kind, a, b, last_seq)
+        self.users: tuple[User, ...] = ()  # of a pair
+        self.group: Group | None = None
+
+    def peer(self, user: User) -> User:
+        """Return the other user of a pair; a user talking to himself is his own peer."""
+        first, second = self.users
+        return second if first is user else first
+
+    @property
+    def is_group(self) -> bool:
+        """Tell whether this is a group's conversation."""
+        return self.kind == GROUP
+
+
+class Names(NamedTuple):
+    """The `peer` and `group` of a status, as addresses."""
+
+    peer: str | None = None
+    group: str | None = None
+
+
+NOBODY = Names()
+
+
+class Target:
+    """Where a sender's topic `u/{peer}` or `g/{group}` leads."""
+
+    __slots__ = ("group", "peer", "thread")
+
+    def __init__(self, thread: Thread, peer: User | None, group: Group | None) -> None:
+        self.thread = thread
+        self.peer = peer
+        self.group = group
+
+    @property
+    def names(self) -> Names:
+        """Return the addresses that statuses about this target carry."""
+        return Names(self.peer.address if self.peer else None, self.group.address if self.group else None)
+
+
+class Accepted(Message):
+    """A message on its way into the store, with what must be answered once it is there."""
+
+    __slots__ = ("connection", "packet_id", "qos", "sender", "target")
+
+    sender: User
+    target: Target
+    connection: Connection | None
+    packet_id: int
+    qos: int
+
+
+def digest_source(target: Target, params: Params, payload: bytes) -> bytes:
+    """Return what a resend must have in common with the first send: destination, parameters, payload."""
+    kind = b"g" if target.group is not None else b"u"
+    name = (target.group or target.peer).level.encode()  # type: ignore[union-attr]
+    return b"\0".join((kind, name, params.raw.encode(), payload))

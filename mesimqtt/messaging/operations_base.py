@@ -1,0 +1,204 @@
+"""What an operation is: a coroutine with keyword arguments that are checked against its annotations."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.addresses import check_address
+from mesimqtt.domain.errors import AddressError, OperationError
+from mesimqtt.store import groups, users
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from mesimqtt.messaging.messaging import Messaging
+    from mesimqtt.store.groups import GroupRow
+    from mesimqtt.store.users import UserRow
+
+ADDRESSES_MAX = 1_000
+PAGE_MAX = 1_000
+PROFILE_KEYS_MAX = 64
+PROFILE_VALUE_MAX = 4_096
+FAR_FUTURE_S = 253_402_300_799  # the end of the year 9999: what a person could still read as a date
+
+Answer = dict[str, Any]
+
+
+class ArgumentError(OperationError):
+    """The arguments are not what the operation takes: wrong usage, exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad-argument", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What operations work on. `bound` lists the listeners as (kind, host, port)."""
+
+    messaging: Messaging
+    bound: Sequence[tuple[str, str, int]] = ()
+
+    @property
+    def now_ms(self) -> int:
+        """Return the time in milliseconds since 1970."""
+        return self.messaging.now_ms()
+
+    @property
+    def now_s(self) -> int:
+        """Return the time in seconds since 1970."""
+        return self.messaging.now_ms() // 1000
+
+    @property
+    def read(self) -> sqlite3.Connection:
+        """Return the connection for reading."""
+        return self.messaging.store.read
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of an operation: its annotation, and whether it may be left out."""
+
+    annotation: str
+    is_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A named operation. Whoever may call it may do all that it says: the caller decides who that is."""
+
+    name: str
+    call: Callable[..., Awaitable[Answer]]
+    parameters: dict[str, Parameter]
+    description: str
+
+    def check(self, arguments: dict[str, Any]) -> None:
+        """Raise ArgumentError unless `arguments` are what the operation takes."""
+        for key, value in arguments.items():
+            parameter = self.parameters.get(key)
+            if parameter is None:
+                known = ", ".join(self.parameters) or "none"
+                raise ArgumentError(f"{self.name}: unknown argument {key!r}; it takes {known}")
+            words, accepts = _TYPES[parameter.annotation]
+            if not accepts(value):
+                raise ArgumentError(f"{self.name}: {key} must be {words}")
+        for key, parameter in self.parameters.items():
+            if parameter.is_required and key not in arguments:
+                raise ArgumentError(f"{self.name}: {key} is missing")
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def operation(call: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+    """Register a coroutine under its name; its keyword arguments and docstring describe it."""
+    parameters = {
+        key: Parameter(str(each.annotation), is_required=each.default is inspect.Parameter.empty)
+        for key, each in inspect.signature(call).parameters.items()
+        if each.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    unknown = [each.annotation for each in parameters.values() if each.annotation not in _TYPES]
+    if unknown:
+        raise TypeError(f"{call.__name__}: no check is known for {unknown}")
+    OPERATIONS[call.__name__] = Operation(call.__name__, call, parameters, inspect.getdoc(call) or "")
+    return call
+
+
+def _is_text(value: object) -> bool:
+    # JSON can spell half a character ("\\ud800"), which nothing behind this point could store.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**53
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= ADDRESSES_MAX and all(map(_is_text, value))
+
+
+def _is_map(value: object) -> bool:
+    return isinstance(value, dict) and len(value) <= ADDRESSES_MAX and all(map(_is_text, [*value, *value.values()]))
+
+
+_TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("a text", _is_text),
+    "str | None": ("a text or null", lambda value: value is None or _is_text(value)),
+    "int": ("a whole number", _is_number),
+    "int | None": ("a whole number or null", lambda value: value is None or _is_number(value)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "list[str]": (f"a list of at most {ADDRESSES_MAX} texts", _is_texts),
+    "dict[str, str]": ("an object whose values are texts", _is_map),
+}
+
+
+def checked_address(address: str) -> str:
+    """Return a legal address; raise ArgumentError otherwise."""
+    try:
+        return check_address(address)
+    except AddressError as error:
+        raise ArgumentError(f"{address[:80]!r}: {error}") from None
+
+
+def checked_addresses(addresses: list[str]) -> list[str]:
+    """Return legal addresses, each once, in the given order."""
+    if not addresses:
+        raise ArgumentError("name at least one address")
+    return list(dict.fromkeys(checked_address(address) for address in addresses))
+
+
+def known_user(connection: sqlite3.Connection, address: str) -> UserRow:
+    """Return a user; raise OperationError if there is none."""
+    user = users.find(connection, checked_address(address))
+    if user is None:
+        raise OperationError("no-such-user", f"no user {address!r}; make it with: mesimqtt user add {address}")
+    return user
+
+
+def known_users(connection: sqlite3.Connection, addresses: list[str]) -> list[UserRow]:
+    """Return users; raise OperationError that names all that there are not."""
+    found = {address: users.find(connection, address) for address in checked_addresses(addresses)}
+    missing = [address for address, user in found.items() if user is None]
+    if len(missing) == 1:
+        known_user(connection, missing[0])
+    if missing:
+        raise OperationError("no-such-user", f"no users {', '.join(map(repr, missing))}; nothing was changed")
+    return [user for user in found.values() if user is not None]
+
+
+def known_group(connection: sqlite3.Connection, address: str) -> GroupRow:
+    """Return a group; raise OperationError if there is none."""
+    group = groups.find(connection, checked_address(address))
+    if group is None:
+        raise OperationError("no-such-group", f"no group {address!r}; make it with: mesimqtt group add {address}")
+    return group
+
+
+def checked_limit(limit: int) -> int:
+    """Return how many rows a page may have."""
+    if not 1 <= limit <= PAGE_MAX:
+        raise ArgumentError(f"limit must be from 1 to {PAGE_MAX}")
+    return limit
+
+
+def merged_profile(profile: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
+    """Return a profile with `changes`: an empty value removes its key; known keys are checked, any other is free."""
+    merged = dict(profile)
+    for key, value in changes.items():
+        if not key or len(key) > 64 or not key.isprintable() or key != key.strip() or "=" in key:
+            raise ArgumentError(f"profile key {key[:64]!r}: 1 to 64 printable characters, without = and outer spaces")
+        if len(value.encode()) > PROFILE_VALUE_MAX:
+            raise ArgumentError(f"{key}: at most {PROFILE_VALUE_MAX} bytes of UTF-8")
+        if key == "name" and not (len(value) <= 128 and value.isprintable()):
+            raise ArgumentError("name: at most 128 printable characters")
+        if value:
+            merged[key] = value
+        else:
+            merged.pop(key, None)
+    if len(merged) > PROFILE_KEYS_MAX:
+        raise ArgumentError(f"a profile has at most {PROFILE_KEYS_MAX} keys")
+    return merged

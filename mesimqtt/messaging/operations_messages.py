@@ -1,0 +1,94 @@
+"""Operations on messages and on the server itself: send, status, inbox, stats, server_info, ping."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import asdict
+
+from mesimqtt import __version__
+from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, checked_address, known_user, operation
+from mesimqtt.topics import CID_PATTERN, EXPIRY_MAX_S, MID_PATTERN, TYPE_MAX
+
+
+@operation
+async def send(
+    desk: Desk,
+    *,
+    sender: str,
+    to: str | None = None,
+    group: str | None = None,
+    text: str | None = None,
+    payload: str | None = None,
+    type: int = 0,  # noqa: A002 - the parameter's name in the contract
+    expiry: int | None = None,
+    cid: str | None = None,
+) -> Answer:
+    """Send a message in a user's name, to a user or to a group; answers once it is committed.
+
+    The payload is `text` (UTF-8) or `payload` (base64).
+    """
+    known_user(desk.read, sender)
+    if (to is None) == (group is None):
+        raise ArgumentError("name one destination: to (a user) or group")
+    checked_address(to or group or "")
+    if not 0 <= type <= TYPE_MAX:
+        raise ArgumentError(f"type is a number from 0 to {TYPE_MAX}")
+    if expiry is not None and not 0 <= expiry <= EXPIRY_MAX_S:
+        raise ArgumentError(f"expiry is a number of seconds from 0 to {EXPIRY_MAX_S}")
+    if cid is not None and not CID_PATTERN.fullmatch(cid):
+        raise ArgumentError("cid is 1 to 64 of A-Z a-z 0-9 _ -")
+    return await desk.messaging.send(
+        sender, to=to, group=group, type=type, expiry=expiry, payload=_payload(text, payload), cid=cid
+    )
+
+
+def _payload(text: str | None, payload: str | None) -> bytes:
+    if (text is None) == (payload is None):
+        raise ArgumentError("give text, or payload in base64")
+    try:
+        return text.encode() if text is not None else base64.b64decode(payload or "", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise ArgumentError("text must be valid Unicode, payload valid base64") from None
+
+
+@operation
+async def status(desk: Desk, *, mid: str) -> Answer:
+    """Tell the status of a message for each recipient."""
+    if not MID_PATTERN.fullmatch(mid):
+        raise ArgumentError(f"{mid[:40]!r} is no mid: a mid is 16 hex digits, as in the topic of a message")
+    return desk.messaging.status(mid, asker=None)
+
+
+@operation
+async def inbox(desk: Desk, *, address: str) -> Answer:
+    """Tell what waits for a user that no device of his has acknowledged."""
+    known_user(desk.read, address)
+    return desk.messaging.inbox(address)
+
+
+@operation
+async def stats(desk: Desk) -> Answer:
+    """Count users, connections, messages and what the store is doing."""
+    return desk.messaging.stats()
+
+
+@operation
+async def server_info(desk: Desk) -> Answer:
+    """Tell version, listeners, data folder and the limits in force."""
+    settings = desk.messaging.settings
+    return {
+        "version": __version__,
+        "listeners": [{"kind": kind, "host": host, "port": port} for kind, host, port in desk.bound],
+        "data": str(desk.messaging.store.folder),
+        "root": settings.root,
+        "open": settings.open,
+        "limits": asdict(settings.limits),
+        "messaging": asdict(settings.messaging),
+    }
+
+
+@operation
+async def ping(desk: Desk) -> Answer:
+    """Answer at once: which version runs, and what its store can do at the moment."""
+    return {"version": __version__, "store": str(desk.messaging.store.health)}

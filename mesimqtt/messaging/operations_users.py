@@ -1,0 +1,151 @@
+"""Operations on users (contract section 7: `user`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.messaging.operations_base import (
+    Answer,
+    ArgumentError,
+    Desk,
+    checked_address,
+    checked_addresses,
+    checked_limit,
+    known_user,
+    known_users,
+    merged_profile,
+    operation,
+)
+from mesimqtt.store import devices, tokens, users
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mesimqtt.store.users import UserRow
+
+_STATES = {1: "active", 0: "disabled"}
+TOKENS_COUNTED_MAX = 1_000
+
+
+@operation
+async def user_add(desk: Desk, *, addresses: list[str]) -> Answer:
+    """Make users; answers which are new and which existed already."""
+    return await _add(desk, dict.fromkeys(checked_addresses(addresses), ""))
+
+
+@operation
+async def user_import(desk: Desk, *, names: dict[str, str]) -> Answer:
+    """Make users from addresses and names (a name may be empty); who existed already keeps his profile."""
+    if not names:
+        raise ArgumentError("name at least one address")
+    for address in names:
+        checked_address(address)
+    return await _add(desk, names)
+
+
+async def _add(desk: Desk, names: dict[str, str]) -> Answer:
+    profiles = {address: merged_profile({}, {"name": name}) for address, name in names.items()}
+    now = desk.now_ms
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        return [address for address, profile in profiles.items() if users.add(connection, address, now, profile)]
+
+    added = await desk.messaging.store.committer.run(work)
+    for address in added:
+        desk.messaging.user_changed(address, reason="added")
+    new = set(added)
+    return {"added": added, "existed": [address for address in names if address not in new]}
+
+
+@operation
+async def user_disable(desk: Desk, *, addresses: list[str]) -> Answer:
+    """Disable users: they lose their connections within a second; what waits for them stays."""
+    return await _set_active(desk, addresses, active=False)
+
+
+@operation
+async def user_enable(desk: Desk, *, addresses: list[str]) -> Answer:
+    """Enable disabled users; their tokens are good again unless they were revoked."""
+    return await _set_active(desk, addresses, active=True)
+
+
+async def _set_active(desk: Desk, addresses: list[str], *, active: bool) -> Answer:
+    def work(connection: sqlite3.Connection) -> list[str]:
+        found = known_users(connection, addresses)
+        return [user.address for user in found if users.set_active(connection, user.id, active=active)]
+
+    changed = await desk.messaging.store.committer.run(work)
+    reason = "enabled" if active else "disabled"
+    for address in changed:
+        desk.messaging.user_changed(address, reason=reason)
+    return {reason: changed, "unchanged": [each for each in dict.fromkeys(addresses) if each not in set(changed)]}
+
+
+@operation
+async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
+    """Delete users with inbox, devices, memberships and tokens; who wrote to them is told `user-deleted`."""
+    now_s = desk.now_s
+    for user in known_users(desk.read, addresses):
+        await desk.messaging.user_leaving(user.address)
+
+    def work(connection: sqlite3.Connection) -> list[UserRow]:
+        found = known_users(connection, addresses)
+        for user in found:
+            users.delete(connection, user, now_s)
+        return found
+
+    deleted = await desk.messaging.store.committer.run(work)
+    for user in deleted:
+        desk.messaging.user_deleted(user.id, user.address)
+    return {"deleted": [user.address for user in deleted]}
+
+
+@operation
+async def user_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
+    """List users in the order of their addresses; `next` is where the next page begins, null at the end."""
+    rows = users.page(desk.read, after, checked_limit(limit))
+    return {"users": [_brief(user) for user in rows], "next": rows[-1].address if len(rows) == limit else None}
+
+
+@operation
+async def user_show(desk: Desk, *, address: str) -> Answer:
+    """Show a user: state, profile, groups, devices, how many tokens are good and what waits for him."""
+    user = known_user(desk.read, address)
+    found = tokens.of_user(desk.read, user.id, TOKENS_COUNTED_MAX)
+    return {
+        **_brief(user),
+        "profile": user.profile,
+        "groups": users.groups_of(desk.read, user.id),
+        "devices": [
+            {"device": each.client_id, "online": bool(each.online), "seen_at": each.seen_at}
+            for each in devices.of_user(desk.read, user.id)
+        ],
+        "tokens": sum(each.state(desk.now_s) == "valid" for each in found),
+        "inbox": desk.messaging.inbox(user.address),
+    }
+
+
+@operation
+async def user_set(desk: Desk, *, address: str, profile: dict[str, str]) -> Answer:
+    """Change keys of a user's profile; an empty value removes the key. `name` is checked, any other key is free."""
+    if not profile:
+        raise ArgumentError("name at least one KEY=VALUE, for example name=Alice")
+
+    def work(connection: sqlite3.Connection) -> dict[str, str]:
+        user = known_user(connection, address)
+        merged = merged_profile(user.profile, profile)
+        users.set_profile(connection, user.id, merged)
+        return merged
+
+    merged = await desk.messaging.store.committer.run(work)
+    desk.messaging.user_changed(address, reason="profile")
+    return {"address": address, "profile": merged}
+
+
+def _brief(user: UserRow) -> Answer:
+    return {
+        "address": user.address,
+        "state": _STATES[user.active],
+        "name": user.profile.get("name", ""),
+        "created_at": user.created_at,
+    }

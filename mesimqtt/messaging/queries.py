@@ -1,0 +1,108 @@
+"""What can be asked: the status of a message, an inbox, counters. One JSON for rpc, CLI and HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.ids import format_mid
+from mesimqtt.domain.messages import GROUP
+from mesimqtt.domain.status import TITLES
+from mesimqtt.store import messages as rows
+from mesimqtt.topics import MID_PATTERN
+
+if TYPE_CHECKING:
+    from mesimqtt.domain.messages import Message
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import User
+
+_INBOX = """SELECT c.kind, c.a, c.b, count(m.id), max(m.seq), max(m.ts) FROM lane l
+    JOIN conversation c ON c.id = l.conversation_id
+    JOIN message m ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.sender_id <> l.user_id
+        AND m.kind = 0 AND m.seq <= coalesce(l.until, m.seq)
+    WHERE l.user_id = ? GROUP BY c.id ORDER BY max(m.ts) DESC LIMIT 1000"""
+
+
+class Queries:
+    """Reads for people and programs. Everything is a dict of JSON types."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def status(self, mid: str, *, asker: str | None) -> dict[str, Any]:
+        """Return one message's statuses. `asker` None is an operator; anybody else must be its sender.
+
+        Raises:
+            OperationError: no such message, or not the asker's own.
+
+        """
+        if not MID_PATTERN.fullmatch(mid):
+            raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
+        message = rows.by_mid(self._hub.store.read, int(mid, 16))
+        sender = self._hub.directory.user_by_id(message.sender_id) if message is not None else None
+        if message is None or sender is None or asker not in (None, sender.address):
+            raise OperationError("no-such-message", f"no message {mid} of yours")
+        return self._status(message, sender)
+
+    def _status(self, message: Message, sender: User) -> dict[str, Any]:
+        directory = self._hub.directory
+        conversation = message.conversation
+        answer: dict[str, Any] = {"mid": format_mid(message.mid), "cid": message.cid, "from": sender.address}
+        if conversation.kind == GROUP:
+            group = directory.group_by_id(conversation.a)
+            answer["group"] = group.address if group else None
+        else:
+            peer = directory.user_by_id(conversation.b if conversation.a == sender.id else conversation.a)
+            answer["to"] = peer.address if peer else None
+        answer |= {"seq": message.seq, "ts": message.ts, "expires_at": message.expires_at, "size": len(message.payload)}
+        answer["status"] = [self._row(row) for row in rows.statuses_of(self._hub.store.read, message)]
+        return answer
+
+    def _row(self, row: rows.StatusRow) -> dict[str, Any]:
+        peer = self._hub.directory.user_by_id(row.recipient_id) if row.recipient_id else None
+        found: dict[str, Any] = {"peer": peer.address} if peer else {}
+        found |= {"status": row.status, "name": TITLES[row.status], "ts": row.ts}
+        if row.device:
+            found["device"] = row.device
+        if row.reason:
+            found["reason"] = row.reason
+        return found
+
+    def inbox(self, address: str) -> dict[str, Any]:
+        """Return what waits for a user: one entry per conversation, the newest first.
+
+        Raises:
+            OperationError: no such user.
+
+        """
+        directory = self._hub.directory
+        user = directory.user(address)
+        if user is None:
+            raise OperationError("no-such-user", f"no user {address!r}")
+        messages, size = rows.inbox_size(self._hub.store.read, user.id)
+        waiting = []
+        for kind, a, b, count, seq, ts in self._hub.store.read.execute(_INBOX, (user.id,)):
+            entry: dict[str, Any] = {"messages": count, "last_seq": seq, "ts": ts}
+            if kind == GROUP:
+                group = directory.group_by_id(a)
+                entry = {"group": group.address if group else None} | entry
+            else:
+                peer = directory.user_by_id(b if a == user.id else a)
+                entry = {"peer": peer.address if peer else None} | entry
+            waiting.append(entry)
+        return {"user": user.address, "messages": messages, "bytes": size, "conversations": waiting}
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters since the start, and the store's health."""
+        committer = self._hub.committer
+        counts = dict(sorted(self._hub.counters.items()))
+        tables = self._hub.store.read.execute(
+            "SELECT (SELECT count(*) FROM user WHERE active >= 0), (SELECT count(*) FROM message)"
+        ).fetchone()
+        return {
+            "health": str(committer.health),
+            "commits": committer.commits,
+            "users": tables[0],
+            "messages": tables[1],
+            "counters": counts,
+        }

@@ -1,0 +1,220 @@
+"""Receipts: a device's PUBACK becomes DELIVERED, `out/read/…` becomes READ, a deadline a verdict (contract section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.messages import Lane, Message, MessageKind, Step
+from mesimqtt.domain.status import Status
+from mesimqtt.store import devices as device_rows
+from mesimqtt.store import messages as message_rows
+from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
+
+if TYPE_CHECKING:
+    from mesimqtt.messaging.devices import Device, Feed
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.store.batch import Batch
+
+UNCONFIRMED = "unconfirmed"
+TOO_LARGE = "too-large-for-device"
+
+
+class Receipts:
+    """Moves lanes and cursors along, and turns what changed since the last commit into few rows.
+
+    Every step is checked against the lane first: nothing moves but along the steps that the contract allows.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._steps: list[tuple[Lane, Message, int, str, str]] = []
+        self._lanes: dict[int, Lane] = {}
+        self._cursors: dict[int, tuple[Device, Feed]] = {}
+        self._devices: dict[int, Device] = {}
+
+    # ---- acknowledgements --------------------------------------------------------------------------------------
+
+    def acknowledged(self, device: Device, feed: Feed, message: Message, *, confirmed: bool) -> None:
+        """Take a device's acknowledgement; at QoS 0 (`confirmed` false) it raises no DELIVERED."""
+        seq = message.seq
+        feed.acked.add(seq)
+        lane = feed.lane
+        user = device.user
+        hub = self._hub
+        if device.row_id:
+            self._cursors[id(feed)] = (device, feed)
+        if lane.acked.add(seq):
+            self._left_inbox(user, message)
+            self._lanes[id(lane)] = lane
+        if (
+            confirmed
+            and message.sender_id != lane.user_id
+            and message.kind == MessageKind.MESSAGE
+            and seq not in lane.failed
+            and lane.delivered.add(seq)
+        ):
+            self._lanes[id(lane)] = lane
+            if message.flags & FLAG_DELIVERY_RECEIPT:
+                self._steps.append((lane, message, Status.DELIVERED, device.client_id, ""))
+                hub.committer.wake()
+                return
+        hub.committer.lazily(hub.now())
+
+    def status_acknowledged(self, device: Device, change: int) -> None:
+        """Move a device's status number."""
+        if device.settle_status(change) and device.row_id:
+            self.touch(device)
+
+    def touch(self, device: Device) -> None:
+        """Keep a device's row at the next commit, whenever that is."""
+        if device.row_id:
+            self._devices[device.row_id] = device
+            self._hub.committer.lazily(self._hub.now())
+
+    def _left_inbox(self, user: User, message: Message) -> None:
+        if user.inbox_messages > 0 and message.sender_id != user.id and not message.kind:
+            user.inbox_messages -= 1
+            user.inbox_bytes -= len(message.payload)
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, user: User, thread: Thread, mid: int, *, upto: bool) -> bool:
+        """Mark one message (`upto`: all up to it) read by `user`; False if that mid was never addressed to him."""
+        lane = self._hub.directory.lane(thread, user)
+        connection = self._hub.store.read
+        message = message_rows.by_mid(connection, mid)
+        if lane is None or message is None or message.conversation.id != thread.id or not lane.covers(message.seq):
+            return False
+        if upto:
+            limit = self._hub.settings.messaging.read_upto_max
+            found = message_rows.unread_before(connection, thread, user.id, lane.floor, message.seq, limit)
+        else:
+            if message.sender_id == user.id or message.kind:
+                return False
+            found = [message]
+        for one in found:
+            self._read_one(user, lane, one)
+        if upto:
+            # Older ones than the newest 1 000 are read all the same; they raise no status of their own.
+            for seqs in (lane.read, lane.delivered):
+                if found and found[0].seq - 1 > seqs.upto and len(found) == self._hub.settings.messaging.read_upto_max:
+                    seqs.fill(found[0].seq - 1)
+        self._lanes[id(lane)] = lane
+        return True
+
+    def _read_one(self, user: User, lane: Lane, message: Message) -> None:
+        seq = message.seq
+        if not lane.covers(seq) or seq in lane.read:
+            return
+        if seq in lane.failed and not self._may_follow(message, user):
+            return
+        lane.read.add(seq)
+        if lane.delivered.add(seq) and message.flags & FLAG_DELIVERY_RECEIPT and seq not in lane.failed:
+            self._steps.append((lane, message, Status.DELIVERED, "", ""))
+        if message.flags & FLAG_READ_RECEIPT:
+            self._steps.append((lane, message, Status.READ, "", ""))
+        self._hub.committer.wake()
+
+    def _may_follow(self, message: Message, user: User) -> bool:
+        """Tell whether READ may follow a failure: after `unconfirmed` alone."""
+        statuses = message_rows.statuses_of(self._hub.store.read, message)
+        return any(
+            row.recipient_id == user.id and row.status == Status.FAILED and row.reason == UNCONFIRMED for row in statuses
+        )
+
+    def mark(self, user: User, thread: Thread, payload: str) -> int:
+        """Keep the newest read mark of a conversation for the reader's other devices; return its number."""
+        lane = self._hub.directory.lane(thread, user)
+        if lane is None:
+            return 0
+        self._hub.directory.counters(user)
+        user.read_change += 1
+        lane.read_payload, lane.read_change = payload, user.read_change
+        self._lanes[id(lane)] = lane
+        self._hub.committer.wake()
+        return user.read_change
+
+    # ---- verdicts -----------------------------------------------------------------------------------------------------
+
+    def fail(self, user: User, lane: Lane, message: Message, code: Status, reason: str = "") -> bool:
+        """Give a message its failure verdict for one recipient; False if it has one or was delivered."""
+        seq = message.seq
+        if seq in lane.delivered or seq in lane.failed or seq in lane.read:
+            return False
+        lane.failed.add(seq)
+        if lane.acked.add(seq):
+            self._left_inbox(user, message)
+        self._lanes[id(lane)] = lane
+        self._steps.append((lane, message, code, "", reason))
+        self._hub.committer.wake()
+        return True
+
+    def expire(self, user: User, lane: Lane, message: Message) -> bool:
+        """Judge a message whose deadline has passed: `unconfirmed` if it was written at QoS 0, else expired."""
+        if message.seq in lane.acked and message.seq not in lane.failed:
+            return self.fail(user, lane, message, Status.FAILED, UNCONFIRMED)
+        return self.fail(user, lane, message, Status.EXPIRED)
+
+    def too_large(self, device: Device, feed: Feed, message: Message) -> None:
+        """Pass a message over for a device it does not fit; a verdict once no device with a cursor takes it."""
+        self._cursors[id(feed)] = (device, feed)
+        known = device_rows.of_user(self._hub.store.read, device.user.id)
+        size = len(message.payload)
+        if known and all(0 < row.packet_max < size or row.id == device.row_id for row in known):
+            self.fail(device.user, feed.lane, message, Status.FAILED, TOO_LARGE)
+        self._hub.committer.lazily(self._hub.now())
+
+    # ---- into the batch --------------------------------------------------------------------------------------------------
+
+    def close(self, device: Device) -> None:
+        """Keep all cursors of a device that goes away."""
+        if device.row_id:
+            for feed in device.feeds.values():
+                self._cursors[id(feed)] = (device, feed)
+            self.touch(device)
+
+    def seal(self, batch: Batch) -> None:
+        """Put what changed since the last commit into the batch: runs of steps, and each state once."""
+        ts = self._hub.now_ms()
+        if self._steps:
+            self._seal_steps(batch, ts)
+        for lane in self._lanes.values():
+            batch.lanes[lane.conversation.id, lane.user_id] = lane.row()
+        self._lanes.clear()
+        for device, feed in self._cursors.values():
+            batch.cursors[device.row_id, feed.thread.id] = (
+                device.row_id, feed.thread.id, feed.acked.upto, feed.acked.above,
+            )  # fmt: skip
+        self._cursors.clear()
+        for device in self._devices.values():
+            batch.rows.append((device_rows.UPDATE, self._row(device)))
+        self._devices.clear()
+
+    def _row(self, device: Device) -> tuple[object, ...]:
+        is_online = int(device in device.user.devices)
+        return (
+            device.ceiling,
+            device.status_acked,
+            device.read_change,
+            int(device.wants_status),
+            device.packet_max,
+            is_online,
+            self._hub.now_ms(),
+            device.row_id,
+        )
+
+    def _seal_steps(self, batch: Batch, ts: int) -> None:
+        runs: dict[tuple[int, int, int, str, str], Step] = {}
+        for lane, message, status, device, reason in self._steps:
+            key = (id(lane), message.sender_id, status, device, reason)
+            run = runs.get(key)
+            seq = message.seq
+            if run is not None and seq == run.last_seq + 1 and seq - run.first_seq < message_rows.RUN_MAX:
+                run.last_seq = seq
+            else:
+                run = Step(message.sender_id, lane.conversation, lane.user_id, seq, status, ts, device, reason)
+                runs[key] = run
+                batch.steps.append(run)
+            run.messages.append(message)
+        self._steps.clear()

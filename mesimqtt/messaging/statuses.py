@@ -1,0 +1,264 @@
+"""Statuses to the sender: live steps, refusals, and what a returning device has missed (contract section 4)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.ids import format_mid
+from mesimqtt.domain.messages import GROUP, Message, Step
+from mesimqtt.domain.status import TITLES, Status, status_payload
+from mesimqtt.messaging.devices import NO_ROOM, WRITTEN
+from mesimqtt.messaging.model import NOBODY, Names
+from mesimqtt.store import messages as rows
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.store.messages import StatusRow
+
+PAGE = 1024
+
+
+class Statuses:
+    """Tells senders what became of their messages."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._summaries: dict[tuple[int, int], Message] = {}
+        self.watched: dict[tuple[int, str], Callable[[int, bytes], None]] = {}  # (sender, cid) -> who waits for a verdict
+
+    def sent(self, sender: User, thread: Thread, message: Message, change: int) -> None:
+        """Tell SENT of one committed message."""
+        if not sender.devices and not self.watched:
+            sender.change = max(sender.change, change)
+            return
+        if thread.group is not None:
+            head = f'{{"cid":"{message.cid}","mid":"{message.mid:016x}","group":{thread.group.json}'
+        else:
+            head = f'{{"cid":"{message.cid}","mid":"{message.mid:016x}","peer":{thread.peer(sender).json}'
+        payload = f'{head},"status":1,"name":"sent","ts":{message.ts}}}'.encode()
+        if self.watched:
+            self._answer(sender, message.cid, 1, payload)
+        self._push(sender, message.cid, 1, payload, change)
+
+    def emit(self, step: Step) -> None:
+        """Tell a committed step to the sender, if he is online."""
+        sender = self._hub.directory.known_user(step.sender_id)
+        if sender is None:
+            return
+        sender.change = max(sender.change, step.change)
+        if not sender.devices:
+            return
+        thread = self._hub.directory.thread_of(step.conversation)
+        if thread is None:
+            return
+        if thread.group is not None and len(thread.group.members) - 1 > self._hub.settings.messaging.group_status_max:
+            for message in step.messages:
+                self._summaries[thread.id, message.seq] = message
+            return
+        for message in step.messages:
+            payload = self._payload(thread, step.recipient_id, message.cid, message.mid, step)
+            self._push(sender, message.cid, step.status, payload, step.change)
+
+    def refuse(
+        self,
+        sender: User,
+        cid: str | None,
+        code: Status,
+        names: Names = NOBODY,
+        *,
+        mid: int = 0,
+        reason: str | None = None,
+        limit: int | None = None,
+        rule: str | None = None,
+        retry_after: int | None = None,
+    ) -> bytes:
+        """Tell a refusal to the sender's online devices, at once; it is not stored. Return its JSON."""
+        name = format_mid(mid or self._hub.mids.draw())
+        payload = status_payload(
+            cid or name,
+            name,
+            code,
+            self._hub.now_ms(),
+            peer=names.peer,
+            group=names.group,
+            reason=reason,
+            limit=limit,
+            rule=rule,
+            retry_after=retry_after,
+        )
+        self._hub.count(f"refused.{TITLES[code]}")
+        self.tell(sender, cid or name, code, payload)
+        return payload
+
+    def tell(self, sender: User, cid: str, code: int, payload: bytes) -> None:
+        """Give a status that is not stored to the sender's online devices."""
+        if self.watched:
+            self._answer(sender, cid, code, payload)
+        for device in sender.devices:
+            cls = device.status_class
+            qos = device.qos_of(cls)
+            if qos >= 0:
+                topic, body = self._packet(device, cls, cid, code, payload)
+                if device.fits(topic, body):
+                    self._hub.hand_over(device, topic, body, qos, None)
+
+    def _answer(self, sender: User, cid: str, code: int, payload: bytes) -> None:
+        watcher = self.watched.pop((sender.id, cid), None)
+        if watcher is not None:
+            watcher(code, payload)
+
+    def repeat(self, sender: User, mid: int) -> None:
+        """Tell the current statuses of a message again: its sender sent it again."""
+        connection = self._hub.store.read
+        message = rows.by_mid(connection, mid)
+        if message is None:
+            return
+        for row in rows.statuses_of(connection, message):
+            payload = self.row_payload(row)
+            if payload is not None:
+                self.tell(sender, row.cid, row.status, payload)
+
+    def row_payload(self, row: StatusRow) -> bytes | None:
+        """Return the JSON of a stored status, equal byte for byte to what was sent when it was new."""
+        directory = self._hub.directory
+        if row.kind == GROUP:
+            group = directory.group_by_id(row.a)
+            member = directory.user_by_id(row.recipient_id) if row.recipient_id else None
+            if group is None or (row.recipient_id and member is None):
+                return None
+            names = Names(member.address if member else None, group.address)
+        else:
+            peer = directory.user_by_id(row.recipient_id)
+            if peer is None:
+                return None
+            names = Names(peer.address)
+        return status_payload(
+            row.cid,
+            format_mid(row.mid),
+            row.status,
+            row.ts,
+            peer=names.peer,
+            group=names.group,
+            device=row.device or None,
+            reason=row.reason or None,
+        )
+
+    def catch_up(self, device: Device) -> None:
+        """Read on from the store what a device has not been told."""
+        user, hub = device.user, self._hub
+        if device.status_loading or not device.wants_status:
+            return
+        since = hub.now_ms() - hub.settings.messaging.status_kept_s * 1000
+        after, known = device.status_sent, user.change
+        device.status_loading = True
+
+        def read(connection: sqlite3.Connection) -> list[StatusRow]:
+            return rows.statuses_since(connection, user.id, after, since, PAGE)
+
+        def done(found: list[StatusRow]) -> None:
+            device.status_loading = False
+            if device not in user.devices:
+                return
+            if found:
+                if self._tell_page(device, found):
+                    self.catch_up(device)
+                return
+            device.status_sent = max(after, known)
+            device.status_behind = user.change > device.status_sent
+            if device.status_behind:
+                self.catch_up(device)
+
+        hub.store.read_later(read, done)
+
+    def _tell_page(self, device: Device, found: list[StatusRow]) -> bool:
+        """Hand over one page; False when the device has no room for all of it."""
+        cls = device.status_class
+        qos = device.qos_of(cls)
+        for row in found:
+            payload = self.row_payload(row)
+            if payload is not None and qos >= 0:
+                topic, body = self._packet(device, cls, row.cid, row.status, payload)
+                if device.fits(topic, body) and not self._hand_over(device, topic, body, qos, row.change):
+                    # A change is told whole or again: its rows are equal byte for byte.
+                    device.status_sent = row.change - 1
+                    return False
+            device.status_sent = max(device.status_sent, row.change)
+        return True
+
+    def _hand_over(self, device: Device, topic: bytes, body: bytes, qos: int, change: int) -> bool:
+        result = device.push(topic, body, qos, change)
+        if result == NO_ROOM:
+            return False
+        device.expect_status(change)
+        if result == WRITTEN and not qos:
+            self._hub.acked(device, [change])
+        return True
+
+    def _push(self, sender: User, cid: str, code: int, payload: bytes, change: int) -> None:
+        sender.change = max(sender.change, change)
+        for device in sender.devices:
+            if device.status_behind or not device.wants_status:
+                continue
+            cls = device.status_class
+            qos = device.qos_of(cls)
+            if qos < 0:
+                continue
+            topic, body = self._packet(device, cls, cid, code, payload)
+            if not device.fits(topic, body):
+                device.status_sent = max(device.status_sent, change)
+            elif not self._hand_over(device, topic, body, qos, change):
+                device.status_behind = True
+
+    def _packet(self, device: Device, cls: str, cid: str, code: int, payload: bytes) -> tuple[bytes, bytes]:
+        if cls == "s":
+            return device.user.in_prefix + b"s/" + cid.encode(), b"%d" % code
+        return device.user.in_prefix + b"status/" + cid.encode(), payload
+
+    def _payload(self, thread: Thread, recipient_id: int, cid: str, mid: int, step: Step) -> bytes:
+        """Return the JSON of a step; the same text as `row_payload`, without its look-ups."""
+        directory = self._hub.directory
+        recipient = directory.user_by_id(recipient_id)
+        head = f'{{"cid":"{cid}","mid":"{mid:016x}"'
+        if recipient is not None:
+            head += f',"peer":{recipient.json}'
+        if thread.group is not None:
+            head += f',"group":{thread.group.json}'
+        tail = f',"status":{int(step.status)},"name":"{TITLES[step.status]}","ts":{step.ts}'
+        if step.device:
+            tail += f',"device":{_text(step.device)}'
+        if step.reason:
+            tail += f',"reason":{_text(step.reason)}'
+        return f"{head}{tail}}}".encode()
+
+    def summarise(self) -> None:
+        """Tell, once a second, how far the messages of large groups have come."""
+        pending, self._summaries = self._summaries, {}
+        for message in pending.values():
+            thread = self._hub.directory.thread_of(message.conversation)
+            sender = self._hub.directory.known_user(message.sender_id)
+            if thread is None or thread.group is None or sender is None or not sender.devices:
+                continue
+            counts = {"delivered": 0, "read": 0}
+            newest = 0
+            code = Status.SENT
+            for row in rows.statuses_of(self._hub.store.read, message):
+                newest = max(newest, row.ts)
+                if row.status in (Status.DELIVERED, Status.READ):
+                    counts["delivered"] += 1
+                    code = max(code, Status(row.status))
+                if row.status == Status.READ:
+                    counts["read"] += 1
+            payload = status_payload(
+                message.cid, format_mid(message.mid), code, newest, group=thread.group.address, counts=counts
+            )
+            self.tell(sender, message.cid, code, payload)
+
+
+def _text(value: str) -> str:
+    return f'"{value}"' if value.isalnum() or value.replace("-", "").isalnum() else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,119 @@
+"""What happens because time passes: deadlines, token expiry, forgotten devices, lazy commits."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.ids import first_mid_at
+from mesimqtt.domain.messages import Lane, Message
+from mesimqtt.store import devices as device_rows
+from mesimqtt.store import messages as message_rows
+
+if TYPE_CHECKING:
+    from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.messaging.statuses import Statuses
+    from mesimqtt.messaging.transient import Transients
+
+log = logging.getLogger(__name__)
+_DUE_MAX = 500
+_HOUR_S = 3600.0
+_WEEK_MS = 7 * 86_400_000
+
+
+class Sweeper:
+    """Called about four times a second by the broker's ticker; does little each time."""
+
+    def __init__(
+        self, hub: Hub, statuses: Statuses, delivery: Delivery, receipts: Receipts, transients: Transients
+    ) -> None:
+        self._hub = hub
+        self._statuses = statuses
+        self._delivery = delivery
+        self._receipts = receipts
+        self._transients = transients
+        self._next_second = 0.0
+        self._next_hour = 0.0
+        self._waiting: dict[int, float] = {}  # mid in flight at its deadline -> when it is judged all the same
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        self._hub.committer.tick(now, self._hub.settings.messaging.ack_delay_s)
+        self._transients.tick(now)
+        if now < self._next_second:
+            return
+        self._next_second = now + 1.0
+        self.judge_due(now)
+        self._statuses.summarise()
+        self._hub.directory.trim()
+        if now >= self._next_hour:
+            self._next_hour = now + _HOUR_S
+            self._hourly()
+
+    def judge_due(self, now: float) -> None:
+        """Give every message whose deadline has passed its verdict."""
+        now_ms = self._hub.now_ms()
+        for mid in message_rows.due(self._hub.store.read, now_ms, _DUE_MAX):
+            message = message_rows.by_mid(self._hub.store.read, mid)
+            if message is not None and self._judge(message, now):
+                self._waiting.pop(mid, None)
+                self._hub.committer.row(message_rows.CLEAR_DEADLINE, mid)
+                self._hub.committer.wake()
+
+    def _judge(self, message: Message, now: float) -> bool:
+        """Judge one message for all its recipients; False while it is in flight to one of them."""
+        thread = self._hub.directory.thread_of(message.conversation)
+        if thread is None:
+            return True
+        settled = True
+        for user, lane in self._lanes(message):
+            if self._is_in_flight(user, message):
+                until = self._waiting.setdefault(message.mid, now + self._hub.settings.messaging.verdict_grace_s)
+                if now < until:
+                    settled = False
+                    continue
+            self._receipts.expire(user, lane, message)
+        return settled
+
+    def _lanes(self, message: Message) -> list[tuple[User, Lane]]:
+        directory = self._hub.directory
+        thread = directory.thread_of(message.conversation)
+        if thread is None:
+            return []
+        if thread.group is None:
+            users = list(thread.users)
+        else:
+            users = [user for user in map(directory.user_by_id, thread.group.members) if user is not None]
+        found = []
+        for user in users:
+            lane = directory.lane(thread, user) if user.id != message.sender_id else None
+            if lane is not None and lane.covers(message.seq):
+                found.append((user, lane))
+        return found
+
+    @staticmethod
+    def _is_in_flight(user: User, message: Message) -> bool:
+        return any(
+            type(token) is tuple and token[1].mid == message.mid
+            for device in user.devices
+            for token in device.connection.claimed.values()
+        )
+
+    def _hourly(self) -> None:
+        hub, settings = self._hub, self._hub.settings.messaging
+        now_ms = hub.now_ms()
+        year = settings.expiry_default_s * 1000
+        first, last = first_mid_at(now_ms - year - _WEEK_MS), first_mid_at(now_ms - year)
+        for mid in message_rows.expired_between(hub.store.read, first, last, now_ms, _DUE_MAX):
+            message = message_rows.by_mid(hub.store.read, mid)
+            if message is not None:
+                self._judge(message, float("inf"))
+        for number in device_rows.unseen_since(hub.store.read, now_ms - settings.device_unseen_s * 1000):
+            hub.committer.row(device_rows.DELETE_CURSORS, number)
+            hub.committer.row(device_rows.DELETE, number)
+        kept_since = now_ms - settings.status_kept_s * 1000
+        hub.committer.row("DELETE FROM cid WHERE message_id < ?", first_mid_at(kept_since))
+        hub.committer.wake()

@@ -1,0 +1,159 @@
+"""Messages and their statuses: the reading statements (writing is in batch.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mesimqtt.domain.messages import Conversation, Message
+
+if TYPE_CHECKING:
+    import sqlite3
+
+RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
+_COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq"
+CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
+
+
+class StatusRow(NamedTuple):
+    """One status of one message for one recipient, as a returning sender is told it."""
+
+    change: int
+    conversation_id: int
+    kind: int
+    a: int
+    b: int
+    recipient_id: int
+    status: int
+    ts: int
+    device: str
+    reason: str
+    mid: int
+    cid: str
+
+
+def _message(row: tuple[object, ...], conversation: Conversation) -> Message:
+    mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq = row
+    return Message(
+        mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq  # type: ignore[arg-type]
+    )
+
+
+def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
+    """Return the messages of a conversation with seq > `after`, in order."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+        (conversation.id, after, limit),
+    )
+    return [_message(row, conversation) for row in rows]
+
+
+def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
+    """Return one message."""
+    row = connection.execute(
+        f"""SELECT {_COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
+        FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",  # noqa: S608
+        (mid,),
+    ).fetchone()
+    if row is None:
+        return None
+    kind, a, b, last = (int(part) for part in row[13].split())
+    return _message(row[:12], Conversation(row[12], kind, a, b, last))
+
+
+def unread_before(
+    connection: sqlite3.Connection, conversation: Conversation, reader: int, floor: int, seq: int, limit: int
+) -> list[Message]:
+    """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first, without payloads."""
+    rows = connection.execute(
+        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, '', x'', kind, seq FROM message
+        WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ?
+        ORDER BY seq DESC LIMIT ?""",
+        (conversation.id, floor, seq, reader, limit),
+    ).fetchall()
+    return [_message(row, conversation) for row in reversed(rows)]
+
+
+def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[int]:
+    """Return the mids whose deadline has passed."""
+    rows = connection.execute(
+        "SELECT id FROM message WHERE deadline <= ? ORDER BY deadline LIMIT ?", (now_ms, limit)
+    )
+    return [row[0] for row in rows]
+
+
+def expired_between(connection: sqlite3.Connection, first_mid: int, last_mid: int, now_ms: int, limit: int) -> list[int]:
+    """Return the mids of that range that have expired without a deadline of their own."""
+    rows = connection.execute(
+        "SELECT id FROM message WHERE id >= ? AND id < ? AND expires_at <= ? AND deadline IS NULL AND kind = 0 LIMIT ?",
+        (first_mid, last_mid, now_ms, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def statuses_since(connection: sqlite3.Connection, sender: int, change: int, since_ms: int, limit: int) -> list[StatusRow]:
+    """Return the newest status of each (mid, recipient) of `sender` that changed after `change`, in that order.
+
+    A change is never cut in two: rows of a change that did not fit are left to the next call.
+    """
+    rows = [
+        StatusRow(*row)
+        for row in connection.execute(
+            f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status, s.ts, s.device, s.reason,
+            m.id, m.cid FROM step s JOIN conversation c ON c.id = s.conversation_id
+            JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
+            AND m.sender_id = s.sender_id
+            WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
+                SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id
+                AND n.last_seq BETWEEN m.seq AND m.seq + {RUN_MAX} AND n.first_seq <= m.seq
+                AND n.recipient_id = s.recipient_id AND n.sender_id = s.sender_id AND n.change > s.change)
+            ORDER BY s.change, m.seq LIMIT ?""",  # noqa: S608
+            (sender, change, since_ms, limit),
+        )
+    ]
+    if len(rows) == limit:
+        last = rows[-1].change
+        whole = [row for row in rows if row.change < last]
+        return whole or rows
+    return rows
+
+
+def statuses_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
+    """Return the newest status of one message for each recipient (recipient 0: the message in a group)."""
+    conversation = message.conversation
+    rows = connection.execute(
+        f"""SELECT change, conversation_id, recipient_id, status, ts, device, reason FROM step
+        WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
+        ORDER BY change""",  # noqa: S608
+        (conversation.id, message.seq, message.seq, message.seq, message.sender_id),
+    )
+    newest = {
+        row[2]: StatusRow(
+            row[0], row[1], conversation.kind, conversation.a, conversation.b, row[2], row[3], row[4], row[5], row[6],
+            message.mid, message.cid,
+        )
+        for row in rows
+    }
+    return sorted(newest.values())
+
+
+def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
+    """Return how many messages and bytes no device of `user` has acknowledged."""
+    row = connection.execute(
+        """SELECT count(*), coalesce(sum(length(m.payload)), 0) FROM lane l JOIN message m
+        ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.seq <= coalesce(l.until, m.seq)
+        WHERE l.user_id = ? AND m.sender_id <> l.user_id AND m.kind = 0""",
+        (user,),
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def last_mid(connection: sqlite3.Connection) -> int:
+    """Return the highest mid in the store."""
+    row = connection.execute("SELECT max(id) FROM message").fetchone()
+    return int(row[0] or 0)
+
+
+def forget_old(connection: sqlite3.Connection, before_ms: int, before_mid: int) -> tuple[int, int]:
+    """Remove cids and statuses older than they are promised to be kept; return how many of each."""
+    cids = connection.execute("DELETE FROM cid WHERE message_id < ?", (before_mid,)).rowcount
+    return cids, 0

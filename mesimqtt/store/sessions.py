@@ -1,0 +1,131 @@
+"""Persistent sessions for free topics: the engine's Keeper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine.session import Queued, Session
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+    from mesimqtt.store.store import Store
+
+_INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at) VALUES (?,?,?,?,?)"
+_INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscription (session_id, topic_filter, qos) VALUES (?,?,?)"
+_DELETE_SUBSCRIPTION = "DELETE FROM subscription WHERE session_id = ? AND topic_filter = ?"
+_ENQUEUE = "INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos, released) VALUES (?,?,?,?,?,0)"
+_NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
+_RELEASED = "UPDATE queued SET released = 1 WHERE session_id = ? AND n = ?"
+_DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
+_INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) VALUES (?,?)"
+_FORGET_INCOMING = "DELETE FROM incoming WHERE session_id = ? AND packet_id = ?"
+_RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos) VALUES (?,?,?)"
+_UNRETAIN = "DELETE FROM retained WHERE topic = ?"
+_DROP = (
+    "DELETE FROM session WHERE id = ?",
+    "DELETE FROM subscription WHERE session_id = ?",
+    "DELETE FROM queued WHERE session_id = ?",
+    "DELETE FROM incoming WHERE session_id = ?",
+)
+
+
+class SessionKeeper:
+    """Keeps the sessions of free topics. Every write joins the next commit (see engine/ports.py)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._committer = store.committer
+        self._last_key = 0
+
+    def restore(self) -> Iterator[tuple[str, str, int, dict[str, int], int, list[int]]]:
+        """Yield (user, client id, key, subscriptions, next n, incoming packet ids) of every kept session."""
+        connection = self._store.read
+        subscriptions: dict[int, dict[str, int]] = {}
+        for key, topic_filter, qos in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
+            subscriptions.setdefault(key, {})[topic_filter] = qos
+        incoming: dict[int, list[int]] = {}
+        for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
+            incoming.setdefault(key, []).append(packet_id)
+        self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
+        for key, user, client_id, next_n in connection.execute("SELECT id, user, client_id, next_n FROM session").fetchall():
+            yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, [])
+
+    def restore_retained(self) -> list[tuple[str, bytes, int]]:
+        """Return all retained messages."""
+        return self._store.read.execute("SELECT topic, payload, qos FROM retained").fetchall()
+
+    def save_session(self, session: Session) -> None:
+        """Keep a session from now on and give it its key at once."""
+        self._last_key += 1
+        session.key = self._last_key
+        self._row(_INSERT, session.key, session.user, session.client_id, session.next_n, self._store.now_ms())
+
+    def drop_session(self, session: Session) -> None:
+        """Forget a session and all that belongs to it."""
+        for sql in _DROP:
+            self._row(sql, session.key)
+        session.key = 0
+
+    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Keep or replace one subscription."""
+        self._row(_INSERT_SUBSCRIPTION, session.key, topic_filter, qos)
+
+    def drop_subscription(self, session: Session, topic_filter: str) -> None:
+        """Forget one subscription."""
+        self._row(_DELETE_SUBSCRIPTION, session.key, topic_filter)
+
+    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
+        """Keep a message for a session; it is not tried again when the commit fails."""
+        fragile = self._committer.batch.fragile
+        fragile.append((_ENQUEUE, (session.key, n, topic, payload, qos)))
+        # The highest n alone matters, but which that is is only known at the end: the guard keeps it cheap and right.
+        self._committer.batch.rows.append((_NEXT_N, (n + 1, session.key, n + 1)))
+
+    def released(self, session: Session, n: int) -> None:
+        """Keep that PUBREC came for `n`."""
+        self._row(_RELEASED, session.key, n)
+
+    def dequeue(self, session: Session, n: int) -> None:
+        """Forget an acknowledged message."""
+        self._committer.batch.rows.append((_DEQUEUE, (session.key, n)))
+        self._committer.lazily(self._store.now())
+
+    def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
+        """Read queued messages with number > `after` in order, then call `done` on the loop."""
+        key = session.key
+
+        def read(connection: sqlite3.Connection) -> list[Queued]:
+            rows = connection.execute(
+                "SELECT n, topic, payload, qos, released FROM queued WHERE session_id = ? AND n > ? ORDER BY n LIMIT ?",
+                (key, after, limit),
+            )
+            return [Queued(n, topic, payload, qos, bool(released)) for n, topic, payload, qos, released in rows]
+
+        self._store.read_later(read, done)
+
+    def incoming(self, session: Session, packet_id: int) -> None:
+        """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL."""
+        self._committer.batch.fragile.append((_INCOMING, (session.key, packet_id)))
+
+    def forget_incoming(self, session: Session, packet_id: int) -> None:
+        """Forget it: PUBREL came."""
+        self._committer.batch.rows.append((_FORGET_INCOMING, (session.key, packet_id)))
+        self._committer.lazily(self._store.now())
+
+    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+        """Keep, replace or (empty payload) remove a retained message."""
+        if payload:
+            self._row(_RETAIN, topic, payload, qos)
+        else:
+            self._row(_UNRETAIN, topic)
+
+    def after_commit(self, call: Callable[[bool], None]) -> None:
+        """Call with True once everything given so far is committed, with False if that failed."""
+        self._committer.batch.after.append(call)
+        self._committer.wake()
+
+    def _row(self, sql: str, *values: object) -> None:
+        self._committer.batch.rows.append((sql, values))
+        self._committer.wake()

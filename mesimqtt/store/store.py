@@ -1,0 +1,128 @@
+"""The open store: database, committer, reader and ballast in one object."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, TypeVar
+
+from mesimqtt.store.committer import Committer, Health
+from mesimqtt.store.database import Database
+from mesimqtt.store.runner import InlineRunner, ThreadRunner
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mesimqtt.settings import Store as StoreSettings
+    from mesimqtt.store.runner import Runner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+BALLAST_NAME = "ballast"
+
+
+class Store:
+    """What the layers above hold of the data folder. Open it on the loop's thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: StoreSettings,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
+        now_ms: Callable[[], int],
+        on_fatal: Callable[[str], None],
+        inline: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.now = now
+        self.now_ms = now_ms
+        self._database = Database(folder)
+        self._database.open()
+        self._reader: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-reader", loop)
+        runner: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-committer", loop)
+        self.committer = Committer(self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal)
+        self._ballast = folder / BALLAST_NAME
+        self._has_ballast = self._make_ballast()
+
+    @property
+    def read(self) -> sqlite3.Connection:
+        """The loop thread's connection, for point reads by an index (some 10 µs; pages go to `read_later`)."""
+        return self._database.connection()
+
+    @property
+    def health(self) -> Health:
+        """What the store can do at the moment."""
+        return self.committer.health
+
+    def read_later(self, read: Callable[[sqlite3.Connection], T], done: Callable[[T], None]) -> None:
+        """Run `read` in the reader's thread, then `done` with its result on the loop.
+
+        A read that fails is logged and tried no more; the device asks again at its next turn.
+        """
+        answer: list[T] = []
+
+        def work() -> None:
+            try:
+                answer.append(read(self._database.connection()))
+            except sqlite3.Error as error:
+                log.error("store: cannot read: %s", error)  # noqa: TRY400 - the text says all
+
+        def finish() -> None:
+            if answer:
+                done(answer[0])
+
+        self._reader.submit(work, finish)
+
+    def has_room(self) -> bool:
+        """Tell whether new messages may be accepted: after a full disk only once there is room for the ballast too."""
+        if self._has_ballast or not self.settings.ballast_bytes:
+            return True
+        if shutil.disk_usage(self.folder).free < 2 * self.settings.ballast_bytes:
+            return False
+        self._has_ballast = self._make_ballast()
+        return self._has_ballast
+
+    def drop_ballast(self) -> None:
+        """Give the reserve to the states (acknowledgements) that must still be written on a full disk."""
+        if self._has_ballast:
+            self._ballast.unlink(missing_ok=True)
+            self._has_ballast = False
+
+    async def close(self) -> None:
+        """Commit what is left, checkpoint, close."""
+        await self.committer.drain()
+        self.committer.close()
+        self._reader.close(self._database.close_thread)
+        if self._database.peewee.is_closed():
+            self._database.connection()
+        try:
+            self.read.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            log.warning("store: no checkpoint at the end: %s", error)
+        self._database.close()
+
+    def _make_ballast(self) -> bool:
+        size = self.settings.ballast_bytes
+        if not size:
+            return False
+        try:
+            if self._ballast.exists() and self._ballast.stat().st_size == size:
+                return True
+            descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._ballast.unlink(missing_ok=True)
+            log.warning("store: no room for the ballast file of %d bytes: %s", size, error.strerror)
+            return False
+        return True
+

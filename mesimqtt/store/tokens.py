@@ -1,0 +1,79 @@
+"""Issued tokens: what is kept of them is their id, never their text (contract section 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_COLUMNS = "jti, user_id, digest IS NOT NULL, device, scope, packet_max, issued_at, expires_at, revoked_at"
+
+
+class TokenRow(NamedTuple):
+    """A token as it is kept. Times are seconds since 1970."""
+
+    jti: str
+    user_id: int
+    is_short: int
+    device: str | None
+    scope: str
+    packet_max: int
+    issued_at: int
+    expires_at: int
+    revoked_at: int | None = None
+
+    def state(self, now_s: float) -> str:
+        """Return `valid`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at <= now_s else "valid"
+
+
+def add(connection: sqlite3.Connection, token: TokenRow, digest: bytes | None) -> None:
+    """Keep a new token; `digest` is what is kept of a short one's text."""
+    connection.execute(
+        """INSERT INTO token (jti, user_id, digest, device, scope, packet_max, acl, issued_at, expires_at)
+        VALUES (?,?,?,?,?,?,'[]',?,?)""",
+        (token.jti, token.user_id, digest, *token[3:8]),
+    )
+
+
+def find(connection: sqlite3.Connection, jti: str) -> TokenRow | None:
+    """Return the token with this id."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE jti = ?", (jti,)).fetchone()  # noqa: S608
+    return TokenRow(*row) if row else None
+
+
+def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:
+    """Return the short token whose text has this SHA-256."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE digest = ?", (digest,)).fetchone()  # noqa: S608
+    return TokenRow(*row) if row else None
+
+
+def of_user(connection: sqlite3.Connection, user: int, limit: int) -> list[TokenRow]:
+    """Return a user's newest tokens, the newest first."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM token WHERE user_id = ? ORDER BY issued_at DESC, rowid DESC LIMIT ?",  # noqa: S608
+        (user, limit),
+    )
+    return [TokenRow(*row) for row in rows]
+
+
+def revoke(connection: sqlite3.Connection, jti: str, now_s: int) -> bool:
+    """Revoke one token; False if it was revoked before."""
+    cursor = connection.execute("UPDATE token SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL", (now_s, jti))
+    return cursor.rowcount == 1
+
+
+def revoke_all(connection: sqlite3.Connection, user: int, now_s: int) -> list[str]:
+    """Revoke all of a user's tokens that still were good; return their ids."""
+    rows = connection.execute(
+        "SELECT jti FROM token WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?", (user, now_s)
+    )
+    found: list[str] = [row[0] for row in rows]
+    connection.execute(
+        "UPDATE token SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?",
+        (now_s, user, now_s),
+    )
+    return found

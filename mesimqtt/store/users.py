@@ -1,0 +1,109 @@
+"""Users: their rows, profiles and what goes with them when they are deleted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+
+DELETED = -1
+_COLUMNS = "id, address, active, created_at, profile"
+_SESSIONS = 'SELECT id FROM session WHERE "user" = ?'
+
+
+class UserRow(NamedTuple):
+    """A user as he is kept. `active` 0: disabled; `created_at` in milliseconds."""
+
+    id: int
+    address: str
+    active: int
+    created_at: int
+    profile: dict[str, str]
+
+
+def find(connection: sqlite3.Connection, address: str) -> UserRow | None:
+    """Return the user with this address."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM user WHERE address = ? AND active >= 0",  # noqa: S608
+        (address,),
+    ).fetchone()
+    return _user(row) if row else None
+
+
+def by_id(connection: sqlite3.Connection, number: int) -> UserRow | None:
+    """Return the user with this number; None once deleted."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active >= 0",  # noqa: S608
+        (number,),
+    ).fetchone()
+    return _user(row) if row else None
+
+
+def page(connection: sqlite3.Connection, after: str, limit: int) -> list[UserRow]:
+    """Return up to `limit` users in the order of their addresses, beginning after `after`."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM user WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?",  # noqa: S608
+        (after, limit),
+    )
+    return [_user(row) for row in rows]
+
+
+def add(connection: sqlite3.Connection, address: str, now_ms: int, profile: dict[str, str] | None = None) -> bool:
+    """Make a user; False if there is one with this address."""
+    cursor = connection.execute(
+        "INSERT OR IGNORE INTO user (address, active, created_at, profile) VALUES (?, 1, ?, ?)",
+        (address, now_ms, pack(profile or {})),
+    )
+    return cursor.rowcount == 1
+
+
+def set_active(connection: sqlite3.Connection, number: int, *, active: bool) -> bool:
+    """Disable or enable a user; tell whether that changed anything."""
+    cursor = connection.execute(
+        "UPDATE user SET active = ? WHERE id = ? AND active = ?", (int(active), number, int(not active))
+    )
+    return cursor.rowcount == 1
+
+
+def set_profile(connection: sqlite3.Connection, number: int, profile: dict[str, str]) -> None:
+    """Replace a user's profile."""
+    connection.execute("UPDATE user SET profile = ? WHERE id = ?", (pack(profile), number))
+
+
+def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
+    """Wipe a user's devices, memberships, tokens and sessions.
+
+    The row stays under an address that nobody can have, so that the number, which messages of others name,
+    is never given to somebody else. His conversations are judged by messaging, which knows the statuses.
+    """
+    connection.execute(
+        "UPDATE user SET address = ?, active = ?, profile = '{}' WHERE id = ?",
+        (f"\0deleted:{user.id}", DELETED, user.id),
+    )
+    connection.execute("UPDATE token SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL", (now_s, user.id))
+    connection.execute("DELETE FROM member WHERE user_id = ?", (user.id,))
+    connection.execute("DELETE FROM cursor WHERE device_id IN (SELECT id FROM device WHERE user_id = ?)", (user.id,))
+    connection.execute("DELETE FROM device WHERE user_id = ?", (user.id,))
+    for table in ("subscription", "queued", "incoming"):
+        connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_SESSIONS})", (user.address,))  # noqa: S608
+    connection.execute('DELETE FROM session WHERE "user" = ?', (user.address,))
+
+
+def groups_of(connection: sqlite3.Connection, number: int) -> list[str]:
+    """Return the addresses of the groups that a user is in."""
+    rows = connection.execute(
+        'SELECT g.address FROM member m JOIN "group" g ON g.id = m.group_id WHERE m.user_id = ? ORDER BY g.address',
+        (number,),
+    )
+    return [row[0] for row in rows]
+
+
+def pack(profile: dict[str, str]) -> str:
+    """Return a profile as it is kept."""
+    return json.dumps(profile, ensure_ascii=False, separators=(",", ":"))
+
+
+def _user(row: tuple[int, str, int, int, str]) -> UserRow:
+    return UserRow(row[0], row[1], row[2], row[3], json.loads(row[4]))

@@ -1,0 +1,62 @@
+"""Who may enter: a token as password (contract section 5)."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amqtt.plugins.base import BaseAuthPlugin
+
+from mesimqtt.broker.services import OPEN_USER
+from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+
+if TYPE_CHECKING:
+    from amqtt.session import Session
+
+    from mesimqtt.broker.context import Context
+
+
+class TokenAuth(BaseAuthPlugin):
+    """Lets a client in whose token is valid; in open mode also one on loopback that brings none."""
+
+    def __init__(self, context: Context) -> None:
+        """Remember where tokens are verified."""
+        super().__init__(context)
+        self._open = context.settings.open
+        self._tokens = context.services.tokens
+
+    def check_connect(self, request: ConnectRequest) -> Identity | Refusal | None:
+        """Return who is connecting, or why not."""
+        if self._open and not request.username and not request.password:
+            if is_loopback(request.remote_address):
+                return Identity(user=OPEN_USER)
+            return Refusal(5, "open mode is for clients on this machine; connect with a token")
+        return self._tokens.check_connect(request)
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Give the same verdict the way amqtt asks for it."""
+        request = ConnectRequest(
+            client_id=session.client_id or "",
+            username=session.username,
+            password=None if session.password is None else session.password.encode(),
+            clean_start=bool(session.clean_session),
+            version=4,
+            remote_address=session.remote_address or "",
+            listener="",
+        )
+        return isinstance(self.check_connect(request), Identity)
+
+    @dataclass
+    class Config:
+        """TokenAuth has no options: keys, times and `single` stand under `tokens`."""
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether `address` is one of this machine's own."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)

@@ -1,0 +1,65 @@
+"""The wheel built from the tree installs in a clean environment, carries its types, and works there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parent.parent.parent
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command to its end and return what it printed; its error output is the failure's text."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, HOME)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with its dependencies into a new environment; return that one's bin folder."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    venv.create(folder, with_pip=False)  # this environment's pip fills it: quicker than a pip of its own
+    python = folder / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", wheel)
+    return folder / "bin"
+
+
+def test_the_wheel_holds_the_packages_and_their_types(wheel: Path) -> None:
+    """Three packages with their py.typed, the licence, and nothing else."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+
+    packages = {"mesimqtt", "mesimqtt_plugins", "mesimqtt_client"}
+    assert {f"{package}/py.typed" for package in packages} <= set(names)
+    assert packages == {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_program_explains_itself(installed: Path, tmp_path: Path) -> None:
+    """`mesimqtt --help` works in an environment that has only the runtime dependencies."""
+    shown = run(installed / "mesimqtt", "--help", cwd=tmp_path)
+
+    assert "serve" in shown
+    assert "demo" in shown
+
+
+def test_the_installed_program_shows_its_demo(installed: Path, tmp_path: Path) -> None:
+    """`mesimqtt demo` from the wheel tells the whole story, plugins and client included."""
+    shown = run(installed / "mesimqtt", "demo", cwd=tmp_path)
+
+    assert "delivered" in shown
+    assert "read" in shown

@@ -1,0 +1,152 @@
+"""The first five minutes of README.md, done as they are written, in an empty folder against a real server.
+
+A block marked `<!-- run -->` is pasted into one shell, in order; `<!-- run: wait for "text" -->` also waits
+until the terminal has shown that text since. A block marked `<!-- shown -->` must appear on that terminal,
+where `…` stands for anything. Nothing is changed but the port and the id that the reader is asked to copy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOME = Path(__file__).resolve().parent.parent
+DEADLINE_S = 20.0
+_BLOCK = re.compile(
+    r'^<!-- (?P<kind>run|shown)(?:: wait for "(?P<until>[^\n]+)")? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$',
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass
+class Terminal:
+    """One shell in an empty folder, and all that it and its background jobs have shown."""
+
+    folder: Path
+    port: int
+    shell: subprocess.Popen[bytes] = field(init=False)
+    pasted: int = 0
+
+    def __post_init__(self) -> None:
+        settings = self.folder / "settings"
+        settings.mkdir()
+        # Their own way to have other defaults; -d tells when a subscription is granted.
+        (settings / "mosquitto_pub").write_text(f"-p {self.port}\n")
+        (settings / "mosquitto_sub").write_text(f"-p {self.port}\n-d\n")
+        with self._transcript.open("wb") as out:
+            self.shell = subprocess.Popen(
+                ["bash", "-s"],
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "XDG_CONFIG_HOME": str(settings), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+
+    @property
+    def _transcript(self) -> Path:
+        return self.folder / "transcript"
+
+    @property
+    def shown(self) -> str:
+        """Return all that the terminal shows."""
+        return self._transcript.read_text(encoding="utf-8", errors="replace")
+
+    def paste(self, language: str, text: str, until: str | None) -> None:
+        """Run a block to its end, then wait until the terminal has shown `until` since."""
+        before = len(self.shown)
+        self.pasted += 1
+        if language == "python":
+            script = self.folder / f"block{self.pasted}.py"
+            script.write_text(text.replace("1883", str(self.port)))
+            text = f"{sys.executable} {script.name}\n"
+        text = text.replace("mesimqtt serve", f"mesimqtt serve --mqtt 127.0.0.1:{self.port}")
+        if "the-16-hex-digits" in text:
+            self.wait_for(r"m/bob/in/u/alice/[0-9a-f]{16}", 0)
+            found = re.search(r"m/bob/in/u/alice/([0-9a-f]{16})", self.shown)
+            text = text.replace("the-16-hex-digits", found[1] if found else "")
+        done = f"block {self.pasted} is done"
+        assert self.shell.stdin is not None
+        self.shell.stdin.write(f"{text}\necho {done}: $?\n".encode())
+        self.shell.stdin.flush()
+        self.wait_for(f"{done}: 0", before)
+        if until:
+            self.wait_for(re.escape(until.replace('\\"', '"')), before)
+
+    def wait_for(self, pattern: str, start: int) -> None:
+        """Wait until the terminal shows `pattern` after its first `start` characters."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not re.search(pattern, self.shown[start:]):
+            assert time.monotonic() < deadline, f"waited for {pattern!r}; the terminal shows:\n{self.shown}"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """End the shell and whatever the reader left running in it."""
+        assert self.shell.stdin is not None
+        self.shell.stdin.close()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.shell.pid, number)
+                self.shell.wait(5)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """Give a terminal whose `.venv` is this one and whose port is free."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    opened = Terminal(tmp_path, port)
+    yield opened
+    opened.close()
+
+
+def blocks() -> list[re.Match[str]]:
+    """List the marked blocks of README.md in order."""
+    return list(_BLOCK.finditer((HOME / "README.md").read_text(encoding="utf-8")))
+
+
+def test_the_first_five_minutes_are_as_written(terminal: Terminal) -> None:
+    """Every marked block runs without an error, and shows what README.md says that it shows."""
+    assert shutil.which("mosquitto_pub"), "install mosquitto-clients"
+    for block in blocks():
+        if block["kind"] == "run":
+            terminal.paste(block["language"], block["text"], block["until"])
+            continue
+        for line in block["text"].splitlines():
+            pattern = "".join(".*" if part == "…" else re.escape(part) for part in re.split("(…)", line))
+            terminal.wait_for(f"(?m)^{pattern}$", 0)
+
+    assert "Traceback" not in terminal.shown
+
+
+def test_every_command_block_is_marked_or_only_installs() -> None:
+    """A block of commands in README.md is run here, but for the two that the Makefile stands for."""
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    marked = {block["text"] for block in blocks() if block["kind"] == "run"}
+    unmarked = [
+        block
+        for block in re.findall(r"^```(?:sh|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        if block not in marked
+    ]
+
+    assert len(marked) >= 6
+    assert ["make demo"] == [block.split("  ")[0].strip() for block in unmarked]

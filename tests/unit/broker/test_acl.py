@@ -1,0 +1,195 @@
+"""FolderAccess: which rule opens which free topic, and that a rule never opens more than it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.hooks import AccessPolicy, Action, Identity
+from mesimqtt.settings import Settings
+from mesimqtt_plugins.acl import FolderAccess, covers, is_filter
+
+ALICE = Identity(user="alice", jti="t1")
+TOPICS = [
+    list(levels)
+    for length in (1, 2, 3, 4)
+    for levels in product(("a", "b", "", "$x"), repeat=length)
+    if levels != ("",)
+]
+LEVELS = st.sampled_from(["a", "b", "", "+", "$x"])
+FILTERS = (
+    st.tuples(st.lists(LEVELS, max_size=3), st.booleans()).map(lambda pair: pair[0] + ["#"] * pair[1]).filter(is_filter)
+)
+
+
+def make(*rules, **options):
+    context = SimpleNamespace(
+        settings=replace(Settings(), **options), config=FolderAccess.Config(rules=list(rules)), services=None
+    )
+    return FolderAccess(context)
+
+
+def matches(topic_filter, topic):
+    """The specification's words, level by level: the oracle."""
+    if not topic_filter or not topic:
+        return topic_filter in (topic, ["#"])
+    if topic_filter[0] == "#":
+        return True
+    return topic_filter[0] in ("+", topic[0]) and matches(topic_filter[1:], topic[1:])
+
+
+def selects(topic_filter, topic):
+    if topic[0].startswith("$") and topic_filter[0] in ("+", "#"):
+        return False
+    return matches(topic_filter, topic)
+
+
+@settings(max_examples=400, deadline=None)
+@given(FILTERS, FILTERS)
+def test_covers_exactly_when_no_topic_escapes_the_rule(rule, wanted):
+    """A rule covers a filter exactly if every topic that the filter selects is selected by the rule."""
+    expected = all(selects(rule, topic) for topic in TOPICS if selects(wanted, topic))
+
+    assert expected == covers(rule, wanted)
+
+
+@settings(max_examples=300, deadline=None)
+@given(FILTERS, st.sampled_from(TOPICS))
+def test_covers_matches_topics(rule, topic):
+    """For a topic, covering is matching."""
+    expected = selects(rule, topic)
+
+    assert expected == covers(rule, topic)
+
+
+def test_everything_is_denied_by_default():
+    """Without rules no free topic is open to anyone."""
+    policy = make()
+    decisions = {policy.check_access(ALICE, "phone", action, "weather/oslo") for action in Action}
+
+    assert {(False, "default")} == {(decision.allow, decision.rule) for decision in decisions}
+    assert isinstance(policy, AccessPolicy)
+
+
+def test_the_rule_that_opened_a_topic_is_named():
+    """A decision carries the index of its rule."""
+    policy = make({"allow": "publish", "topic": "x"}, {"allow": "subscribe", "topic": "weather/#"})
+
+    assert (True, "rules[1]") == decided(policy, Action.SUBSCRIBE, "weather/+/rain")
+    assert (True, "rules[1]") == decided(policy, Action.RECEIVE, "weather/oslo")
+    assert (False, "default") == decided(policy, Action.PUBLISH, "weather/oslo")
+    assert (False, "default") == decided(policy, Action.SUBSCRIBE, "#")
+    assert (True, "rules[0]") == decided(policy, Action.WILL, "x")
+
+
+def decided(policy, action, topic, identity=ALICE, client_id="phone"):
+    decision = policy.check_access(identity, client_id, action, topic)
+    return decision.allow, decision.rule
+
+
+@pytest.mark.parametrize(
+    ("user", "client_id", "topic", "expected"),
+    [
+        ("alice", "phone", "home/alice/phone/x", True),
+        ("alice", "phone", "home/bob/phone/x", False),
+        ("door/7", "phone", "home/door%2F7/phone/x", True),
+        ("door/7", "phone", "home/door/7/phone/x", False),
+        ("alice", "+", "home/alice/+/x", False),
+        ("alice", "#", "home/alice/#", False),
+        ("alice", "a/b", "home/alice/a/b/x", False),
+        ("alice", "", "home/alice//x", False),
+        ("alice", "%u", "home/alice/%u/x", True),
+        ("alice", "%u", "home/alice/alice/x", False),
+        ("+", "phone", "home/+/phone/x", False),
+        ("+", "phone", "home/%2B/phone/x", True),
+        (" not an address", "phone", "home/ not an address/phone/x", False),
+    ],
+)
+def test_user_and_client_id_stand_for_themselves_alone(user, client_id, topic, expected):
+    """%u is the percent-encoded user, %c the client id; a value that could be more than one level never matches."""
+    policy = make({"allow": "all", "topic": "home/%u/%c/#"})
+    allow, _rule = decided(policy, Action.PUBLISH, topic, Identity(user=user), client_id)
+
+    assert expected == allow
+
+
+def test_rules_are_narrowed_by_users_and_scope():
+    """`users` and `scope` must both fit."""
+    policy = make(
+        {"allow": "all", "topic": "lab/#", "users": ["bob"]}, {"allow": "all", "topic": "ops/#", "scope": "backend"}
+    )
+
+    assert (False, "default") == decided(policy, Action.PUBLISH, "lab/x")
+    assert (True, "rules[0]") == decided(policy, Action.PUBLISH, "lab/x", Identity(user="bob"))
+    assert (False, "default") == decided(policy, Action.PUBLISH, "ops/x", Identity(user="bob"))
+    assert (True, "rules[1]") == decided(policy, Action.PUBLISH, "ops/x", Identity(user="shop", scope="backend"))
+
+
+def test_a_token_opens_free_topics_but_never_the_root_or_dollar():
+    """The token's acl is for free topics only (contract section 5)."""
+    acl = (("publish", "gate/#"), ("publish", "m/#"), ("subscribe", "#"), ("publish", "$SYS/#"), ("publish", "a#/x"))
+    identity = Identity(user="alice", jti="t2", acl=acl)
+    policy = make()
+
+    assert (True, "token") == decided(policy, Action.PUBLISH, "gate/1", identity)
+    assert (False, "default") == decided(policy, Action.PUBLISH, "a#/x", identity)
+    assert (True, "token") == decided(policy, Action.SUBSCRIBE, "#", identity)
+    assert (False, "root") == decided(policy, Action.PUBLISH, "m/bob/out/u/alice", identity)
+    assert (False, "root") == decided(policy, Action.SUBSCRIBE, "m/#", identity)
+    assert (False, "sys") == decided(policy, Action.PUBLISH, "$SYS/broker", identity)
+    assert (False, "sys") == decided(policy, Action.SUBSCRIBE, "$SYS/#", identity)
+
+
+def test_sys_is_read_by_admins_and_written_by_nobody():
+    """`$SYS/#` is for scope admin, subscribe only; other `$` topics are for nobody."""
+    admin = Identity(user="root", scope="admin")
+    policy = make({"allow": "all", "topic": "#"})
+
+    assert (True, "sys") == decided(policy, Action.SUBSCRIBE, "$SYS/#", admin)
+    assert (True, "sys") == decided(policy, Action.RECEIVE, "$SYS/broker/uptime", admin)
+    assert (False, "sys") == decided(policy, Action.PUBLISH, "$SYS/broker/uptime", admin)
+    assert (False, "sys") == decided(policy, Action.SUBSCRIBE, "$share/g/x", admin)
+    assert (False, "sys") == decided(policy, Action.SUBSCRIBE, "$SYS/#")
+
+
+def test_open_mode_opens_free_topics_to_the_open_user_alone():
+    """With `--open` the user "open" may use every free topic, others what rules say, nobody the root."""
+    policy = make(open=True)
+    anyone = Identity(user="open")
+
+    assert (True, "open") == decided(policy, Action.PUBLISH, "x", anyone)
+    assert (True, "open") == decided(policy, Action.SUBSCRIBE, "#", anyone)
+    assert (False, "root") == decided(policy, Action.PUBLISH, "m/open/out/u/bob", anyone)
+    assert (False, "sys") == decided(policy, Action.SUBSCRIBE, "$SYS/#", anyone)
+    assert (False, "default") == decided(policy, Action.PUBLISH, "x")
+    assert (False, "default") == decided(make(), Action.PUBLISH, "x", anyone)
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"),
+    [
+        ({"allow": "all"}, "topic"),
+        ({"allow": "all", "topic": ""}, "topic"),
+        ({"allow": "all", "topic": "a/#/b"}, "topic"),
+        ({"allow": "all", "topic": "a+/b"}, "topic"),
+        ({"allow": "write", "topic": "a"}, "allow"),
+        ({"topic": "a"}, "allow"),
+        ({"allow": "all", "topic": "a", "user": ["bob"]}, "'user'"),
+        ({"allow": "all", "topic": "a", "users": "bob"}, "users"),
+        ({"allow": "all", "topic": "a", "scope": "root"}, "scope"),
+        ({"allow": "all", "topic": "$SYS/#"}, "$"),
+    ],
+)
+def test_a_wrong_rule_is_refused_by_name(rule, word):
+    """A mistake in a rule stops the start with a line that names the rule and the key."""
+    with pytest.raises(MesimqttError) as caught:
+        make({"allow": "all", "topic": "ok"}, rule)
+
+    assert "rules[1]" in str(caught.value)
+    assert word in str(caught.value)

@@ -1,0 +1,275 @@
+"""The wire: one write per connection and loop turn, bounded output, nobody cut but who does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from types import SimpleNamespace
+
+from mesimqtt.broker.protocol import Listener, Wire
+from mesimqtt.settings import Limits
+
+
+class FakeConnection:
+    """The engine's connection as far as the wire knows it: it echoes what it receives."""
+
+    def __init__(self, engine, address):
+        self.engine = engine
+        self.remote_address = address
+        self.out = []
+        self.closing = False
+        self.paused = False
+        self.congested = []
+        self.observed = False
+        self.lost_at = None
+
+    def receive(self, data, now):
+        self.send(b"<" + data + b">")
+
+    def send(self, data):
+        if not self.out:
+            if not self.engine.dirty:
+                self.engine.wake()
+            self.engine.dirty.append(self)
+        self.out.append(data)
+
+    def lost(self, now):
+        self.lost_at = now
+
+    def set_congested(self, value):
+        self.congested.append(value)
+
+
+class FakeEngine:
+    """Opens echoing connections."""
+
+    def __init__(self):
+        self.dirty = []
+        self.counters = SimpleNamespace(bytes_out=0)
+        self.opened = []
+        self.wake = lambda: None
+
+    def open(self, remote_address, listener, now):
+        self.opened.append(FakeConnection(self, remote_address))
+        return self.opened[-1]
+
+
+class FakeTransport(asyncio.Transport):
+    """A transport over one end of a socket pair; what it cannot write at once it keeps."""
+
+    def __init__(self, sock=None):
+        super().__init__({"peername": ("192.0.2.7", 4711), "socket": sock})
+        self.written = []
+        self.kept = 0
+        self.is_closed = self.is_aborted = self.is_reading_paused = False
+
+    def write(self, data):
+        self.written.append(bytes(data))
+        self.kept += len(data)
+
+    def get_write_buffer_size(self):
+        return self.kept
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        self.limits = (high, low)
+
+    def is_closing(self):
+        return self.is_closed or self.is_aborted
+
+    def pause_reading(self):
+        self.is_reading_paused = True
+
+    def resume_reading(self):
+        self.is_reading_paused = False
+
+    def close(self):
+        self.is_closed = True
+
+    def abort(self):
+        self.is_aborted = True
+
+
+class World:
+    """A wire with a loop whose turns are taken by hand."""
+
+    def __init__(self, **limits):
+        self.now = 10.0
+        self.turns = []
+        self.engine = FakeEngine()
+        self.wire = Wire(self.engine, Limits(**limits), self, lambda: self.now)
+        self.engine.wake = self.wire.wake
+        self.listener = Listener("default", self.wire, connections_max=0, is_plain=False)
+
+    def call_soon(self, callback):
+        self.turns.append(callback)
+
+    def turn(self):
+        turns, self.turns = self.turns, []
+        for callback in turns:
+            callback()
+
+    def connect(self, transport=None, listener=None):
+        protocol = (listener or self.listener).protocol()
+        protocol.connection_made(transport or FakeTransport())
+        return protocol
+
+
+def test_all_output_of_a_turn_is_one_write():
+    """Three reads in one turn are answered by one write, and the flush is scheduled once."""
+    world = World()
+    protocol = world.connect()
+    for data in (b"a", b"b", b"c"):
+        protocol.data_received(data)
+    assert 1 == len(world.turns)
+    world.turn()
+
+    assert [b"<a><b><c>"] == protocol.transport.written
+    assert 9 == world.engine.counters.bytes_out
+
+
+def test_output_that_comes_outside_of_a_read_is_written_too():
+    """What a commit puts out for a connection wakes the wire."""
+    world = World()
+    protocol = world.connect()
+    world.engine.opened[0].send(b"committed")
+    world.turn()
+
+    assert [b"committed"] == protocol.transport.written
+
+
+def test_a_plain_socket_is_written_directly_and_in_order():
+    """What the socket takes goes at once; the rest follows through the transport, and nothing overtakes it."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        world = World()
+        transport = FakeTransport(ours)
+        protocol = world.connect(transport, Listener("x", world.wire, connections_max=0, is_plain=True))
+        connection = world.engine.opened[0]
+        connection.send(b"first")
+        world.turn()
+        assert b"first" == theirs.recv(100)
+        assert [] == transport.written
+
+        big = os.urandom(8_000_000)
+        connection.send(big)
+        world.turn()
+        connection.send(b"after")
+        world.turn()
+        received = b""
+        while len(received) < len(big) - sum(map(len, transport.written[:1])):
+            received += theirs.recv(1 << 20)
+
+        assert big + b"after" == received + b"".join(transport.written)
+        assert protocol in world.wire.blocked
+
+
+def test_a_socket_that_takes_nothing_is_cut_after_its_time():
+    """Nothing written for `stalled_s` cuts the connection; any progress begins the time anew."""
+    world = World(stalled_s=30.0)
+    protocol = world.connect()
+    world.engine.opened[0].send(b"x" * 100)
+    world.turn()
+    world.now += 29
+    protocol.transport.kept = 60
+    world.wire.tick(world.now)
+    world.now += 29
+    world.wire.tick(world.now)
+    assert not protocol.transport.is_aborted
+    world.now += 1
+    world.wire.tick(world.now)
+
+    assert protocol.transport.is_aborted
+
+
+def test_a_socket_that_took_everything_is_no_longer_watched():
+    """A connection that caught up is as any other."""
+    world = World()
+    protocol = world.connect()
+    world.engine.opened[0].send(b"x")
+    world.turn()
+    protocol.transport.kept = 0
+    world.wire.tick(world.now)
+
+    assert {} == world.wire.blocked
+    assert not protocol.transport.is_aborted
+
+
+def test_hand_over_pauses_while_too_much_is_unwritten():
+    """The transport's high-water mark is `unwritten_max`, and the engine is told of both marks."""
+    world = World(unwritten_max=1000)
+    protocol = world.connect()
+    protocol.pause_writing()
+    protocol.resume_writing()
+
+    assert (1000, 250) == protocol.transport.limits
+    assert [True, False] == world.engine.opened[0].congested
+
+
+def test_reading_pauses_as_the_engine_wants_it():
+    """A connection that waits for a plugin or a commit is not read from."""
+    world = World()
+    protocol = world.connect()
+    connection = world.engine.opened[0]
+    connection.paused = True
+    protocol.data_received(b"x")
+    world.turn()
+    assert protocol.transport.is_reading_paused
+    connection.paused = False
+    connection.send(b"y")
+    world.turn()
+
+    assert not protocol.transport.is_reading_paused
+
+
+def test_a_connection_that_the_engine_closes_gets_its_last_output_first():
+    """CONNACK with a refusal is written before the socket is closed, and nothing is read any more."""
+    world = World()
+    protocol = world.connect()
+    connection = world.engine.opened[0]
+    connection.send(b"refused")
+    connection.closing = True
+    world.turn()
+    protocol.data_received(b"more")
+    world.turn()
+
+    assert [b"refused"] == protocol.transport.written
+    assert protocol.transport.is_closed
+
+
+def test_a_lost_socket_is_told_once_and_forgotten():
+    """The engine learns of the loss; output that was still due for it is dropped."""
+    world = World()
+    protocol = world.connect()
+    connection = world.engine.opened[0]
+    connection.send(b"too late")
+    protocol.connection_lost(None)
+    world.turn()
+
+    assert world.now == connection.lost_at
+    assert {} == world.wire.protocols
+    assert [] == connection.out
+
+
+def test_connections_of_one_address_are_bounded():
+    """Beyond `connections_per_address` a connection is dropped at accept; one that leaves makes room."""
+    world = World(connections_per_address=2)
+    first, _second, third = (world.connect() for _ in range(3))
+    assert third.transport.is_aborted
+    third.connection_lost(None)
+    first.connection_lost(None)
+    fourth = world.connect()
+
+    assert not fourth.transport.is_aborted
+    assert 3 == len(world.engine.opened)
+
+
+def test_connections_of_one_listener_are_bounded():
+    """The `max_connections` of amqtt's configuration holds per listener."""
+    world = World()
+    listener = Listener("small", world.wire, connections_max=1, is_plain=False)
+    first = world.connect(listener=listener)
+    second = world.connect(listener=listener)
+
+    assert (False, True) == (first.transport.is_aborted, second.transport.is_aborted)
