@@ -167,6 +167,21 @@ def test_the_code_map_names_every_module() -> None:
     assert set() == mapped - modules.keys()
 
 
+def test_the_road_is_where_architecture_says() -> None:
+    """Each `folder/file.py: function` that ARCHITECTURE.md names exists."""
+    text = (HOME / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    road = re.findall(r"`([\w/]+\.py): (\w+)`", text)
+    lost = [
+        f"{file}: {name}"
+        for file, name in road
+        if not (HOME / "mesimqtt" / file).is_file()
+        or name not in {each.name for each in functions(HOME / "mesimqtt" / file)}
+    ]
+
+    assert len(road) > 10
+    assert [] == lost
+
+
 def called_names(function: ast.AST) -> set[str]:
     """Return the names of what a function calls."""
     names = set()

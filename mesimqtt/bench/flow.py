@@ -63,7 +63,7 @@ class Flow:
         self._is_delivered = is_delivered
         self._ready = ready
         self.samples = samples
-        self._bursts: deque[tuple[int, float, int]] = deque()
+        self.bursts: deque[tuple[int, float, int]] = deque()
 
     @property
     def done(self) -> int:
@@ -85,7 +85,7 @@ class Flow:
         start = sent % self.ring.count * self.ring.size
         self.sent = sent + count
         self.began = perf_counter()
-        self._bursts.append((self.sent, self.began, count))
+        self.bursts.append((self.sent, self.began, count))
         return self.ring.wire[start : start + count * self.ring.size]
 
     def advance(self, before: int, after: int) -> None:
@@ -107,27 +107,12 @@ class Flow:
 
     def _reach(self, delivered: int) -> None:
         self.delivered = delivered
-        bursts = self._bursts
+        bursts = self.bursts
         if bursts and bursts[0][0] <= delivered:
             now = perf_counter()
             while bursts and bursts[0][0] <= delivered:
                 _, began, count = bursts.popleft()
                 self.samples.append((now - began, count))
-
-    def deliver_one(self, now: float) -> None:
-        """Note the delivery of the only message in flight."""
-        self.delivered += 1
-        if self._bursts:
-            self._bursts.clear()
-        self.samples.append((now - self.began, 1))
-
-    def send_next(self, now: float) -> None:
-        """Send one frame at once, when the only one in flight is through."""
-        if self.is_sending:
-            start = self.sent % self.ring.count * self.ring.size
-            self.sent += 1
-            self.began = now
-            self.write(self.ring.wire[start : start + self.ring.size])
 
 
 def _write_nothing(_data: memoryview) -> None:

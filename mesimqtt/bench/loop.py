@@ -95,12 +95,13 @@ class Loop:
 
     def step(self, timeout_s: float) -> bool:
         """Serve what is ready; tell whether anything was."""
-        links = self._links
+        find = self._links.get
         events = self.poller.poll(timeout_s)
         for number, event in events:
-            if number not in links:
+            found = find(number)
+            if found is None:
                 continue
-            link, read, receive = links[number]
+            link, read, receive = found
             if event & EPOLLOUT:
                 link.flush()
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.bench.figures import Figures, Periods, costs, percentile_ms
 from mesimqtt.bench.flow import FanInSubscriber, FanOutFlow, Flow, Publisher, Sample, Subscriber
-from mesimqtt.bench.lockstep import LockStepPublisher, LockStepSubscriber
+from mesimqtt.bench.lockstep import LockStepFlow, LockStepPublisher, LockStepSubscriber
 from mesimqtt.bench.loop import Address, Loop, handshake
 from mesimqtt.bench.wire import Ring, connect, subscribe
 
@@ -61,7 +61,7 @@ class Relay:
         self.subscribers = self._subscribe()
         for number, flow in enumerate(self.flows):
             sock = handshake(address, connect(f"{self._tag}p{number}"))
-            one = LockStepPublisher(flow) if shape.is_lock_step else Publisher(flow)
+            one = LockStepPublisher(flow) if isinstance(flow, LockStepFlow) else Publisher(flow)
             flow.write = self.loop.add(sock, one.receive).write
 
     @property
@@ -168,7 +168,8 @@ class Relay:
             return FanOutFlow(
                 ring, window=shape.window, ready=self._ready, samples=self.samples, subscribers=shape.subscribers
             )
-        return Flow(ring, window=shape.window, ready=self._ready, samples=self.samples)
+        kind = LockStepFlow if shape.is_lock_step else Flow
+        return kind(ring, window=shape.window, ready=self._ready, samples=self.samples)
 
     def _topic(self, number: int) -> str:
         return f"{self._tag}/u/{number:04d}"
@@ -186,9 +187,8 @@ class Relay:
     def _subscriber(self, number: int) -> Subscriber:
         if self.shape.is_fan_in:
             return FanInSubscriber(self.flows)
-        if self.shape.is_lock_step:
-            return LockStepSubscriber(self.flows[number])
-        return Subscriber(self.flows[number % len(self.flows)])
+        flow = self.flows[number % len(self.flows)]
+        return LockStepSubscriber(flow) if isinstance(flow, LockStepFlow) else Subscriber(flow)
 
 
 def measure_relay(address: Address, process: Process, shape: Shape, periods: Periods) -> Figures:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mesimqtt.bench.figures import Figures
 
 _BUSY = 0.95
-_BROKER_BUSY = 0.85
+_BROKER_BUSY = 0.9
 _FOREIGN = 0.1
 _HEADINGS = (
     "scenario", "unit", "ours", "peer", "ratio", "CPU µs", "peer", "p50/p99 ms", "peer", "RSS MiB", "peer",

@@ -21,5 +21,9 @@ class StoreError(MesimqttError):
     """The store cannot be opened or written; nothing was acknowledged."""
 
 
+class InUseError(StoreError):
+    """Another process has the data folder."""
+
+
 class AddressError(ValueError):
     """A user or group address, or its spelling in a topic, breaks contract section 1."""

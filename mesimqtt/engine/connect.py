@@ -13,7 +13,7 @@ from mesimqtt.engine.packets import (
     NOT_AUTHORIZED,
     PROTOCOL_LEVEL,
     UNAVAILABLE,
-    Malformed,
+    MalformedError,
     check_text,
     check_topic,
     connack,
@@ -46,7 +46,7 @@ class Arrival(NamedTuple):
     will: Will | None
 
 
-class _Unacceptable(Exception):
+class _RefusedError(Exception):
     """A CONNECT that is answered with a return code before it is authenticated."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -59,11 +59,7 @@ def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None
     engine = connection.engine
     try:
         arrival = _read(body, connection)
-        if engine.draining:
-            raise _Unacceptable(UNAVAILABLE, "the server is stopping")
-        if len(arrival.request.password or b"") > engine.limits.password_max:
-            raise _Unacceptable(BAD_CREDENTIALS, "password too long")
-    except _Unacceptable as error:
+    except _RefusedError as error:
         refuse(connection, error.code, str(error))
         return
     connection.arrival = arrival
@@ -81,7 +77,7 @@ def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None
     if verdict is not None:
         authenticated(connection, verdict, now)
     if not connection.is_open and not connection.closing and len(rest) > engine.limits.packet_max_before_connect:
-        raise Malformed("too much input before authentication")
+        raise MalformedError("too much input before authentication")
 
 
 def _read(body: bytes, connection: Connection) -> Arrival:
@@ -91,13 +87,13 @@ def _read(body: bytes, connection: Connection) -> Arrival:
     password: bytes | None = None
     will: Will | None = None
     if name == b"MQIsdp":
-        raise _Unacceptable(BAD_PROTOCOL, "MQTT 3.1 is not spoken here")
+        raise _RefusedError(BAD_PROTOCOL, "MQTT 3.1 is not spoken here")
     if name != b"MQTT" or position >= end:  # [MQTT-3.1.2-1]
-        raise Malformed("not MQTT")
+        raise MalformedError("not MQTT")
     if body[position] != PROTOCOL_LEVEL:  # [MQTT-3.1.2-2]
-        raise _Unacceptable(BAD_PROTOCOL, f"protocol level {body[position]}")
+        raise _RefusedError(BAD_PROTOCOL, f"protocol level {body[position]}")
     if position + 4 > end:
-        raise Malformed("CONNECT ends early")
+        raise MalformedError("CONNECT ends early")
     flags = body[position + 1]
     keep_alive_s = body[position + 2] << 8 | body[position + 3]
     _check_flags(flags)
@@ -113,10 +109,14 @@ def _read(body: bytes, connection: Connection) -> Arrival:
     if flags & 0x40:
         password, position = read_field(body, position, end)
     if position != end:
-        raise Malformed("CONNECT with trailing bytes")
+        raise MalformedError("CONNECT with trailing bytes")
+    if len(password or b"") > connection.engine.limits.password_max:
+        raise _RefusedError(BAD_CREDENTIALS, "password too long")
+    if connection.engine.draining:
+        raise _RefusedError(UNAVAILABLE, "the server is stopping")
     clean = bool(flags & 0x02)
     if not client_id and not clean:  # [MQTT-3.1.3-8]
-        raise _Unacceptable(BAD_CLIENT_ID, "empty client id with clean session 0")
+        raise _RefusedError(BAD_CLIENT_ID, "empty client id with clean session 0")
     request = ConnectRequest(
         client_id=client_id,
         username=username,
@@ -131,13 +131,13 @@ def _read(body: bytes, connection: Connection) -> Arrival:
 
 def _check_flags(flags: int) -> None:
     if flags & 0x01:  # [MQTT-3.1.2-3]
-        raise Malformed("reserved CONNECT flag")
+        raise MalformedError("reserved CONNECT flag")
     if flags & 0x18 == 0x18:  # [MQTT-3.1.2-14]
-        raise Malformed("will QoS 3")
+        raise MalformedError("will QoS 3")
     if not flags & 0x04 and flags & 0x38:  # [MQTT-3.1.2-11], [MQTT-3.1.2-13], [MQTT-3.1.2-15]
-        raise Malformed("will QoS or will retain without a will")
+        raise MalformedError("will QoS or will retain without a will")
     if flags & 0xC0 == 0x40:  # [MQTT-3.1.2-22]
-        raise Malformed("password without user name")
+        raise MalformedError("password without user name")
 
 
 def refuse(connection: Connection, code: int, reason: str) -> None:
@@ -167,7 +167,7 @@ def authenticated(connection: Connection, verdict: Identity | Refusal, now: floa
         connection.will = arrival.will
     connection.paused = False
     connection.arrival = None
-    _enter(connection, verdict, now)
+    _enter(connection, now)
 
 
 def _will_rule(connection: Connection, identity: Identity, will: Will) -> str | None:
@@ -190,7 +190,7 @@ def _will_rule(connection: Connection, identity: Identity, will: Will) -> str | 
     return "" if decision.allow else decision.rule or "denied"
 
 
-def _enter(connection: Connection, identity: Identity, now: float) -> None:
+def _enter(connection: Connection, now: float) -> None:
     """Take over or make the session, send CONNACK, tell the claim, redeliver."""
     engine = connection.engine
     session = _session_for(connection, engine)
@@ -207,7 +207,7 @@ def _enter(connection: Connection, identity: Identity, now: float) -> None:
         engine.claim.connected(connection)
     if engine.observer is not None:
         engine.observer.connected(connection)
-    if not session.clean:
+    if session.connection is connection and not session.clean:
         kept.attach(engine, session)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine import connect, kept, reader, window
-from mesimqtt.engine.packets import PUBACK, PUBLISH, PUBREC, U16, Malformed, ack, publish_head
+from mesimqtt.engine.packets import PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head
 from mesimqtt.engine.session import Held
 from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 
@@ -123,14 +123,14 @@ class Connection:
                 reader.parse(self, data, now)
             else:
                 self._receive_more(data, now)
-        except Malformed as error:
+        except MalformedError as error:
             self.close(str(error))
         if self.acked is not None:
             self._hand_acked()
         if engine.batch is not None:
             engine.settle()
-        if self.congested:
-            self._check_unread()
+        if self.unread > engine.limits.unwritten_max:  # it goes on asking and does not read the answers
+            self.close("does not read")
 
     def _receive_more(self, data: bytes, now: float) -> None:
         if self.state is NEW and self.pending is None:
@@ -151,12 +151,6 @@ class Connection:
             data, self.pending = bytes(self.pending), None
             reader.parse(self, data, now)
 
-    def _check_unread(self) -> None:
-        """Cut a client that goes on asking and does not read the answers."""
-        self.unread += sum(map(len, self.out))
-        if self.unread > self.engine.limits.unwritten_max:
-            self.close("does not read")
-
     def _hand_acked(self) -> None:
         tokens, self.acked = self.acked, None
         if tokens and self.engine.claim is not None:
@@ -169,6 +163,8 @@ class Connection:
         if not self.out:
             self.engine.mark(self)
         self.out.append(data)
+        if self.congested:
+            self.unread += len(data)
 
     def hold(self, chunk: bytes, count: int) -> None:
         """Keep QoS 0 packets of a slow reader until it reads, bounded; what is over the bound is dropped."""
@@ -216,6 +212,7 @@ class Connection:
         self._end(reason)
         if not self.out:
             self.engine.mark(self)
+        self.engine.settle()
 
     def _end(self, reason: str) -> None:
         if self.state is CLOSED:
@@ -256,7 +253,7 @@ class Connection:
                 self._process_rest(now)
             elif self.state is CLOSED and self.will is not None:
                 engine.fire_will(self)
-        except Malformed as error:
+        except MalformedError as error:
             self.close(str(error))
         if self.acked is not None:
             self._hand_acked()
@@ -268,7 +265,7 @@ class Connection:
         try:
             connect.authenticated(self, verdict, now)
             self._process_rest(now)
-        except Malformed as error:
+        except MalformedError as error:
             self.close(str(error))
         if self.acked is not None:
             self._hand_acked()

@@ -133,6 +133,7 @@ class Engine:
                 deadline = connection.seen + connection.timeout_s
                 if deadline > now:
                     self.wheel.put(connection, deadline)
+                    connection.routes = None  # stale routes hold receivers that are gone
                 else:
                     connection.close("keep alive timeout")
             else:
@@ -151,7 +152,7 @@ class Engine:
         """Publish for the server itself ($SYS, plugins); claimed topics are not routed.
 
         Raises:
-            Malformed: `topic` is not a topic name.
+            MalformedError: `topic` is not a topic name.
 
         """
         raw = topic.encode()
@@ -168,8 +169,9 @@ class Engine:
         self.settle()
 
     def permissions_changed(self) -> None:
-        """Decide everything anew."""
+        """Decide everything anew, and find every route anew."""
         self.version += 1
+        self.routes.clear()
 
     def connections_of(self, user: str) -> list[Connection]:
         """Return the open connections of a user."""

@@ -42,7 +42,7 @@ _CONTROLS: Final = bytes((*range(32), 127))
 _NOT_IN_TOPICS: Final = _CONTROLS + b"+#"
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """The client broke the protocol: its connection is closed and nothing after that is processed."""
 
 
@@ -87,20 +87,20 @@ def publish(topic: bytes, payload: bytes, *, qos: int = 0, packet_id: int = 0, r
 
 
 def check_text(raw: bytes) -> str:
-    """Decode a string of the protocol. Raises Malformed for ill-formed UTF-8 and control characters.
+    """Decode a string of the protocol. Raises MalformedError for ill-formed UTF-8 and control characters.
 
     Ill-formed UTF-8 and U+0000 must close the connection [MQTT-1.5.3-1], [MQTT-1.5.3-2]; other
     control characters and non-characters may, and do: no subscriber is to be cut because of them.
     """
     if len(raw.translate(None, _CONTROLS)) != len(raw):
-        raise Malformed("control character in a string")
+        raise MalformedError("control character in a string")
     return _decode(raw)
 
 
 def check_topic(raw: bytes) -> str:
-    """Decode a topic name. Raises Malformed if it is empty or has wildcards [MQTT-3.3.2-2], [MQTT-4.7.3-1]."""
+    """Decode a topic name. Raises MalformedError if it is empty or has wildcards [MQTT-3.3.2-2], [MQTT-4.7.3-1]."""
     if not raw or len(raw.translate(None, _NOT_IN_TOPICS)) != len(raw):
-        raise Malformed("empty topic name, or a wildcard or control character in it")
+        raise MalformedError("empty topic name, or a wildcard or control character in it")
     return _decode(raw)
 
 
@@ -108,12 +108,12 @@ def _decode(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise Malformed("ill-formed UTF-8") from None
+        raise MalformedError("ill-formed UTF-8") from None
     if not text.isascii():
         for character in text:
             code = ord(character)
             if 0x80 <= code < 0xA0 or code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
-                raise Malformed("control character or non-character in a string")
+                raise MalformedError("control character or non-character in a string")
     return text
 
 
@@ -135,13 +135,13 @@ def is_filter(topic_filter: str) -> bool:
 
 
 def read_field(data: bytes, position: int, end: int) -> tuple[bytes, int]:
-    """Return a length-prefixed field and the position after it. Raises Malformed if it passes `end`."""
+    """Return a length-prefixed field and the position after it. Raises MalformedError if it passes `end`."""
     start = position + 2
     if start > end:
-        raise Malformed("packet ends inside a length")
+        raise MalformedError("packet ends inside a length")
     stop = start + (data[position] << 8 | data[position + 1])
     if stop > end:
-        raise Malformed("a field reaches past its packet")
+        raise MalformedError("a field reaches past its packet")
     return data[start:stop], stop
 
 

@@ -87,7 +87,7 @@ class Keeper(Protocol):
         """Forget one subscription."""
 
     def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
-        """Keep a QoS 1 or 2 message for a session."""
+        """Keep a QoS 1 or 2 message for a session; `qos` + 4 says that it goes out with RETAIN 1."""
 
     def released(self, session: Session, n: int) -> None:
         """Keep that PUBREC came for `n`: only its PUBREL is to be repeated."""

@@ -11,7 +11,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import kept
-from mesimqtt.engine.packets import FIRST, PUBACK, PUBLISH, PUBREC, Malformed, ack, check_topic, publish_head
+from mesimqtt.engine.packets import FIRST, PUBACK, PUBLISH, PUBREC, MalformedError, ack, check_topic, publish_head
 from mesimqtt.engine.routes import DENIED, Route, admit
 from mesimqtt.engine.window import Run, send_run, send_single
 from mesimqtt.hooks import Action
@@ -31,10 +31,10 @@ _SWAP = sys.byteorder == "little"
 def take_zero(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
     """Take a run of plain QoS 0 packets (first byte 0x30) and return the position after it."""
     if end - body < 2:
-        raise Malformed("PUBLISH without a topic")
+        raise MalformedError("PUBLISH without a topic")
     stop = body + 2 + (data[body] << 8 | data[body + 1])
     if stop > end:
-        raise Malformed("topic reaches past its packet")
+        raise MalformedError("topic reaches past its packet")
     raw = data[body + 2 : stop]
     engine = connection.engine
     routes = connection.routes
@@ -58,10 +58,10 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
 def take(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
     """Take a run of plain QoS 1 or 2 packets (first byte 0x32 or 0x34) and return the position after it."""
     if end - body < 5:
-        raise Malformed("PUBLISH without a topic or a packet id")
+        raise MalformedError("PUBLISH without a topic or a packet id")
     stop = body + 2 + (data[body] << 8 | data[body + 1])
     if stop + 2 > end:
-        raise Malformed("topic or packet id reaches past its packet")
+        raise MalformedError("topic or packet id reaches past its packet")
     engine = connection.engine
     routes = connection.routes
     route = routes.get(data[body + 2 : stop]) if routes is not None else None
@@ -144,7 +144,7 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
     first = data[position]
     qos, dup, retain = first >> 1 & 3, bool(first & _DUP), bool(first & _RETAIN)
     if qos == 3 or (dup and not qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
-        raise Malformed("QoS 3, or DUP with QoS 0")
+        raise MalformedError("QoS 3, or DUP with QoS 0")
     raw, packet_id, stop = header(data, body, end, qos)
     engine = connection.engine
     claimed = engine.is_claimed(raw)
@@ -154,7 +154,7 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
     if claimed:
         topic = check_topic(raw)
         if len(raw) > engine.limits.root_topic_max:
-            raise Malformed("topic too long")
+            raise MalformedError("topic too long")
         if _is_new(connection, qos, packet_id, claimed=True):
             _hand_over(connection, raw, data[stop:end], qos, packet_id, dup=dup)
     else:
@@ -177,16 +177,16 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
 def header(data: bytes, body: int, end: int, qos: int) -> tuple[bytes, int, int]:
     """Return topic, packet id (0 at QoS 0) and where the payload begins."""
     if end - body < 2:
-        raise Malformed("PUBLISH without a topic")
+        raise MalformedError("PUBLISH without a topic")
     stop = body + 2 + (data[body] << 8 | data[body + 1])
     if stop + (2 if qos else 0) > end:
-        raise Malformed("topic or packet id reaches past its packet")
+        raise MalformedError("topic or packet id reaches past its packet")
     raw = data[body + 2 : stop]
     if not qos:
         return raw, 0, stop
     packet_id = data[stop] << 8 | data[stop + 1]
     if not packet_id:
-        raise Malformed("packet id 0")  # [MQTT-2.3.1-1]
+        raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
     return raw, packet_id, stop + 2
 
 
@@ -208,7 +208,7 @@ def _is_new(connection: Connection, qos: int, packet_id: int, *, claimed: bool) 
             connection.send(ack(PUBREC, packet_id))
         return False
     if len(session.incoming) >= engine.limits.qos2_incoming_max:
-        raise Malformed("too many QoS 2 messages without PUBREL")
+        raise MalformedError("too many QoS 2 messages without PUBREL")
     session.incoming.add(packet_id)
     if session.key:
         engine.keeper.incoming(session, packet_id)

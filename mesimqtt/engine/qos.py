@@ -7,7 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import kept
-from mesimqtt.engine.packets import PUBACK, PUBCOMP, PUBREC, PUBREL, Malformed, ack
+from mesimqtt.engine.packets import PUBACK, PUBCOMP, PUBREC, PUBREL, MalformedError, ack
 from mesimqtt.engine.window import advance
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _KEPT_BELOW = 32_768
 def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> int:
     """Take a run of acknowledgements of one kind; all of the first one is in `data`. Return the position after it."""
     if data[position + 1] != 2:
-        raise Malformed("acknowledgement whose length is not 2")
+        raise MalformedError("acknowledgement whose length is not 2")
     session = connection.session
     if session is None:
-        raise Malformed("acknowledgement without a session")
+        raise MalformedError("acknowledgement without a session")
     end = position + 4
     if end >= len(data) or data[end] != kind:
         ids = [data[position + 2] << 8 | data[position + 3]]
@@ -40,7 +40,7 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
             numbers.byteswap()
         ids = numbers[1::2].tolist()
     if 0 in ids:
-        raise Malformed("packet id 0")
+        raise MalformedError("packet id 0")
     if kind == PUBACK:
         _acked(connection, session, ids)
     elif kind == PUBREC:

@@ -12,7 +12,7 @@ from mesimqtt.engine.packets import (
     PINGRESP_PACKET,
     SUBSCRIBE,
     UNSUBSCRIBE,
-    Malformed,
+    MalformedError,
     check_topic,
 )
 from mesimqtt.engine.publish import PAUSED, header, refuse, take, take_any, take_zero
@@ -49,7 +49,7 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
                 _keep(connection, data, position, size - position + 1)
                 return
             if length > connection.engine.limits.packet_max:
-                raise Malformed("packet too large")
+                raise MalformedError("packet too large")
         end = body + length
         if end > size:
             _incomplete(connection, data, position, body, end)
@@ -95,7 +95,7 @@ def _long_length(data: bytes, position: int) -> tuple[int, int]:
             return body, length
         shift += 7
     if body - position > 4:
-        raise Malformed("remaining length of more than four bytes")  # [MQTT-2.2.3]
+        raise MalformedError("remaining length of more than four bytes")  # [MQTT-2.2.3]
     return 0, 0
 
 
@@ -106,7 +106,7 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
         return take_any(connection, data, position, body, end)
     if first == PINGREQ:
         if end != body:
-            raise Malformed("PINGREQ with a body")
+            raise MalformedError("PINGREQ with a body")
         connection.send(PINGRESP_PACKET)
         return end
     if first == SUBSCRIBE:
@@ -116,11 +116,11 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
         return end
     if first == DISCONNECT:
         if end != body:
-            raise Malformed("DISCONNECT with a body")
+            raise MalformedError("DISCONNECT with a body")
         connection.will = None  # [MQTT-3.1.2-10]
         connection.close("DISCONNECT")
         return end
-    raise Malformed("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}")
+    raise MalformedError("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}")
 
 
 def _keep(connection: Connection, data: bytes, position: int, need: int) -> None:
@@ -139,12 +139,12 @@ def _incomplete(connection: Connection, data: bytes, position: int, body: int, e
         else:
             stop = body + 2 + (data[body] << 8 | data[body + 1]) + (2 if qos else 0)
             if stop > end:
-                raise Malformed("topic reaches past its packet")
+                raise MalformedError("topic reaches past its packet")
             if stop > size:
                 need = stop - position
             elif end - stop > connection.engine.limits.payload_max:
                 if qos == 3 or first & 15 == 8:
-                    raise Malformed("QoS 3, or DUP with QoS 0")
+                    raise MalformedError("QoS 3, or DUP with QoS 0")
                 raw, packet_id, stop = header(data, body, end, qos)
                 check_topic(raw)
                 connection.discard = Discard(end - size, raw, end - stop, qos, packet_id)
@@ -160,6 +160,7 @@ def gather(connection: Connection, data: bytes) -> bytes | None:
             connection.discard = discard._replace(left=discard.left - len(data))
             return None
         connection.discard = None
+        connection.seen = connection.engine.now
         refuse(connection, discard.topic, discard.size, discard.qos, discard.packet_id)
         return data[discard.left :]
     pending = connection.pending
@@ -174,7 +175,7 @@ def gather(connection: Connection, data: bytes) -> bytes | None:
         else:
             too_much = len(pending) > limits.packet_max_before_connect
         if too_much:
-            raise Malformed("too much input while an answer is awaited")
+            raise MalformedError("too much input while an answer is awaited")
         return None
     if pending is None:
         return data
@@ -188,7 +189,7 @@ def gather(connection: Connection, data: bytes) -> bytes | None:
 def parse_first(connection: Connection, data: bytes, now: float) -> None:
     """Read the CONNECT; anything else is closed by its first byte [MQTT-3.1.0-1]."""
     if data[0] != CONNECT:
-        raise Malformed("first packet is not CONNECT")
+        raise MalformedError("first packet is not CONNECT")
     size = len(data)
     body, length = _long_length(data, 0)
     if not body:
@@ -196,7 +197,7 @@ def parse_first(connection: Connection, data: bytes, now: float) -> None:
         return
     limits = connection.engine.limits
     if body + length > limits.packet_max_before_connect:
-        raise Malformed("packet too large before authentication")
+        raise MalformedError("packet too large before authentication")
     end = body + length
     if size < end:
         _keep(connection, data, 0, end)

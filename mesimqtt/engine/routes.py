@@ -111,8 +111,12 @@ def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
     """Forget the routes that a change of these subscriptions may concern."""
     for topic_filter in topic_filters:
         if has_wildcard(topic_filter):
-            engine.version += 1  # which topics it matches is not indexed: all of them
+            engine.permissions_changed()  # which topics it matches is not indexed: all of them
             return
         route = engine.routes.pop(topic_filter.encode(), None)
         if route is not None:
             route.version = _STALE
+            for receivers in (route.online, route.granted_zero, route.granted_one, route.granted_two):
+                receivers.clear()  # connections may hold the route for long, but not its receivers
+            route.granted_some.clear()
+            route.kept.clear()

@@ -9,7 +9,7 @@ from mesimqtt.engine.packets import (
     PUBLISH,
     SUBACK_FAILURE,
     UNSUBACK,
-    Malformed,
+    MalformedError,
     ack,
     check_text,
     is_filter,
@@ -82,24 +82,24 @@ def subscribe(connection: Connection, body: bytes) -> bool:
 def _read(body: bytes, *, with_qos: bool) -> tuple[int, list[tuple[str, int]]]:
     end = len(body)
     if end < 2:
-        raise Malformed("SUBSCRIBE or UNSUBSCRIBE without a packet id")
+        raise MalformedError("SUBSCRIBE or UNSUBSCRIBE without a packet id")
     packet_id = body[0] << 8 | body[1]
     if not packet_id:
-        raise Malformed("packet id 0")
+        raise MalformedError("packet id 0")
     position, requests = 2, []
     while position < end:
         raw, position = read_field(body, position, end)
         if not raw:
-            raise Malformed("empty filter")  # [MQTT-4.7.3-1]
+            raise MalformedError("empty filter")  # [MQTT-4.7.3-1]
         qos = 0
         if with_qos:
             if position >= end or body[position] > 2:  # [MQTT-3.8.3-4]
-                raise Malformed("filter without a QoS, or with a reserved one")
+                raise MalformedError("filter without a QoS, or with a reserved one")
             qos = body[position]
             position += 1
         requests.append((check_text(raw), qos))
     if not requests:  # [MQTT-3.8.3-3], [MQTT-3.10.3-2]
-        raise Malformed("no filter")
+        raise MalformedError("no filter")
     return packet_id, requests
 
 
@@ -110,9 +110,8 @@ def _decide(connection: Connection, session: Session, plan: _Plan, topic_filter:
     size = len(topic_filter.encode())
     first_level = topic_filter.partition("/")[0]
     claimed = engine.claim is not None and first_level == engine.root_name
-    if (
-        len(plan.codes) >= limits.filters_max or not is_filter(topic_filter) or first_level == "$share"
-    ):  # one packet holds thousands of filters
+    too_many = len(plan.codes) >= limits.filters_max  # one packet holds thousands of filters
+    if too_many or not is_filter(topic_filter) or first_level == "$share":
         plan.codes.append(SUBACK_FAILURE)
     elif claimed:
         plan.codes.append(None if size <= limits.root_topic_max else SUBACK_FAILURE)

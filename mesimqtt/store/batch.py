@@ -18,14 +18,14 @@ _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
     deadline, flags, params, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
-INSERT_CID = "INSERT INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
+CLAIM_CID = "INSERT OR IGNORE INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
+FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
 INSERT_STEP = """INSERT INTO step (sender_id, change, conversation_id, recipient_id, first_seq, last_seq, status,
     ts, device, reason) VALUES (?,?,?,?,?,?,?,?,?,?)"""
 UPDATE_SEQ = "UPDATE conversation SET last_seq = ? WHERE id = ?"
 UPSERT_LANE = """INSERT OR REPLACE INTO lane (conversation_id, user_id, floor, until, acked, acked_above, delivered,
     delivered_above, read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 UPSERT_CURSOR = "INSERT OR REPLACE INTO cursor (device_id, conversation_id, acked, acked_above) VALUES (?,?,?,?)"
-_CID_CHUNK = 200
 
 
 class Batch:
@@ -159,9 +159,6 @@ class Writer:
                 runs[number, sender] = run
                 steps.append(run)
         connection.executemany(INSERT_MESSAGE, messages)
-        connection.executemany(
-            INSERT_CID, [(m.sender_id, m.cid, m.mid, m.digest) for m in fresh if m.digest is not None]
-        )
         connection.executemany(UPDATE_SEQ, [(seq, number) for number, seq in touched.items()])
         self._number(connection, steps)
         for step in steps:
@@ -169,31 +166,22 @@ class Writer:
                 message.change = step.change
 
     def _deduplicated(self, connection: sqlite3.Connection, accepts: list[Message]) -> list[Message]:
-        known: dict[tuple[int, str], tuple[int, bytes]] = {}
-        keys = [(message.sender_id, message.cid) for message in accepts if message.digest is not None]
-        for start in range(0, len(keys), _CID_CHUNK):
-            chunk = keys[start : start + _CID_CHUNK]
-            marks = ",".join(["(?,?)"] * len(chunk))
-            rows = connection.execute(
-                f"SELECT sender_id, cid, message_id, digest FROM cid WHERE (sender_id, cid) IN (VALUES {marks})",  # noqa: S608
-                [value for key in chunk for value in key],
-            )
-            known.update({(sender, cid): (mid, digest) for sender, cid, mid, digest in rows})
+        """Claim the cids; return the messages whose cid was free. The others' outcome says what it stood for."""
+        rows = [(message.sender_id, message.cid, message.mid, message.digest) for message in accepts if message.digest]
+        claimed = connection.executemany(CLAIM_CID, rows)
+        if claimed.rowcount == len(rows):  # nearly always: no look-up at all
+            return accepts
         fresh: list[Message] = []
         for message in accepts:
-            if message.digest is None:
-                message.outcome = Outcome.STORED
-                fresh.append(message)
-                continue
-            key = (message.sender_id, message.cid)
-            before = known.get(key)
-            if before is None:
-                known[key] = (message.mid, message.digest)
-                message.outcome = Outcome.STORED
-                fresh.append(message)
-            else:
-                message.outcome = Outcome.REPEATED if before[1] == message.digest else Outcome.REUSED
-                message.mid = before[0] if message.outcome is Outcome.REPEATED else message.mid
+            message.outcome = Outcome.STORED
+            if message.digest:
+                mid, digest = connection.execute(FIND_CID, (message.sender_id, message.cid)).fetchone()
+                if mid != message.mid:
+                    message.outcome = Outcome.REPEATED if digest == message.digest else Outcome.REUSED
+                    if message.outcome is Outcome.REPEATED:
+                        message.mid = mid
+                    continue
+            fresh.append(message)
         return fresh
 
     def _number(self, connection: sqlite3.Connection, steps: list[Step]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from peewee import SqliteDatabase
 
-from mesimqtt.domain.errors import StoreError
+from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.store import migrations, models
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Database:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise StoreError(f"{self.folder} is in use by another mesimqtt server; stop it or choose another --data") from None
+            raise InUseError(f"{self.folder} is in use by another mesimqtt server; stop it or choose another --data") from None
         return descriptor
 
     def _create_private(self) -> None:

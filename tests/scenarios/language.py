@@ -180,13 +180,13 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern)
     for name, pattern in {
         "keeps_session": "keeps its session",
-        "client_id": r"client id (\S+)",
+        "client_id": r"client id ([^\s,]+)",
         "password": r'password "([^"]*)"',
         "no_user_name": "no user name",
         "own_token": "own token",
         "silent": "acknowledges nothing",
         "keep_alive_s": r"keep alive (\d+) s",
-        "will": r'will (\S+) "([^"]*)"',
+        "will": r'will ([^\s,]+) "([^"]*)"',
     }.items()
 }
 _GROUP = re.compile(r"(\S+): (.+)")

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from scenarios import laws
 from scenarios.actors import Actor, ActorError, ConnectRefusedError, Login, MosquittoPub, MosquittoSub, Received
@@ -70,6 +71,15 @@ class Stage:
             for actor in self.actors.values():
                 actor.close()
 
+    def left_over(self) -> list[str]:
+        """Return what was received and no line lists, repeats after a lost link apart."""
+        return [
+            f"{name}: {one}"
+            for name, actor in self.actors.items()
+            for number, one in enumerate(actor.received)
+            if not one.is_listed and not _is_repeat(one, actor.received[:number], actor)
+        ]
+
     def _step(self, step: Step) -> None:
         try:
             self._check_links(step)
@@ -81,8 +91,7 @@ class Stage:
     def _fail(self, where: str, why: str) -> None:
         lines = [f"{self.transcript.name}.chat:{where}", f"  {why}", "", "so far:"]
         lines += [f"  {step.line:3} {step.text}" for step in self._played]
-        lines += ["", "received, and not listed so far:"]
-        lines += [f"  {name}: {one}" for name, actor in self.actors.items() for one in actor.received if not one.is_listed]
+        lines += ["", "received, and not listed so far:", *(f"  {one}" for one in self.left_over())]
         lines += ["", f"placeholders: {dict(self.bindings)}", "", "the server printed:", self.venue.server.printed[-3000:]]
         raise AssertionError("\n".join(lines))
 
@@ -91,7 +100,7 @@ class Stage:
             self._check_links(None)
             self.silence()
             for name, actor in self.actors.items():
-                user = self.venue.names.topic_there(actor.spec.user)
+                user = quote(self.venue.names.there(actor.spec.user), safe="@")
                 for breach in laws.breaches(actor.received, user):
                     raise AssertionError(f"{name}: {breach}")
                 if isinstance(actor, TinyDevice) and actor.too_large:
@@ -111,10 +120,7 @@ class Stage:
             will=Will(names.topic_there(spec.will.topic), spec.will.payload) if spec.will else None,
         )
         user = names.there(spec.user) if spec.user_name else None
-        actor = _ACTORS[spec.kind](there, Login(server.host, server.port, user, token), self.board)
-        if isinstance(actor, App):
-            actor.names = names
-        return actor
+        return _ACTORS[spec.kind](there, Login(server.host, server.port, user, token), self.board)
 
     def _token(self, spec: ClientSpec) -> str:
         user = self.venue.names.there(spec.user)
@@ -258,10 +264,8 @@ class Stage:
             while self.board.wait(QUIET_S):
                 if time.monotonic() > end:
                     raise AssertionError("it never became quiet")
-            for name, actor in self.actors.items():
-                for number, one in enumerate(actor.received):
-                    if not one.is_listed and not _is_repeat(one, actor.received[:number], actor):
-                        raise AssertionError(f"{name} received what no line lists: {one}")
+            for one in self.left_over():
+                raise AssertionError(f"received, and no line lists it: {one}")
 
     # --- our own client
 

@@ -19,7 +19,7 @@ from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Unpack
 
@@ -52,7 +52,13 @@ class AsyncSentMessage(Sent):
         self._changed = asyncio.Event()
         record.watch = self._changed.set
 
-    async def wait(self, step: str | Status = Status.DELIVERED, *, timeout: float | None = None, member: str | None = None) -> Status:  # noqa: ASYNC109 - the same verb as Client's
+    async def wait(
+        self,
+        step: str | Status = Status.DELIVERED,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the same verb as Client's
+        member: str | None = None,
+    ) -> Status:
         """Wait until the message is at least sent, delivered or read; return how far it is.
 
         For a group say whose copy: `member="bob"`. Cancelling the wait changes nothing.
@@ -110,7 +116,13 @@ class AsyncClient(Handlers[AsyncMessage]):
     """
 
     def __init__(
-        self, url: str, *, token: TokenSource, user: str | None = None, device: str | None = None, **tuning: Unpack[Tuning]
+        self,
+        url: str,
+        *,
+        token: TokenSource,
+        user: str | None = None,
+        device: str | None = None,
+        **tuning: Unpack[Tuning],
     ) -> None:
         super().__init__()
         self._options = make_options(url, token, user, device, **tuning)
@@ -130,7 +142,9 @@ class AsyncClient(Handlers[AsyncMessage]):
         self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._has_failed = kind is not None
         await self.close()
 
@@ -233,8 +247,13 @@ class AsyncClient(Handlers[AsyncMessage]):
         """Signal something of the moment to the members of a group who are online now."""
         return self._signal(group, payload, is_group=True)
 
-    async def rpc(self, operation: str, arguments: Any = None, timeout: float = 10.0) -> Any:  # noqa: ASYNC109 - the same verb as Client's
-        """Ask the server (`history`, `status` …) and return its JSON.
+    async def rpc(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any] | None = None,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the same verb as Client's
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Ask the server (`history`, `status` …) and return the result: JSON.
 
         Raises:
             RpcError: the server refused, with its code.
@@ -253,7 +272,7 @@ class AsyncClient(Handlers[AsyncMessage]):
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            raise TimeoutError(f"no answer to rpc {operation!r} within {timeout:g} s (connection {self.state})") from None
+            raise TimeoutError(f"no answer to rpc {operation!r} within {timeout:g} s (it is {self.state})") from None
         finally:
             self._core.outbox.settle(call.key)
         if call.error is not None:
@@ -310,7 +329,7 @@ class AsyncClient(Handlers[AsyncMessage]):
                     result = handler(*self._arguments(delivery))
                     if inspect.isawaitable(result):
                         await result
-                except Exception:  # the edge: a handler is not ours
+                except Exception:  # noqa: BLE001 - the edge: a handler is not ours
                     _log.exception("a handler of on_%s failed", delivery.kind)
             self._core.handled(delivery)
             self._network.wake()
@@ -322,7 +341,7 @@ class AsyncClient(Handlers[AsyncMessage]):
         try:
             _, pending = await asyncio.wait([task], timeout=timeout)
             if pending:
-                _log.error("a handler did not return within %g s: it is cancelled, its message will come again", timeout)
+                _log.error("a handler did not return within %g s: its message will come again", timeout)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -29,6 +29,6 @@ class Backoff:
         """Return the seconds to wait after a connection that was online for `online_s` (0: never)."""
         if online_s >= STABLE_S:
             self._attempt = 0
-        bound = min(self._max_s, self._base_s * 2 ** min(self._attempt, _EXPONENT_MAX))
+        bound: float = min(self._max_s, self._base_s * 2 ** min(self._attempt, _EXPONENT_MAX))
         self._attempt += 1
         return self._draw() * bound

@@ -18,7 +18,7 @@ from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Unpack
 
@@ -51,7 +51,9 @@ class SentMessage(Sent):
         self._changed = changed
         record.watch = changed.notify_all
 
-    def wait(self, step: str | Status = Status.DELIVERED, *, timeout: float | None = None, member: str | None = None) -> Status:
+    def wait(
+        self, step: str | Status = Status.DELIVERED, *, timeout: float | None = None, member: str | None = None
+    ) -> Status:
         """Wait until the message is at least sent, delivered or read; return how far it is.
 
         For a group say whose copy: `member="bob"`. Do not wait inside a handler for long: the connection lets 64
@@ -87,7 +89,13 @@ class Client(Handlers[Message]):
     """
 
     def __init__(
-        self, url: str, *, token: TokenSource, user: str | None = None, device: str | None = None, **tuning: Unpack[Tuning]
+        self,
+        url: str,
+        *,
+        token: TokenSource,
+        user: str | None = None,
+        device: str | None = None,
+        **tuning: Unpack[Tuning],
     ) -> None:
         super().__init__()
         self._options = make_options(url, token, user, device, **tuning)
@@ -95,7 +103,7 @@ class Client(Handlers[Message]):
         self._news = threading.Condition(self._lock)
         self._core = self._options.make_core()
         self._network: Network | None = None
-        self._thread = threading.Thread(target=self._handle, name=f"mesimqtt-handlers-{self._options.device}", daemon=True)
+        self._thread = threading.Thread(target=self._handle, name=f"mesimqtt-handlers-{self.device}", daemon=True)
         self._is_closing = False
 
     def __repr__(self) -> str:
@@ -105,7 +113,9 @@ class Client(Handlers[Message]):
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # ---- life
@@ -209,8 +219,8 @@ class Client(Handlers[Message]):
         """Signal something of the moment to the members of a group who are online now."""
         return self._do(lambda: self._core.signal(group, payload, is_group=True))
 
-    def rpc(self, operation: str, arguments: Any = None, timeout: float = 10.0) -> Any:
-        """Ask the server (`history`, `status` …) and return its JSON.
+    def rpc(self, operation: str, arguments: Mapping[str, Any] | None = None, timeout: float = 10.0) -> Any:  # noqa: ANN401 - JSON
+        """Ask the server (`history`, `status` …) and return the result: JSON.
 
         Raises:
             RpcError: the server refused, with its code.
@@ -229,7 +239,7 @@ class Client(Handlers[Message]):
                     self._core.check_alive()
                     left = deadline - time.monotonic()
                     if left <= 0:
-                        raise TimeoutError(f"no answer to rpc {operation!r} within {timeout:g} s (connection {self._core.state})")
+                        raise TimeoutError(f"no answer to rpc {operation!r} within {timeout:g} s (it is {self.state})")
                     changed.wait(left)
             finally:
                 self._core.outbox.settle(call.key)
@@ -281,7 +291,7 @@ class Client(Handlers[Message]):
             for handler in list(self._handlers.get(delivery.kind, ())):
                 try:
                     handler(*arguments)
-                except Exception:  # the edge: a handler is not ours
+                except Exception:  # noqa: BLE001 - the edge: a handler is not ours
                     _log.exception("a handler of on_%s failed", delivery.kind)
             with self._lock:
                 self._core.handled(delivery)

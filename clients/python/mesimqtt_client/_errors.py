@@ -12,7 +12,7 @@ class MesimqttClientError(Exception):
     """The ancestor of the errors below."""
 
 
-class MessageFailed(MesimqttClientError):
+class MessageFailed(MesimqttClientError):  # noqa: N818 - it says what happened
     """The server's verdict on a message is a failure. The fields are those of the status (contract section 4)."""
 
     def __init__(
@@ -45,11 +45,11 @@ class MessageFailed(MesimqttClientError):
         self.retry_after = retry_after
 
 
-class OutboxFull(MesimqttClientError):
+class OutboxFull(MesimqttClientError):  # noqa: N818 - it says what happened
     """Too much is unacknowledged: wait (`flush`) or drop, but do not retry in a tight loop."""
 
 
-class ConnectionDenied(MesimqttClientError, ConnectionError):
+class ConnectionDenied(MesimqttClientError, ConnectionError):  # noqa: N818 - it says what happened
     """The server refuses this token or user for good. The client has stopped; make a new one with a valid token."""
 
     def __init__(self, reason: str) -> None:
@@ -57,11 +57,11 @@ class ConnectionDenied(MesimqttClientError, ConnectionError):
         self.reason = reason
 
 
-class ConnectionLost(MesimqttClientError, ConnectionError):
+class ConnectionLost(MesimqttClientError, ConnectionError):  # noqa: N818 - it says what happened
     """The connection went while an rpc was under way: it may have been done, its answer is lost."""
 
 
-class ClientClosed(MesimqttClientError):
+class ClientClosed(MesimqttClientError):  # noqa: N818 - it says what happened
     """The client is closed, or was never started: use it as a context manager."""
 
 

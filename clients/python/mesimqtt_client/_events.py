@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt_client._errors import RpcError
 from mesimqtt_client._status import FLAGS_DEFAULT, Status, parse_status
 from mesimqtt_client._topics import TopicError, own_params
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mesimqtt_client._topics import InTopic
+
+
+_STATUS_KEYS = ("mid", "peer", "group", "device", "reason", "limit", "rule", "retry_after", "counts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,7 @@ def status_update(cid: str, payload: bytes) -> StatusUpdate:
     code = data.get("status") if isinstance(data, dict) else None
     if not isinstance(code, int):
         raise TopicError(f"a status without a code: {payload[:200]!r}")
-    known = {key: data.get(key) for key in ("mid", "peer", "group", "device", "reason", "limit", "rule", "retry_after", "counts")}
+    known = {key: data.get(key) for key in _STATUS_KEYS}
     return StatusUpdate(cid=cid, status=parse_status(code), code=code, ts=data.get("ts", 0), **known)
 
 
@@ -153,12 +157,17 @@ def session_news(payload: bytes) -> SessionNews:
     return SessionNews(str(data.get("event", "")), data)
 
 
-def parse_answer(payload: bytes) -> Any:
-    """Return the JSON of an rpc answer."""
-    return _json(payload)
+def parse_answer(payload: bytes) -> tuple[Any, RpcError | None]:
+    """Return the result of an rpc, or the error that it answers."""
+    answer = _json(payload)
+    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
+        raise TopicError(f"an rpc answer that says neither ok nor not: {payload[:200]!r}")
+    if answer["ok"]:
+        return answer.get("result"), None
+    return None, RpcError(str(answer.get("code", "failed")), str(answer.get("message", "")))
 
 
-def _json(payload: bytes) -> Any:
+def _json(payload: bytes) -> Any:  # noqa: ANN401 - JSON
     try:
         return json.loads(payload)
     except (ValueError, RecursionError):

@@ -2,10 +2,10 @@
 
 Why paho's external event loop (`loop_read`, `loop_write`, `loop_misc`) and not its thread, nor aiomqtt:
 - One road for both shells: a thread with a selector, or asyncio's `add_reader`, moves the same few calls.
-- paho's own thread writes from the caller's thread too, and calls back under its own locks; here one owner makes all calls.
-- aiomqtt 2 acknowledges a message when it has put it into its queue, before the program has seen it, and offers no other
-  way; a receipt of this contract is that PUBACK, so it would be a lie. It would be a second dependency for what is a
-  hundred lines here, and it leaves reconnecting and resending to its caller all the same.
+- paho's own thread lets callers' threads write too, and calls back under its own locks; here all calls have one owner.
+- aiomqtt 2 acknowledges a message as soon as it is in its queue, before the program has seen it, and offers no other
+  way (its issue 345). A receipt of this contract is that PUBACK, so it would be a lie. It would be one dependency more
+  for what is a hundred lines here, and it leaves reconnecting and resending to its caller all the same.
 - A fresh paho client for each connection: what must be sent again is the outbox's to say (same cid, section 2), and a
   second memory of unacknowledged packets inside paho would only send it twice.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -146,22 +146,28 @@ class Link:
             self.lost_reason = mqtt.error_string(code)
         return self.is_open
 
-    def _on_connect(self, _client: mqtt.Client, _data: Any, flags: mqtt.ConnectFlags, code: ReasonCode, _properties: Any) -> None:
+    def _on_connect(
+        self, _client: mqtt.Client, _data: object, flags: mqtt.ConnectFlags, code: ReasonCode, _properties: object
+    ) -> None:
         if code.is_failure:
             self._core.refused(str(code).lower(), is_final=code.value != _SERVER_UNAVAILABLE)
         else:
             self._core.accepted(session_present=flags.session_present)
 
-    def _on_subscribe(self, _client: mqtt.Client, _data: Any, _mid: int, codes: list[ReasonCode], _properties: Any) -> None:
+    def _on_subscribe(
+        self, _client: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _properties: object
+    ) -> None:
         self._core.subscribed(is_granted=not any(code.is_failure for code in codes))
 
-    def _on_publish(self, _client: mqtt.Client, _data: Any, mid: int, _code: ReasonCode, _properties: Any) -> None:
+    def _on_publish(
+        self, _client: mqtt.Client, _data: object, mid: int, _code: ReasonCode, _properties: object
+    ) -> None:
         self._has_progressed = True
         entry = self._in_flight.pop(mid, None)
         if entry is not None:
             self._core.outbox.acknowledge(entry)
 
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         self._has_progressed = True
         try:
             topic = message.topic
@@ -169,8 +175,8 @@ class Link:
             topic = ""  # the core logs and acknowledges what it does not know
         self._core.receive(topic, bytes(message.payload), message.mid if message.qos else None)
 
-    def _on_socket_close(self, _client: mqtt.Client, _data: Any, _socket: Any) -> None:
+    def _on_socket_close(self, _client: mqtt.Client, _data: object, _socket: object) -> None:
         self._on_closing()  # before the descriptor is closed: a selector must forget it first
 
-    def _on_socket_register_write(self, _client: mqtt.Client, _data: Any, _socket: Any) -> None:
+    def _on_socket_register_write(self, _client: mqtt.Client, _data: object, _socket: object) -> None:
         """Be there: with this callback set, paho never writes by itself, from whatever thread."""

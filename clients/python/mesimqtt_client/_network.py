@@ -65,12 +65,12 @@ class Network:
         self._wake_sender.close()
 
     def _run(self) -> None:
-        while not self._is_stopping and self._core.state is not State.DENIED:
+        while not self._is_stopping:
             online_s = self._connect_once()
-            if self._core.state is State.DENIED:
+            if self._core.is_denied:
                 _log.error("the server refuses the connection: %s", self._core.reason)
-            else:
-                self._pause(self._backoff.next_delay(online_s))
+                return
+            self._pause(self._backoff.next_delay(online_s))
 
     def _connect_once(self) -> float:
         """Live through one connection; return the seconds that it was online."""
@@ -87,8 +87,8 @@ class Network:
             reason = link.lost_reason
         except (OSError, ValueError) as error:
             reason = str(error)
-        except Exception as error:
-            # A fault of ours or of the token's callable must not end the thread silently: it counts as a lost connection.
+        except Exception as error:  # noqa: BLE001 - the edge of this thread
+            # A fault of ours, or of the token's callable, must not end it silently: it counts as a lost connection.
             _log.exception("the connection failed")
             reason = repr(error)
         with self._news:
@@ -120,7 +120,7 @@ class Network:
         return 0.0 if online_at is None else time.monotonic() - online_at
 
     def _turn(self, link: Link, now: float) -> None:
-        if self._is_stopping or self._core.state is State.DENIED:
+        if self._is_stopping or self._core.is_denied:
             link.leave()
             if now > self._leave_by and self._is_stopping:
                 link.drop("closed")

@@ -1,4 +1,4 @@
-"""Where and as whom a client connects: the URL, the token, the device, and the bounds, checked before anything starts."""
+"""Where and as whom a client connects: URL, token, device and bounds, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from urllib.parse import urlsplit
 
 from mesimqtt_client._outbox import OUTBOX_BYTES_MAX, OUTBOX_MAX
 from mesimqtt_client._protocol import PAYLOAD_MAX, Core
-from mesimqtt_client._topics import check_address
+from mesimqtt_client._topics import check_address, is_a
 
 TokenSource = str | Callable[[], str]
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _SHORT_LENGTH: Final = 32
+_POSITIVE: Final = frozenset(
+    {"connect_timeout_s", "reconnect_base_s", "reconnect_max_s", "outbox_max", "outbox_bytes_max", "payload_max"}
+)
 
 
 class Tuning(TypedDict, total=False):
@@ -79,7 +82,9 @@ class Options:
         )
 
 
-def make_options(url: str, token: TokenSource, user: str | None, device: str | None, **tuning: Unpack[Tuning]) -> Options:
+def make_options(
+    url: str, token: TokenSource, user: str | None, device: str | None, **tuning: Unpack[Tuning]
+) -> Options:
     """Check everything that can be checked without a connection. Raises ValueError."""
     scheme, host, port = _parse_url(url)
     address, bound_device = _identify(token if isinstance(token, str) else token(), user)
@@ -119,7 +124,7 @@ def _parse_url(url: str) -> tuple[str, str, int]:
 
 def _identify(token: str, user: str | None) -> tuple[str, str | None]:
     """Return (user, bound device). The claims are read without verification: that is the server's part."""
-    if not isinstance(token, str) or not token or not token.isascii() or token != token.strip():
+    if not is_a(token, str) or not token or not token.isascii() or token != token.strip():
         raise ValueError("a token is the line that `mesimqtt token issue` prints, without spaces around it")
     claims = _read_claims(token)
     subject, device = claims.get("sub"), claims.get("dev")
@@ -146,7 +151,7 @@ def _read_claims(token: str) -> dict[str, Any]:
 
 
 def _check_device(device: str) -> str:
-    if not isinstance(device, str) or not 1 <= len(device.encode(errors="replace")) <= 128 or not device.isprintable():
+    if not is_a(device, str) or not 1 <= len(device.encode(errors="replace")) <= 128 or not device.isprintable():
         raise ValueError(f"a device is a printable name of 1 to 128 bytes, e.g. 'phone', not {device!r}")
     return device
 
@@ -157,7 +162,6 @@ def _check_tuning(tuning: Tuning) -> None:
         raise ValueError(f"root is one topic level, without / + # and not starting with $, not {root!r}")
     if not 0 <= tuning.get("keep_alive_s", 60) <= 65_535:
         raise ValueError("keep_alive_s is from 0 (off) to 65535")
-    positive = ("connect_timeout_s", "reconnect_base_s", "reconnect_max_s", "outbox_max", "outbox_bytes_max", "payload_max")
-    for key in positive:
-        if key in tuning and not tuning[key] > 0:
-            raise ValueError(f"{key} is greater than 0, not {tuning[key]!r}")
+    for key, value in tuning.items():
+        if key in _POSITIVE and not (isinstance(value, int | float) and value > 0):
+            raise ValueError(f"{key} is greater than 0, not {value!r}")

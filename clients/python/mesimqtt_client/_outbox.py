@@ -80,7 +80,15 @@ class OutMessage(Entry):
     __slots__ = ("address", "counts", "expires_at", "is_group", "is_transient", "members", "mid", "progress")
 
     def __init__(
-        self, cid: str, topic: str, payload: bytes, *, address: str, is_group: bool, is_transient: bool, expires_at: float | None
+        self,
+        cid: str,
+        topic: str,
+        payload: bytes,
+        *,
+        address: str,
+        is_group: bool,
+        is_transient: bool,
+        expires_at: float | None,
     ) -> None:
         super().__init__(cid, topic, payload)
         self.address = address
@@ -100,7 +108,7 @@ class OutMessage(Entry):
             self.progress.apply(update)
         else:
             self.members.setdefault(update.peer, Progress()).apply(update)
-            if self.progress.status is None:  # a member's step implies the group's SENT, which a reconnect may have hidden
+            if self.progress.status is None:  # a member's step implies SENT, which a reconnect may have hidden
                 self.progress.apply(StatusUpdate(cid=self.key, status=Status.SENT, code=int(Status.SENT)))
         self.watch()
 
@@ -112,7 +120,7 @@ class OutMessage(Entry):
             return self.progress.outcome(step, self.address)
         if member is None:
             if step is not Status.SENT:
-                raise ValueError(f"a group has no single {step.title!r}: say whose, e.g. wait({step.title!r}, member='bob')")
+                raise ValueError(f"a group has no one {step.title!r}: say whose, wait({step.title!r}, member='bob')")
             return self.progress.outcome(step, self.address)
         own = self.progress.outcome(Status.SENT, self.address)
         progress = self.members.get(member)
@@ -136,7 +144,7 @@ class RpcCall(Entry):
         self.error: Exception | None = None
         self.is_done = False
 
-    def finish(self, answer: Any = None, error: Exception | None = None) -> None:
+    def finish(self, answer: Any, error: Exception | None) -> None:  # noqa: ANN401 - JSON
         """Take the answer, or the reason why there is none."""
         self.answer, self.error, self.is_done = answer, error, True
         self.watch()
@@ -163,9 +171,9 @@ class Outbox:
     def add(self, entry: Entry) -> None:
         """Queue an entry. Raises OutboxFull."""
         if len(self._entries) >= self._entries_max:
-            raise OutboxFull(f"{len(self._entries)} are unacknowledged (outbox_max): wait with flush() before sending more")
+            raise OutboxFull(f"{len(self._entries)} are unacknowledged (outbox_max): flush() before sending more")
         if self._bytes + len(entry.payload) > self._bytes_max:
-            raise OutboxFull(f"{self._bytes} bytes are unacknowledged (outbox_bytes_max): wait with flush() before sending more")
+            raise OutboxFull(f"{self._bytes} bytes are unacknowledged (outbox_bytes_max): flush() before sending more")
         self._entries[entry.key] = entry
         self._bytes += len(entry.payload)
         if isinstance(entry, OutMessage):
@@ -230,7 +238,7 @@ class Outbox:
             and (not entry.is_transmitted or (entry.is_transient and not is_online))
         ]
 
-    def take_answer(self, key: str, answer: Any, error: Exception | None) -> None:
+    def take_answer(self, key: str, answer: Any, error: Exception | None) -> None:  # noqa: ANN401 - JSON
         """Take the answer to a question, if somebody still waits for it."""
         entry = self._entries.get(key)
         if isinstance(entry, RpcCall):
@@ -241,7 +249,7 @@ class Outbox:
         """Give up the questions whose answer went down with the connection."""
         lost = [entry for entry in self._entries.values() if isinstance(entry, RpcCall) and entry.is_transmitted]
         for call in lost:
-            call.finish(error=ConnectionLost("the connection was lost before the answer: it may have been done, ask again"))
+            call.finish(None, ConnectionLost("the connection was lost before the answer: it may have been done"))
             self.settle(call.key)
         self._due.clear()
 

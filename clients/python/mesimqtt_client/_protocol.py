@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from mesimqtt_client import _events, _topics
-from mesimqtt_client._errors import ClientClosed, ConnectionDenied, RpcError
+from mesimqtt_client._errors import ClientClosed, ConnectionDenied
 from mesimqtt_client._events import Event, Received, StatusUpdate
-from mesimqtt_client._outbox import OUTBOX_BYTES_MAX, OUTBOX_MAX, Entry, OutMessage, Outbox, RpcCall
+from mesimqtt_client._outbox import OUTBOX_BYTES_MAX, OUTBOX_MAX, Entry, Outbox, OutMessage, RpcCall
 from mesimqtt_client._status import Flag, State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable, Mapping
 
     from mesimqtt_client._topics import InTopic, SendOptions
 
@@ -149,9 +149,14 @@ class Core:
         self.is_closed = True
         self._wake_all()
 
+    @property
+    def is_denied(self) -> bool:
+        """Tell whether the server has refused this client for good."""
+        return self.state is State.DENIED
+
     def check_alive(self) -> None:
         """Raise if nothing that anybody waits for can still come."""
-        if self.state is State.DENIED:
+        if self.is_denied:
             raise ConnectionDenied(self.reason)
         if self.is_closed:
             raise ClientClosed("the client is closed")
@@ -187,9 +192,9 @@ class Core:
         self.check_alive()
         if message.to is not None or message.sender == self.user:
             raise ValueError("this is the copy of an own message: only what others sent can be marked as read")
-        name = f"g/{_topics.encode_address(message.group)}" if message.group else f"u/{_topics.encode_address(message.sender)}"
+        level = _topics.encode_address(message.group or message.sender)
         payload = f"{'<=' if is_upto else ''}{message.mid}".encode()
-        self.outbox.add(Entry(self._make_id(), f"{self._out}read/{name}", payload))
+        self.outbox.add(Entry(self._make_id(), f"{self._out}read/{'g' if message.group else 'u'}/{level}", payload))
 
     def signal(self, address: str, payload: bytes | str, *, is_group: bool) -> bool:
         """Publish a presence signal at QoS 0 if online; return whether it was. It is never kept."""
@@ -201,13 +206,13 @@ class Core:
         self.outbox.add_unqueued(Entry(self._make_id(), topic, body, qos=0))
         return True
 
-    def call(self, operation: str, arguments: Any) -> RpcCall:
+    def call(self, operation: str, arguments: Mapping[str, Any] | None) -> RpcCall:
         """Queue a question to the server."""
         self.check_alive()
         try:
-            body = json.dumps({} if arguments is None else arguments, ensure_ascii=False, separators=(",", ":")).encode()
+            body = json.dumps(dict(arguments or {}), ensure_ascii=False, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the arguments of an rpc must be JSON: {error}") from None
+            raise ValueError(f"the arguments of an rpc are a JSON object: {error}") from None
         key = self._make_id()
         call = RpcCall(key, f"{self._out}rpc/{_topics.check_operation(operation)}/{key}", self._body(body))
         self.outbox.add(call)
@@ -218,8 +223,10 @@ class Core:
         for message in self.outbox.find_expired(now, is_online=self.state is State.ONLINE):
             status, reason = (Status.FAILED, "unconfirmed") if message.is_transmitted else (Status.EXPIRED, "outbox")
             group, peer = (message.address, None) if message.is_group else (None, message.address)
-            update = StatusUpdate(cid=message.key, status=status, code=int(status), peer=peer, group=group, reason=reason)
-            self._take_status(update, None)
+            self._take_status(
+                StatusUpdate(cid=message.key, status=status, code=int(status), peer=peer, group=group, reason=reason),
+                None,
+            )
 
     # ---- inwards
 
@@ -235,9 +242,7 @@ class Core:
         """Take a PUBLISH; `packet_id` is None at QoS 0."""
         token = None if packet_id is None else (self._connection, packet_id)
         try:
-            if not topic.startswith(self._in):
-                raise _topics.TopicError(f"not under {self._in}: {topic[:200]!r}")
-            self._sort(_topics.parse_in(topic[len(self._in) :]), payload, token)
+            self._sort(_topics.parse_in(topic, self._in), payload, token)
         except _topics.TopicError as error:
             # Held back, it would take one of the 64 places of this device for ever.
             _log.warning("ignored and acknowledged: %s", error)
@@ -269,7 +274,7 @@ class Core:
             case "status":
                 self._take_status(_events.status_update(topic.id, payload), token, payload)
             case "rpc":
-                self._take_answer(topic.id, _events.parse_answer(payload))
+                self.outbox.take_answer(topic.id, *_events.parse_answer(payload))
                 self._acknowledge(token)
             case "read":
                 self._offer("read", _events.read_mark(topic, payload), token)
@@ -311,14 +316,6 @@ class Core:
         else:
             self._acknowledge(token)
 
-    def _take_answer(self, key: str, answer: Any) -> None:
-        error = None
-        if isinstance(answer, dict) and "error" in answer:
-            detail = answer["error"]
-            code, text = (detail.get("code"), detail.get("message")) if isinstance(detail, dict) else (detail, answer.get("message"))
-            error = RpcError(str(code), str(text or code))
-        self.outbox.take_answer(key, answer, error)
-
     def _acknowledge(self, token: Token | None) -> None:
         if token is not None and token[0] == self._connection:  # a packet id means nothing on another connection
             self.due_acks.append(token[1])
@@ -329,12 +326,13 @@ class Core:
             self._recent.popitem(last=False)
 
     def _body(self, payload: bytes | str) -> bytes:
-        if not isinstance(payload, str | bytes | bytearray | memoryview):
+        if not _topics.is_a(payload, str, bytes, bytearray, memoryview):
             raise TypeError(f"a payload is bytes or str, not {type(payload).__name__}: encode it, e.g. as JSON")
         body = payload.encode() if isinstance(payload, str) else bytes(payload)
         if len(body) > self._payload_max:
             raise ValueError(
-                f"the payload has {len(body)} bytes, the limit is {self._payload_max} (payload_max): send big things as a file with its URL"
+                f"the payload has {len(body)} bytes, the limit is {self._payload_max} (payload_max): "
+                "send big things as a file, by its URL"
             )
         return body
 

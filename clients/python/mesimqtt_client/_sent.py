@@ -22,7 +22,7 @@ class Sent:
 
     def __repr__(self) -> str:
         status = self.status
-        return f"<{type(self).__name__} to {self._record.address!r} cid={self.cid} {'pending' if status is None else status.title}>"
+        return f"<{type(self).__name__} to {self.to!r} cid={self.cid} {'pending' if status is None else status.title}>"
 
     @property
     def cid(self) -> str:
@@ -68,4 +68,4 @@ class Sent:
     def _describe_wait(self, wanted: Status, timeout: float | None, core: Core) -> str:
         so_far = "nothing" if self.status is None else f"{self.status.title!r}"
         connection = f"{core.state}: {core.reason}" if core.reason else str(core.state)
-        return f"no {wanted.title!r} for {self.to!r} within {timeout or 0:g} s, {so_far} so far (connection {connection})"
+        return f"no {wanted.title!r} for {self.to!r} within {timeout or 0:g} s, {so_far} so far ({connection})"

@@ -25,6 +25,12 @@ class Status(IntEnum):
     GROUP_PAUSED = 0x90
     NOT_MEMBER = 0x91
 
+    def __str__(self) -> str:
+        return self.title
+
+    def __format__(self, spec: str) -> str:
+        return format(int(self), spec) if spec else self.title
+
     @property
     def title(self) -> str:
         """The name on the wire, e.g. `inbox-full`."""

@@ -22,7 +22,8 @@ SECONDS_MAX = 31_536_000
 _MID = re.compile(r"[0-9a-f]{16}")
 _OPERATION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NATIVE = frozenset({"type", "expiry", "flags", "ref", "edit", "recall", "when", "age", "seq"})
-_FLAGS_KNOWN = FLAGS_DEFAULT | Flag.TRANSIENT | Flag.FORWARDED
+_FLAGS_KNOWN = int(FLAGS_DEFAULT | Flag.TRANSIENT | Flag.FORWARDED)
+_LARGEST = {"type": TYPE_MAX, "flags": 0xFFFF}
 
 
 class SendOptions(TypedDict, total=False):
@@ -48,9 +49,14 @@ class TopicError(ValueError):
     """A topic from the server that this client does not know; it is logged and acknowledged."""
 
 
+def is_a(value: object, *types: type) -> bool:
+    """Tell whether `value` has one of `types`, for callers who do not run a type checker; a bool is no int."""
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
 def check_address(address: str) -> str:
     """Return `address` unchanged if it is a legal user or group address, else raise ValueError."""
-    if not isinstance(address, str):
+    if not is_a(address, str):
         raise TypeError(f"an address is a str, not {type(address).__name__}")
     try:
         size = len(address.encode())
@@ -86,7 +92,7 @@ def decode_address(level: str) -> str:
 
 def check_mid(mid: str, what: str) -> str:
     """Return `mid` if it looks like a server's message id, else raise ValueError."""
-    if not isinstance(mid, str) or not _MID.fullmatch(mid):
+    if not is_a(mid, str) or not _MID.fullmatch(mid):
         raise ValueError(f"{what} is the mid of a message, 16 hex digits, not {mid!r}")
     return mid
 
@@ -110,16 +116,13 @@ def format_params(
     age: int | None = None,
     params: Mapping[str, str | int] | None = None,
 ) -> str:
-    """Return the parameter level of a message, '' if it has none; raise ValueError for what the server would refuse."""
+    """Return the parameter level of a message, '' if it has none. Raises ValueError for what would be refused."""
     pairs: dict[str, str | int] = {}
-    numbers = (("type", type, TYPE_MAX), ("expiry", expiry, SECONDS_MAX), ("when", when, SECONDS_MAX), ("age", age, SECONDS_MAX))
-    for key, number, largest in numbers:
+    for key, number in (("type", type), ("expiry", expiry), ("when", when), ("age", age), ("flags", flags)):
         if number is not None:
-            pairs[key] = _check_number(key, number, largest)
-    if flags is not None:
-        pairs["flags"] = _check_number("flags", flags, 0xFFFF)
-        if flags & ~_FLAGS_KNOWN:
-            raise ValueError(f"flags has unknown bits {flags & ~int(_FLAGS_KNOWN):#x}: combine members of Flag")
+            pairs[key] = _check_number(key, number, _LARGEST.get(key, SECONDS_MAX))
+    if flags is not None and flags & ~_FLAGS_KNOWN:
+        raise ValueError(f"flags has unknown bits {flags & ~_FLAGS_KNOWN:#x}: combine members of Flag")
     for key, mid in (("ref", ref), ("edit", edit), ("recall", recall)):
         if mid is not None:
             pairs[key] = check_mid(mid, key)
@@ -128,7 +131,7 @@ def format_params(
     pairs.update(_check_own_params(params or {}))
     level = "&".join(f"{_encode(key)}={_encode(str(value))}" for key, value in pairs.items())
     if len(level) > PARAMS_BYTES_MAX:
-        raise ValueError(f"the parameters take {len(level)} bytes encoded, the limit is {PARAMS_BYTES_MAX}: use the payload")
+        raise ValueError(f"the parameters take {len(level)} bytes, the limit is {PARAMS_BYTES_MAX}: use the payload")
     return level
 
 
@@ -156,8 +159,11 @@ class InTopic:
     params: dict[str, str] = field(default_factory=dict)
 
 
-def parse_in(rest: str) -> InTopic:
-    """Parse what follows `ROOT/{me}/in/`. Raises TopicError for a topic that this client does not know."""
+def parse_in(topic: str, prefix: str) -> InTopic:
+    """Parse a topic under `prefix`, `ROOT/{me}/in/`. Raises TopicError for one that this client does not know."""
+    rest = topic.removeprefix(prefix)
+    if not topic.startswith(prefix):
+        raise TopicError(f"not under {prefix}: {topic[:200]!r}")
     levels = rest.split("/")
     # An address never holds a raw `=`, so the last level is parameters exactly if it contains one (section 2).
     params = parse_params(levels.pop()) if len(levels) > 1 and "=" in levels[-1] else {}
@@ -195,17 +201,19 @@ def _check_own_params(params: Mapping[str, str | int]) -> dict[str, str | int]:
     if len(params) > PARAMS_MAX:
         raise ValueError(f"{len(params)} keys in params, the limit is {PARAMS_MAX}: use the payload")
     for key, value in params.items():
-        if not isinstance(key, str) or not key:
+        if not is_a(key, str) or not key:
             raise ValueError(f"a key of params is a non-empty str, not {key!r}")
+        if key == "seq":
+            raise ValueError("'seq' is the server's: choose another key in params")
         if key in _NATIVE:
-            raise ValueError(f"{key!r} is the contract's own key: give it as {key}=… beside params" if key != "seq" else "'seq' is the server's")
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise ValueError(f"params[{key!r}] is a str or int, not {type(value).__name__}")  # noqa: TRY004 - bad input is a ValueError
+            raise ValueError(f"{key!r} is the contract's own key: give it as {key}=… beside params")
+        if not is_a(value, str, int):
+            raise ValueError(f"params[{key!r}] is a str or int, not {type(value).__name__}")
     return dict(params)
 
 
 def _check_number(key: str, value: int, largest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
+    if not is_a(value, int) or not 0 <= value <= largest:
         raise ValueError(f"{key} is a whole number from 0 to {largest}, not {value!r}")
     return int(value)
 

@@ -1,0 +1,153 @@
+"""How a command is done: by the server that holds the data folder, or, where none does, on the data itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from mesimqtt.api.names import SOCKET_NAME, with_short_name
+from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
+
+HELLO_S = 5.0
+ANSWER_S = 120.0
+CONFIG_NOTE = "serve.json"  # which configuration the last server of this folder had
+_CREATING = frozenset({"user_add", "user_import", "group_add"})  # what may begin a data folder
+
+Answer = dict[str, Any]
+
+
+class NoServerError(MesimqttError):
+    """No server answers on the data folder."""
+
+
+class Refused(OperationError):
+    """The server's refusal, with the exit code it gave."""
+
+    def __init__(self, code: str, message: str, exit_code: int) -> None:
+        super().__init__(code, message)
+        self.exit_code = exit_code
+
+
+class Control:
+    """A connection to the control socket of a running server."""
+
+    def __init__(self, data: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(HELLO_S)
+        self._data = data
+        try:
+            with_short_name(data / SOCKET_NAME, self._socket.connect)
+            self._lines = self._socket.makefile("rb")
+            self.ask("ping", {})
+        except OSError:
+            self._socket.close()
+            raise NoServerError(f"no server answers on {data}; start one with: mesimqtt serve --data {data}") from None
+        self._socket.settimeout(ANSWER_S)
+
+    def ask(self, op: str, arguments: Answer) -> Answer:
+        """Return the answer of one operation; raise what the server refused it with."""
+        self._socket.sendall(json.dumps({"op": op, "args": arguments}).encode() + b"\n")
+        text = self._lines.readline()
+        if not text:
+            raise ConnectionResetError
+        answer = json.loads(text)
+        if answer.get("ok"):
+            result: Answer = answer["result"]
+            return result
+        raise Refused(str(answer["code"]), str(answer["message"]), int(answer["exit"]))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+def perform(data: Path, op: str, **arguments: object) -> Answer:
+    """Do one operation on a running server and on a stopped one alike.
+
+    Raises:
+        OperationError: it was refused.
+        MesimqttError: neither the server nor the data could be reached; the text says what to do.
+
+    """
+    return perform_all(data, [(op, arguments)])[0]
+
+
+def perform_all(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
+    """Do several operations in order, through one connection or with the data opened once."""
+    deadline = time.monotonic() + HELLO_S
+    while True:
+        try:
+            control = Control(data)
+        except NoServerError:
+            if not _is_held(data):
+                with contextlib.suppress(InUseError):  # a server or command was faster: ask again
+                    return _offline(data, calls)
+            if time.monotonic() >= deadline:
+                raise MesimqttError(
+                    f"a process holds {data}, but does not answer within {HELLO_S:.0f} s; if it hangs, stop and start it"
+                ) from None
+            time.sleep(0.05)  # it is starting or ending
+            continue
+        return _online(control, calls)
+
+
+def _online(control: Control, calls: list[tuple[str, Answer]]) -> list[Answer]:
+    try:
+        return [control.ask(op, arguments) for op, arguments in calls]
+    except (OSError, ValueError) as error:
+        raise MesimqttError("the server ended before it answered; look whether it was done, then try again") from error
+    finally:
+        control.close()
+
+
+def _is_held(data: Path) -> bool:
+    if not data.is_dir():
+        return False
+    from mesimqtt.store.database import is_locked
+
+    try:
+        return is_locked(data)
+    except OSError as error:
+        raise MesimqttError(f"cannot look into the data folder {data}: {error.strerror}") from None
+
+
+def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
+    if not data.exists() and not any(op in _CREATING for op, _ in calls):
+        raise MesimqttError(f"there is no data folder {data}; begin with: mesimqtt user add alice --data {data}")
+    import asyncio
+
+    from mesimqtt.app import running
+
+    settings = remembered_settings(data)
+    os.umask(0o077)
+
+    async def work() -> list[Answer]:
+        async with running(settings, data, listen=False) as app:
+            return [await app.perform(op, arguments) for op, arguments in calls]
+
+    return asyncio.run(work())
+
+
+def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose import costs too much at the top
+    """Load the settings that the last server of this folder had, so that its tokens are signed alike."""
+    from mesimqtt.settings import load_settings
+
+    note = data / CONFIG_NOTE
+    try:
+        config = json.loads(note.read_text(encoding="utf-8"))["config"]
+    except OSError:
+        return load_settings(None)
+    except (ValueError, KeyError, TypeError):
+        raise MesimqttError(f"cannot read {note}; remove it, or start the server once with its --config") from None
+    return load_settings(Path(config) if config else None)
+
+
+def remember_config(data: Path, config: Path | None) -> None:
+    """Note which configuration a server of this folder has."""
+    note = data / CONFIG_NOTE
+    note.write_text(json.dumps({"config": str(config.resolve()) if config else None}) + "\n", encoding="utf-8")

@@ -1,0 +1,39 @@
+"""The server's log: standard error, one line a record, control characters spelled out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from mesimqtt.cli.output import clean
+from mesimqtt.domain.errors import MesimqttError
+
+_FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
+_QUIET = ("amqtt", "transitions", "asyncio")  # what they tell at INFO is their own affair
+
+
+class _Formatter(logging.Formatter):
+    """Cleans the message: a client id or topic in it must not steer the terminal or forge a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = clean(record.message)
+        return super().formatMessage(record)
+
+
+def start_logging(level: str) -> None:
+    """Log to standard error from `level` on.
+
+    Raises:
+        MesimqttError: there is no such level.
+
+    """
+    known = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    if level.upper() not in known:
+        raise MesimqttError(f"log_level: {level!r} is none of {', '.join(known)}")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,99 @@
+"""`mesimqtt send`, `status` and `inbox`: messages from the operator's side."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mesimqtt.cli.link import Answer, perform
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
+from mesimqtt.cli.output import emit, facts, line, table, when_ms
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands of this file."""
+    root.command("send", epilog="Example: mesimqtt send --from alice --to bob 'see you at eight'")(send)
+    root.command("status", epilog="Example: mesimqtt status 0a1b2c3d4e5f6071")(status)
+    root.command("inbox", epilog="Example: mesimqtt inbox bob")(inbox)
+
+
+def send(
+    text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The message; - reads it from standard input.")],
+    sender: Annotated[str, typer.Option("--from", metavar="USER", help="In whose name.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="USER", help="To a user, …")] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="… or to a group.")] = None,
+    type_: Annotated[int, typer.Option("--type", metavar="N", help="The application's message type.")] = 0,
+    expiry: Annotated[
+        int | None, typer.Option("--expiry", metavar="S", help="Seconds to live; 0: only to who is online now.")
+    ] = None,
+    cid: Annotated[str | None, typer.Option("--cid", metavar="ID", help="Your own id: makes a resend safe.")] = None,
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Send a message and print its mid, once it is on disk. See what became of it: mesimqtt status MID."""
+    if (to is None) == (group is None):
+        raise UsageError("name one destination: --to USER or --group GROUP")
+    arguments: Answer = {"sender": sender, "to": to, "group": group, "type": type_, "expiry": expiry, "cid": cid}
+    if text == "-":
+        import base64
+
+        arguments["payload"] = base64.b64encode(sys.stdin.buffer.read()).decode()
+    else:
+        arguments["text"] = text
+    answer = perform(data, "send", **arguments)
+    if json:
+        emit(answer)
+    else:
+        line(answer["mid"])
+
+
+def status(
+    mid: Annotated[str, typer.Argument(metavar="MID", help="The 16 hex digits of the message.")],
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Show what became of a message, for each recipient."""
+    answer = perform(data, "status", mid=mid)
+    if json:
+        emit(answer)
+        return
+    rows = answer.pop("status")
+    facts({**answer, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer.get("expires_at"))})
+    line("")
+    table(
+        ["recipient", "status", "code", "at", "device", "reason"],
+        [
+            [
+                each.get("peer", "(the group)" if "group" in answer else answer.get("to")),
+                each["name"],
+                each["status"],
+                when_ms(each["ts"]),
+                each.get("device", ""),
+                each.get("reason", ""),
+            ]
+            for each in rows
+        ],
+    )
+
+
+def inbox(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose inbox.")],
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Show what waits for a user that no device of his has acknowledged."""
+    answer = perform(data, "inbox", address=address)
+    if json:
+        emit(answer)
+        return
+    line(f"{answer['messages']} messages, {answer['bytes']} bytes wait for {address}")
+    if answer["conversations"]:
+        table(
+            ["conversation", "messages", "last seq", "newest"],
+            [
+                [f"group {each['group']}" if "group" in each else each.get("peer"), each["messages"], each["last_seq"], when_ms(each["ts"])]
+                for each in answer["conversations"]
+            ],
+        )

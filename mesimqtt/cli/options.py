@@ -1,0 +1,67 @@
+"""Options and small parsers that several commands share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA_DEFAULT = Path("mesimqtt-data")
+_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class UsageError(typer.BadParameter):
+    """Wrong usage, found after parsing: exit code 2."""
+
+
+def _data(ctx: typer.Context, value: Path | None) -> Path:
+    """Return the data folder: the command's own `--data`, else the one before the command, else the default."""
+    if value is not None:
+        return value
+    before = ctx.find_root().params.get("data")
+    return before if isinstance(before, Path) else DATA_DEFAULT
+
+
+# None stands for "not given": typer calls `_data` for it too, so that a command always gets a folder.
+NOT_GIVEN: Path = None  # type: ignore[assignment]
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", metavar="DIR", help="The data folder.", show_default=f"./{DATA_DEFAULT}", callback=_data, file_okay=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def duration_s(text: str) -> int:
+    """Return the seconds of a duration such as 90s, 45m, 12h, 30d or 2w; a bare number is seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"{text!r} is no duration; write for example 90s, 45m, 12h or 30d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def pairs(values: list[str]) -> dict[str, str]:
+    """Return KEY=VALUE arguments as a dict; the last one of a key counts."""
+    found = {}
+    for each in values:
+        key, equals, value = each.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{each!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def bound_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of ADDR:PORT; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"{text!r}: write an IPv6 address in brackets, for example [::1]:1883")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise UsageError(f"{text!r} is not ADDR:PORT, for example 127.0.0.1:1883")
+    return host or "127.0.0.1", int(port)

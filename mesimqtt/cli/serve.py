@@ -1,0 +1,187 @@
+"""`mesimqtt serve`: run the server until it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError, bound_address
+from mesimqtt.cli.output import emit, line
+from mesimqtt.domain.errors import InUseError, MesimqttError
+
+if TYPE_CHECKING:
+    from mesimqtt.app import App
+    from mesimqtt.settings import Settings
+
+WAIT_S = 5.0  # for a command that has the data folder for a moment
+
+OnReady = Callable[["App"], Awaitable[None]]
+Mqtt = Annotated[
+    str | None,
+    typer.Option("--mqtt", metavar="ADDR:PORT", help="Where MQTT listens; port 0 takes a free one.", show_default="127.0.0.1:1883"),
+]  # fmt: skip
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands of this file."""
+    root.command("serve", epilog="Example: mesimqtt serve --data /var/lib/mesimqtt --mqtt 127.0.0.1:1883")(serve)
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="See config/default.yaml.")] = None,
+    mqtt: Mqtt = None,
+    ws: Annotated[str, typer.Option("--ws", metavar="off", help="WebSocket: off, until a later release.")] = "off",
+    http: Annotated[str, typer.Option("--http", metavar="off", help="HTTP: off, until a later release.")] = "off",
+    open_: Annotated[
+        bool, typer.Option("--open", help="Free topics without a token, for clients on this machine only.")
+    ] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Run the server. It prints a line `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C."""
+    for option, value in (("--ws", ws), ("--http", http)):
+        if value != "off":
+            raise UsageError(f"{option} comes with a later release; until then leave it out, or say {option} off.")
+    settings = server_settings(config, mqtt=mqtt, open_=open_, insecure=insecure)
+
+    async def ready(app: App) -> None:
+        announce(app, as_json=json)
+
+    run_server(settings, data, config=config, on_ready=ready)
+
+
+def announce(app: App, *, as_json: bool) -> None:
+    """Print one line per listener, at once, so that a script can wait for it."""
+    for kind, host, port in app.bound:
+        if as_json:
+            emit({"ready": kind, "host": host, "port": port})
+        else:
+            line(f"ready {kind} {f'[{host}]' if ':' in host else host}:{port}")
+
+
+def server_settings(config: Path | None, *, mqtt: str | None, open_: bool, insecure: bool) -> Settings:
+    """Return the settings of a server: the file's, changed by the options; refuse what would be unsafe.
+
+    Raises:
+        MesimqttError: the configuration cannot be used, or would open to the network what must not be.
+
+    """
+    import copy
+    from dataclasses import replace
+
+    from mesimqtt.settings import load_settings
+
+    settings = load_settings(config)
+    broker = copy.deepcopy(settings.broker)
+    listeners = broker.get("listeners")
+    if not isinstance(listeners, dict) or not isinstance(listeners.get("default"), dict):
+        raise MesimqttError(f"{config}: broker.listeners needs a listener named default; see config/default.yaml")
+    if mqtt == "off":
+        raise UsageError("--mqtt off would leave nothing that listens.")
+    if mqtt is not None:
+        bound_address(mqtt)
+        listeners["default"]["bind"] = mqtt
+    settings = replace(settings, broker=broker, open=settings.open or open_)
+    _check_reach(settings, listeners, insecure=insecure)
+    return settings
+
+
+def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: bool) -> None:
+    for name, listener in listeners.items():
+        bind = str((listener or {}).get("bind") or listeners["default"].get("bind") or "")
+        host, _ = bound_address(bind)
+        if is_loopback(host if not bind.startswith(":") else "0.0.0.0"):  # noqa: S104 - what an empty host means
+            continue
+        if settings.open:
+            raise MesimqttError(f"listener {name!r}: --open lets anybody in, so it goes with loopback only, not with {bind}")
+        if not (listener or {}).get("ssl") and not insecure:
+            raise MesimqttError(
+                f"listener {name!r}: {bind} is beyond loopback, and without TLS everybody on the way could read tokens "
+                "and messages; configure ssl, or say --insecure if a VPN or a TLS proxy stands in front"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`."""
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
+    """Serve until a signal comes; raise MesimqttError if the server cannot start or cannot go on."""
+    import os
+
+    from mesimqtt.broker.loop import run
+    from mesimqtt.cli.logs import start_logging
+
+    os.umask(0o077)
+    start_logging(settings.log_level)
+    _raise_file_limit()
+    run(_serve(settings, data, config=config, on_ready=on_ready))
+
+
+async def _serve(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
+    import asyncio
+    import signal
+
+    from mesimqtt.app import running
+    from mesimqtt.cli.link import remember_config
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    deadline = loop.time() + WAIT_S
+    while not stop.is_set():
+        try:
+            async with running(settings, data) as app:
+                remember_config(data, config)
+                await on_ready(app)
+                await _stopped(app, stop)
+        except InUseError:
+            # A command may have the folder for a moment; a server answers, and will not go away.
+            if loop.time() >= deadline or await asyncio.to_thread(_has_server, data):
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+async def _stopped(app: App, stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top
+    import asyncio
+
+    waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(app.wait_failed())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+def _has_server(data: Path) -> bool:
+    from mesimqtt.cli.link import Control, NoServerError
+
+    try:
+        Control(data).close()
+    except NoServerError:
+        return False
+    return True
+
+
+def _raise_file_limit() -> None:
+    """Allow as many connections as the system lets us have; each is an open file."""
+    import contextlib
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
