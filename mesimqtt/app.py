@@ -89,7 +89,7 @@ class App:
 
     async def wait_failed(self) -> str:
         """Wait until the server cannot go on (the disk failed again and again); return why."""
-        return await self._failed
+        return await asyncio.shield(self._failed)  # the caller may give up waiting; the future stays
 
     async def start(self) -> None:
         """Open listeners and the control socket. Raises MesimqttError, whose text says what to do."""

@@ -199,14 +199,16 @@ class Acceptor:
             member = self._hub.directory.known_user(number) or self._hub.directory.user_by_id(number)
             if member is None:
                 continue
+            counted = member.inbox_messages >= 0  # if not, counting it now includes this message
             messages, size = self._hub.directory.inbox(member)
             lane = self._hub.directory.lane(thread, member)
             if messages >= settings.inbox_messages_max or size > settings.inbox_bytes_max:
                 if lane is not None:
                     self._receipts.fail(member, lane, message, Status.INBOX_FULL)
                 continue
-            member.inbox_messages += 1
-            member.inbox_bytes += len(message.payload)
+            if counted:
+                member.inbox_messages += 1
+                member.inbox_bytes += len(message.payload)
             recipients.append(member)
         self._delivery.committed(thread, message, recipients, sender)
 
@@ -227,7 +229,7 @@ class Acceptor:
             self._statuses.refuse(
                 message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="store"
             )
-            if message.connection is not None:
+            if message.connection is not None and message.qos:
                 message.connection.close(f"store: {health}")
 
     def _uncount(self, message: Accepted) -> None:

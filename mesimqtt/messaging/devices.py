@@ -108,6 +108,13 @@ class Device:
         self.is_loading = True
         return min(qos, 1)
 
+    @property
+    def kept_filters(self) -> str:
+        """Return the filters as the device's row keeps them: a clean session has none to come back to."""
+        if self.connection.clean:
+            return "{}"
+        return json.dumps({text: qos for text, (_, qos) in self.filters.items()})
+
     def unselect(self, text: str) -> None:
         """Forget a filter."""
         self.filters.pop(text, None)

@@ -32,7 +32,6 @@ class Directory:
         self._groups: dict[str, Group] = {}
         self._group_ids: dict[int, Group] = {}
         self._threads: dict[tuple[int, int, int], Thread] = {}
-        self._thread_ids: dict[int, Thread] = {}
 
     def user(self, address: str) -> User | None:
         """Return the user with this address, None if there is none."""
@@ -89,7 +88,6 @@ class Directory:
 
     def began(self, thread: Thread) -> None:
         """Take note that a conversation's first message is committed: its lanes start empty."""
-        self._thread_ids[thread.id] = thread
         for user in thread.users:
             user.lanes.setdefault(thread.id, Lane(thread, user.id))
 
@@ -135,7 +133,7 @@ class Directory:
         if user is not None:
             self._user_ids.pop(user.id, None)
             for key in [key for key, thread in self._threads.items() if user in thread.users]:
-                self._thread_ids.pop(self._threads.pop(key).id, None)
+                del self._threads[key]
         return user
 
     def forget_group(self, address: str) -> None:
@@ -159,13 +157,24 @@ class Directory:
         return [user for user in self._users.values() if user.devices]
 
     def trim(self) -> None:
-        """Evict users who are offline, when there are more than `cache_max` in memory."""
+        """Evict half of the users, when there are more than `cache_max`: those who are offline and talk to nobody online.
+
+        To be called only while nothing is being committed: what is evicted is read from the store again.
+        """
         if len(self._users) <= self._cache_max:
             return
-        for user in [user for user in self._users.values() if not user.devices]:
-            if len(self._users) <= self._cache_max // 2:
-                return
-            self.forget_user(user.address)
+        kept = {user for user in self._users.values() if user.devices}
+        for thread in self._threads.values():
+            if any(user.devices for user in thread.users):
+                kept.update(thread.users)
+        gone = [user for user in self._users.values() if user not in kept][: len(self._users) - self._cache_max // 2]
+        left = set(gone)
+        for user in gone:
+            del self._users[user.address], self._user_ids[user.id]
+        for key, thread in list(self._threads.items()):
+            if not left.isdisjoint(thread.users):
+                del self._threads[key]
+        self.epoch += 1
 
     def _load_user(self, where: str, key: str | int) -> User | None:
         row = self._store.read.execute(_USER + where, (key,)).fetchone()
@@ -197,5 +206,4 @@ class Directory:
             thread = Thread(found.id if found else 0, kind, a, b, found.last_seq if found else 0)
             self._threads[kind, a, b] = thread
             if thread.id:
-                self._thread_ids[thread.id] = thread
         return thread

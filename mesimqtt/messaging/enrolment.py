@@ -24,10 +24,25 @@ class Enrolment:
         self._started_mid = started_mid
         self._last_id = rows.last_id(hub.store.read)
 
+    def reselect(self, device: Device) -> bool:
+        """Select again what a persistent session had selected [MQTT-3.1.2-4]; False if there is nothing."""
+        if device.connection.clean or not device.connection.session_present:
+            return False
+        row = rows.find(self._hub.store.read, device.user.id, device.client_id)
+        prefix = device.user.in_prefix.decode()
+        for text, qos in json.loads(row.filters).items() if row is not None else ():
+            device.select(text, text.removeprefix(prefix), qos)
+        if device.filters:
+            self.enrol(device)
+        return bool(device.filters)
+
     def enrol(self, device: Device) -> None:
         """Find or make the device's row. It joins the commit that the SUBACK waits for."""
         connection = device.connection
-        if device.row_id or connection.client_id_assigned:
+        if connection.client_id_assigned:
+            return
+        if device.row_id:
+            self._receipts.touch(device)
             return
         row = rows.find(self._hub.store.read, device.user.id, device.client_id)
         if row is None:
@@ -45,9 +60,10 @@ class Enrolment:
         device.read_change = user.read_change
         hub.committer.row(
             rows.INSERT, device.row_id, user.id, device.client_id, device.ceiling, user.change, user.read_change, 0,
-            device.packet_max, hub.now_ms(),
+            device.packet_max, "{}", hub.now_ms(),
         )  # fmt: skip
         hub.committer.row(rows.COPY_CURSORS, device.row_id, user.id)
+        self._receipts.touch(device)
 
     def _resume(self, device: Device, row: rows.DeviceRow) -> None:
         session = device.session
@@ -116,9 +132,13 @@ class Enrolment:
 
     def news(self, user: User, news: dict[str, object]) -> None:
         """Tell a user's online devices something on `in/session`; never stored."""
-        payload = json.dumps(news, ensure_ascii=False, separators=(",", ":")).encode()
-        topic = user.in_prefix + b"session"
         for device in user.devices:
-            qos = device.qos_of("session")
-            if qos >= 0 and device.fits(topic, payload):
-                self._hub.hand_over(device, topic, payload, qos, None)
+            self.tell(device, news)
+
+    def tell(self, device: Device, news: dict[str, object]) -> None:
+        """Tell one device something about its session."""
+        payload = json.dumps(news, ensure_ascii=False, separators=(",", ":")).encode()
+        topic = device.user.in_prefix + b"session"
+        qos = device.qos_of("session")
+        if qos >= 0 and device.fits(topic, payload):
+            self._hub.hand_over(device, topic, payload, qos, None)

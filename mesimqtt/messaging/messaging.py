@@ -66,7 +66,7 @@ class Messaging:
         self._transients = Transients(hub, self._statuses)
         self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
-        self._sweeper = Sweeper(hub, self._statuses, self._delivery, self._receipts, self._transients)
+        self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
         self._entry = Entry(hub, signer)
         self._queries = Queries(hub)
         self.groups = Groups(hub, self._delivery, self._receipts)
@@ -103,11 +103,6 @@ class Messaging:
     def tick(self, now: float) -> None:
         """Do what time has made due."""
         self._sweeper.tick(now)
-
-    def token_warning(self, connection: Connection, seconds: int) -> None:
-        """Tell that a connection's token is about to expire."""
-        if connection.claim_state is not None:
-            self._enrolment.news(connection.claim_state.user, {"event": "token-expiring", "seconds": seconds})
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":

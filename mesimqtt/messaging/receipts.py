@@ -199,6 +199,7 @@ class Receipts:
             device.read_change,
             int(device.wants_status),
             device.packet_max,
+            device.kept_filters,
             is_online,
             self._hub.now_ms(),
             device.row_id,

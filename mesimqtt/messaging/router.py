@@ -72,6 +72,9 @@ class Router:
         device = Device(user, connection)
         connection.claim_state = device
         user.devices.append(device)
+        if self._enrolment.reselect(device):
+            self._hub.committer.batch.after.append(lambda ok: self.subscribed(connection, []) if ok else None)
+            self._hub.committer.wake()
 
     def disconnected(self, connection: Connection) -> None:
         """Forget a connection. What it had in flight is unacknowledged and comes again."""
@@ -133,6 +136,8 @@ class Router:
         if not topic_filter.startswith(prefix):
             self._audit(device.user, Action.SUBSCRIBE, topic_filter)
             return REFUSED
+        if len(device.filters) >= self._hub.settings.limits.filters_max and topic_filter not in device.filters:
+            return REFUSED
         granted = device.select(topic_filter, topic_filter[len(prefix) :], qos)
         if granted != REFUSED:
             self._enrolment.enrol(device)
@@ -141,7 +146,7 @@ class Router:
     def subscribed(self, connection: Connection, filters: list[str]) -> None:
         """Begin delivery: the SUBACK is on its way."""
         device: Device | None = connection.claim_state
-        if device is None or not filters:
+        if device is None:
             return
         self._enrolment.follow(device)
         self._delivery.begin(device)
@@ -153,6 +158,7 @@ class Router:
         device: Device | None = connection.claim_state
         if device is not None:
             device.unselect(topic_filter)
+            self._receipts.touch(device)
 
     # ---- PUBLISH ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
-    from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.receipts import Receipts
@@ -28,12 +28,12 @@ class Sweeper:
     """Called about four times a second by the broker's ticker; does little each time."""
 
     def __init__(
-        self, hub: Hub, statuses: Statuses, delivery: Delivery, receipts: Receipts, transients: Transients
+        self, hub: Hub, statuses: Statuses, receipts: Receipts, transients: Transients, enrolment: Enrolment
     ) -> None:
         self._hub = hub
         self._statuses = statuses
-        self._delivery = delivery
         self._receipts = receipts
+        self._enrolment = enrolment
         self._transients = transients
         self._next_second = 0.0
         self._next_hour = 0.0
@@ -48,7 +48,9 @@ class Sweeper:
         self._next_second = now + 1.0
         self.judge_due(now)
         self._statuses.summarise()
-        self._hub.directory.trim()
+        self._expire_tokens()
+        if self._hub.committer.is_idle:
+            self._hub.directory.trim()
         if now >= self._next_hour:
             self._next_hour = now + _HOUR_S
             self._hourly()
@@ -101,6 +103,22 @@ class Sweeper:
             for device in user.devices
             for token in device.connection.claimed.values()
         )
+
+    def _expire_tokens(self) -> None:
+        """Close connections whose token has expired; warn a minute before (contract section 5)."""
+        now_s = self._hub.now_ms() / 1000
+        warning_s = self._hub.settings.tokens.warning_s
+        for user in self._hub.directory.online():
+            for device in list(user.devices):
+                identity = device.connection.identity
+                if identity is None or not identity.expires_at:
+                    continue
+                left = identity.expires_at - now_s
+                if left <= 0:
+                    device.connection.close("token expired")
+                elif left <= warning_s and not device.token_warned:
+                    device.token_warned = True
+                    self._enrolment.tell(device, {"event": "token-expiring", "seconds": max(1, int(left))})
 
     def _hourly(self) -> None:
         hub, settings = self._hub, self._hub.settings.messaging

@@ -65,6 +65,11 @@ class Committer:
         self._error: sqlite3.Error | None = None
         self._idle: list[asyncio.Future[None]] = []
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is being written or waits to be."""
+        return not self._busy and not self._scheduled and self._lazy_since is None and not self.batch
+
     def wake(self) -> None:
         """Commit what the batch holds, at the end of this loop turn or after the commit that runs."""
         if not self._busy and not self._scheduled:

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     import sqlite3
 
 INSERT = """INSERT INTO device (id, user_id, client_id, ceiling, status_change, read_change, wants_status, packet_max,
-    online, seen_at) VALUES (?,?,?,?,?,?,?,?,1,?)"""
+    filters, online, seen_at) VALUES (?,?,?,?,?,?,?,?,?,1,?)"""
 COPY_CURSORS = """INSERT OR REPLACE INTO cursor (device_id, conversation_id, acked, acked_above)
     SELECT ?, conversation_id, acked, acked_above FROM lane WHERE user_id = ?"""
 UPDATE = """UPDATE device SET ceiling = ?, status_change = ?, read_change = ?, wants_status = ?, packet_max = ?,
-    online = ?, seen_at = ? WHERE id = ?"""
+    filters = ?, online = ?, seen_at = ? WHERE id = ?"""
 DELETE = "DELETE FROM device WHERE id = ?"
 DELETE_CURSORS = "DELETE FROM cursor WHERE device_id = ?"
 _PENDING = """SELECT c.id, c.kind, c.a, c.b, c.last_seq, {acked}, {above} FROM lane l
@@ -36,6 +36,7 @@ class DeviceRow(NamedTuple):
     read_change: int
     wants_status: int
     packet_max: int
+    filters: str
     online: int
     seen_at: int
 
@@ -52,7 +53,7 @@ class Pending(NamedTuple):
     acked_above: str
 
 
-_COLUMNS = "id, client_id, ceiling, status_change, read_change, wants_status, packet_max, online, seen_at"
+_COLUMNS = "id, client_id, ceiling, status_change, read_change, wants_status, packet_max, filters, online, seen_at"
 
 
 def of_user(connection: sqlite3.Connection, user: int) -> list[DeviceRow]:

@@ -21,7 +21,8 @@ CREATE TABLE cursor (device_id INTEGER NOT NULL, conversation_id INTEGER NOT NUL
     acked_above TEXT NOT NULL, PRIMARY KEY (device_id, conversation_id)) WITHOUT ROWID;
 CREATE TABLE device (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, client_id TEXT NOT NULL,
     ceiling INTEGER NOT NULL, status_change INTEGER NOT NULL, read_change INTEGER NOT NULL, wants_status
-    INTEGER NOT NULL, packet_max INTEGER NOT NULL, online INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+    INTEGER NOT NULL, packet_max INTEGER NOT NULL, filters TEXT NOT NULL, online INTEGER NOT NULL, seen_at
+    INTEGER NOT NULL);
 CREATE UNIQUE INDEX device_user_id_client_id ON device (user_id, client_id);
 CREATE TABLE "group" (id INTEGER NOT NULL PRIMARY KEY, address TEXT NOT NULL, active INTEGER NOT NULL,
     created_at INTEGER NOT NULL, profile TEXT NOT NULL);

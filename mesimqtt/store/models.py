@@ -168,7 +168,10 @@ class Step(_Table):
 
 
 class Device(_Table):
-    """A device with cursors. `ceiling` bounds the packet counter in use, `online` is 1 while connected."""
+    """A device with cursors. `ceiling` bounds the packet counter in use, `online` is 1 while connected.
+
+    `filters` is the JSON of what a persistent session selected; a clean one leaves it empty.
+    """
 
     user_id = IntegerField()
     client_id = TextField()
@@ -177,6 +180,7 @@ class Device(_Table):
     read_change = IntegerField(default=0)
     wants_status = IntegerField(default=0)
     packet_max = IntegerField(default=0)
+    filters = TextField(default="{}")
     online = IntegerField(default=0)
     seen_at = IntegerField()
 
