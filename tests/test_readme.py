@@ -7,15 +7,17 @@ where `…` stands for anything. Nothing is changed but the port and the id that
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,40 +34,45 @@ _BLOCK = re.compile(
 )
 
 
-@dataclass
 class Terminal:
-    """One shell in an empty folder, and all that it and its background jobs have shown."""
+    """One shell in an empty folder, and all that it and its background jobs have shown.
 
-    folder: Path
-    port: int
-    shell: subprocess.Popen[bytes] = field(init=False)
-    pasted: int = 0
+    It is a pseudo-terminal, because a program writes line by line only where somebody is looking.
+    """
 
-    def __post_init__(self) -> None:
-        settings = self.folder / "settings"
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.pasted = 0
+        self._seen = bytearray()
+        settings = folder / "settings"
         settings.mkdir()
         # Their own way to have other defaults; -d tells when a subscription is granted.
-        (settings / "mosquitto_pub").write_text(f"-p {self.port}\n")
-        (settings / "mosquitto_sub").write_text(f"-p {self.port}\n-d\n")
-        with self._transcript.open("wb") as out:
-            self.shell = subprocess.Popen(
-                ["bash", "-s"],
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, "XDG_CONFIG_HOME": str(settings), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,
-            )
+        (settings / "mosquitto_pub").write_text(f"-p {port}\n")
+        (settings / "mosquitto_sub").write_text(f"-p {port}\n-d\n")
+        self._screen, inside = pty.openpty()
+        self.shell = subprocess.Popen(
+            ["bash", "-s"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=inside,
+            stderr=inside,
+            env={**os.environ, "XDG_CONFIG_HOME": str(settings)},
+            start_new_session=True,
+        )
+        os.close(inside)
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
 
-    @property
-    def _transcript(self) -> Path:
-        return self.folder / "transcript"
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):  # EIO: nobody writes to the terminal any more
+            while chunk := os.read(self._screen, 65_536):
+                self._seen += chunk
 
     @property
     def shown(self) -> str:
         """Return all that the terminal shows."""
-        return self._transcript.read_text(encoding="utf-8", errors="replace")
+        return bytes(self._seen).decode(errors="replace").replace("\r\n", "\n")
 
     def paste(self, language: str, text: str, until: str | None) -> None:
         """Run a block to its end, then wait until the terminal has shown `until` since."""
@@ -100,11 +107,11 @@ class Terminal:
         assert self.shell.stdin is not None
         self.shell.stdin.close()
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(self.shell.pid, number)
                 self.shell.wait(5)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+        self._watcher.join()
+        os.close(self._screen)
 
 
 @pytest.fixture

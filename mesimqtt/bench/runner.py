@@ -86,9 +86,9 @@ def run(options: BenchOptions) -> int:
     return 1 if report.faults else 0
 
 
-def check_file_system(folder: Path, *, is_tmpfs_allowed: bool) -> str:
+def check_file_system(folder: Path, *, is_tmpfs_allowed: bool, mounts: str | None = None) -> str:
     """Return the file system of the data folder; refuse memory, where a commit costs nothing and keeps nothing."""
-    kind, point = file_system(folder)
+    kind, point = file_system(folder, mounts)
     if kind in MEMORY_FILE_SYSTEMS and not is_tmpfs_allowed:
         raise MesimqttError(
             f"{folder} lies on {kind}, where a commit costs nothing: choose a folder on a disk with --data, "
@@ -133,14 +133,14 @@ def _measure_all(
     failures: list[str] = []
     for scenario in scenarios:
         sides: list[Server] = [ours] if scenario.is_ours_only else [ours, peer]
-        rows[scenario.name] = _measure(scenario, sides, rounds, periods, failures)
+        rows[scenario.name] = measure(scenario, sides, rounds, periods, failures)
     if any(one.name.startswith("messaging-w") for one in scenarios) and REFERENCE not in rows:
         (reference,) = select_scenarios([REFERENCE], quick=False)
-        rows[REFERENCE] = _measure(reference, [peer], rounds, periods, failures)
+        rows[REFERENCE] = measure(reference, [peer], rounds, periods, failures)
     return Report(facts=facts, limits=limits, rows=rows, peer=peer.name, rounds=rounds, failures=failures)
 
 
-def _measure(scenario: Scenario, sides: Sequence[Server], rounds: int, periods: Periods, failures: list[str]) -> Row:
+def measure(scenario: Scenario, sides: Sequence[Server], rounds: int, periods: Periods, failures: list[str]) -> Row:
     """Measure in alternating rounds, each on a server that has just been started."""
     found: dict[str, list[Figures]] = {side.name: [] for side in sides}
     for number in range(rounds):

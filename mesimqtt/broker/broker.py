@@ -147,6 +147,8 @@ class Broker(amqtt.broker.Broker):
 
     async def shutdown(self) -> None:
         """Stop accepting, write what is due, close every connection; at the latest after 3 s."""
+        if self.transitions.state != "started":
+            return
         self.transitions.shutdown()
         self.engine.draining = True
         await self._listeners.close()
@@ -308,6 +310,8 @@ def _load_plugins(context: Context, config: BrokerConfig, loop: asyncio.Abstract
 
 
 def _tls_context(name: str, listener: ListenerConfig) -> ssl.SSLContext:
+    if listener.certfile is None:
+        raise MesimqttError(f"listener {name!r}: TLS needs certfile and keyfile")
     try:
         return amqtt.broker.Broker._create_ssl_context(listener)  # noqa: SLF001 - amqtt's meaning of its own keys
     except (BrokerError, OSError, ValueError) as error:

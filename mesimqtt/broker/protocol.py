@@ -61,11 +61,13 @@ class Wire:
     def flush(self) -> None:
         """Write the output of every connection that has some; close those that the engine is done with."""
         self._is_scheduled = False
-        protocols = self.protocols
         engine = self.engine
         dirty = engine.dirty
         engine.dirty = []
-        counters = engine.counters
+        protocols = self.protocols
+        write = os.write
+        join = b"".join
+        total = 0
         for connection in dirty:
             protocol = protocols.get(connection)
             out = connection.out
@@ -73,14 +75,29 @@ class Wire:
                 out.clear()
                 continue
             if out:
-                data = out[0] if len(out) == 1 else b"".join(out)
+                data = out[0] if len(out) == 1 else join(out)
                 out.clear()
-                counters.bytes_out += len(data)
+                size = len(data)
+                total += size
                 if connection.observed:
                     engine.sent(connection, bytes(data))
-                protocol.write(data)
+                # What the socket takes is written here and now: that spares a detour through the loop.
+                # A closing transport's descriptor may already be another connection's.
+                if protocol.descriptor < 0:
+                    protocol.write(data)
+                elif not protocol.transport.is_closing():
+                    try:
+                        written = write(protocol.descriptor, data)
+                    except BlockingIOError:
+                        written = 0
+                    except OSError:
+                        protocol.transport.abort()
+                        continue
+                    if written != size:
+                        protocol.write(memoryview(data)[written:])
             if connection.closing:
-                protocol.finish()
+                protocol.transport.close()
+        engine.counters.bytes_out += total
         if self.paused:
             self._resume_reading()
 
@@ -137,7 +154,7 @@ class Wire:
         """Flush and close every connection; those that do not take their output in time are cut."""
         self.flush()
         for protocol in list(self.protocols.values()):
-            protocol.finish()
+            protocol.transport.close()
         for seconds in (grace_s, CUT_S):
             if not self.protocols:
                 return
@@ -153,8 +170,8 @@ class Blocked:
 
     __slots__ = ("given", "since", "written")
 
-    def __init__(self, given: int, since: float) -> None:
-        self.given = given
+    def __init__(self, since: float) -> None:
+        self.given = 0
         self.written = 0
         self.since = since
 
@@ -177,24 +194,27 @@ class Listener:
 
 
 class ClientProtocol(asyncio.Protocol):
-    """One accepted connection: asyncio's transport on one side, the engine's Connection on the other."""
+    """One accepted connection: asyncio's transport on one side, the engine's Connection on the other.
 
-    __slots__ = ("_blocked", "_connection", "_descriptor", "_is_finished", "_listener", "transport")
+    `descriptor` is the socket's while it may be written directly; -1 while the transport has output to
+    write first, and always where the transport is more than a socket (TLS, adapters).
+    """
+
+    __slots__ = ("_blocked", "_connection", "_listener", "_wire", "descriptor", "transport")
 
     transport: asyncio.Transport
+    _connection: Connection
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._connection: Connection | None = None
-        self._descriptor = -1
+        self._wire = listener.wire
         self._blocked: Blocked | None = None
-        self._is_finished = False
+        self.descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the engine's connection, unless there are too many of this listener or address."""
         self.transport = cast("asyncio.Transport", transport)
-        listener = self._listener
-        wire = listener.wire
+        listener, wire = self._listener, self._wire
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
         if 0 < listener.connections_max <= listener.connections or not wire.admit(address):
@@ -202,20 +222,16 @@ class ClientProtocol(asyncio.Protocol):
             return
         listener.connections += 1
         if listener.is_plain:
-            # Written to directly, which spares a copy and a detour through the loop; see `write`.
-            self._descriptor = transport.get_extra_info("socket").fileno()
+            self.descriptor = transport.get_extra_info("socket").fileno()
         unwritten_max = wire.limits.unwritten_max
         self.transport.set_write_buffer_limits(high=unwritten_max, low=unwritten_max // 4)
-        connection = wire.engine.open(address, listener.name, wire.clock())
-        self._connection = connection
-        wire.protocols[connection] = self
+        self._connection = wire.engine.open(address, listener.name, wire.clock())
+        wire.protocols[self._connection] = self
 
     def data_received(self, data: bytes) -> None:
         """Hand one read to the engine."""
         connection = self._connection
-        if connection is None or self._is_finished:
-            return
-        wire = self._listener.wire
+        wire = self._wire
         connection.receive(data, wire.clock())
         if connection.paused and self not in wire.paused:
             wire.paused[self] = connection
@@ -226,49 +242,39 @@ class ClientProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Tell the engine that the socket is gone."""
-        connection = self._connection
-        if connection is None:
+        connection = getattr(self, "_connection", None)
+        if connection is None:  # it was never admitted
             return
-        self._connection = None
-        listener = self._listener
-        wire = listener.wire
-        listener.connections -= 1
-        wire.remove(self, connection)
-        connection.lost(wire.clock())
-        wire.wake()
+        self._listener.connections -= 1
+        self._wire.remove(self, connection)
+        connection.lost(self._wire.clock())
 
     def pause_writing(self) -> None:
         """Stop the hand-over: more than `limits.unwritten_max` is unwritten."""
-        if self._connection is not None:
-            self._connection.set_congested(True)
+        self._connection.set_congested(True)
 
     def resume_writing(self) -> None:
         """Let the hand-over go on."""
-        if self._connection is not None:
-            self._connection.set_congested(False)
-            self._listener.wire.wake()
+        self._connection.set_congested(False)
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Write now what the socket takes, and leave the rest to the transport."""
-        if self._descriptor < 0 or self._blocked is not None:
-            self._write_later(data)
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Leave `data` to the transport, behind what it already has to write."""
+        transport = self.transport
+        if transport.is_closing():
             return
-        if self.transport.is_closing():  # its descriptor may already be another connection's
-            return
-        try:
-            written = os.write(self._descriptor, data)
-        except BlockingIOError:
-            written = 0
-        except OSError:
-            self.transport.abort()
-            return
-        if written < len(data):
-            self._write_later(memoryview(data)[written:])
+        blocked = self._blocked
+        if blocked is None:
+            self.descriptor = -1
+            blocked = self._blocked = self._wire.blocked[self] = Blocked(self._wire.clock())
+        blocked.given += len(data)
+        transport.write(data)
 
     def unblock(self) -> None:
         """Take note that the transport has written everything."""
         self._blocked = None
-        self._listener.wire.blocked.pop(self, None)
+        del self._wire.blocked[self]
+        if self._listener.is_plain and not self.transport.is_closing():
+            self.descriptor = self.transport.get_extra_info("socket").fileno()
 
     def pause_reading(self) -> None:
         """Stop reading until the engine has its answer: what a client sends meanwhile waits in its socket."""
@@ -279,25 +285,3 @@ class ClientProtocol(asyncio.Protocol):
         """Read on."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
-
-    def finish(self) -> None:
-        """Close once what was written has left."""
-        if not self._is_finished:
-            self._is_finished = True
-            self.transport.close()
-
-    def _write_later(self, data: bytes | bytearray | memoryview) -> None:
-        if self.transport.is_closing():
-            return
-        blocked = self._blocked
-        if blocked is not None and not self.transport.get_write_buffer_size():
-            self.unblock()
-            if self._descriptor >= 0:
-                self.write(bytes(data))
-                return
-            blocked = None
-        if blocked is None:
-            wire = self._listener.wire
-            blocked = self._blocked = wire.blocked[self] = Blocked(0, wire.clock())
-        blocked.given += len(data)
-        self.transport.write(data)

@@ -13,7 +13,7 @@ from mesimqtt.cli.user import all_pages
 
 app = typer.Typer(help="Groups: make, change, join, leave, delete.", rich_markup_mode=None)
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="The group's address.")]
-Users = Annotated[list[str], typer.Argument(metavar="USER…", help="One or more users.")]
+Users = Annotated[list[str], typer.Argument(metavar="USER", help="One or more users.")]
 
 
 def register(root: typer.Typer) -> None:
@@ -45,7 +45,10 @@ def list_(data: Data = NOT_GIVEN, json: Json = False) -> None:
         return
     table(
         ["address", "state", "name", "members", "since"],
-        [[each["address"], each["state"], each["name"], each["members"], when_ms(each["created_at"])] for each in groups],
+        [
+            [each["address"], each["state"], each["name"], each["members"], when_ms(each["created_at"])]
+            for each in groups
+        ],
     )
 
 
@@ -78,13 +81,13 @@ def set_(
     values: Annotated[
         list[str],
         typer.Argument(
-            metavar="KEY=VALUE…", help="paused=on|off, send:USER=on|off, receive:USER=on|off, or a key of the profile."
+            metavar="KEY=VALUE", help="paused=on|off, send:USER=on|off, receive:USER=on|off, or a key of the profile."
         ),
     ],
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Change a group: pause it, give or take a member's rights, or change its profile (an empty value removes a key)."""
+    """Pause a group, give or take a member's rights, or change its profile. An empty value removes a key."""
     answer = perform(data, "group_set", address=group, profile=pairs(values))
     if json:
         emit(answer)
@@ -94,7 +97,7 @@ def set_(
 
 @app.command("delete", epilog="Example: mesimqtt group delete family")
 def delete(
-    groups: Annotated[list[str], typer.Argument(metavar="GROUP…", help="One or more groups.")],
+    groups: Annotated[list[str], typer.Argument(metavar="GROUP", help="One or more groups.")],
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:

@@ -25,7 +25,7 @@ class NoServerError(MesimqttError):
     """No server answers on the data folder."""
 
 
-class Refused(OperationError):
+class RefusedError(OperationError):
     """The server's refusal, with the exit code it gave."""
 
     def __init__(self, code: str, message: str, exit_code: int) -> None:
@@ -51,7 +51,9 @@ class Control:
 
     def ask(self, op: str, arguments: Answer) -> Answer:
         """Return the answer of one operation; raise what the server refused it with."""
-        self._socket.sendall(json.dumps({"op": op, "args": arguments}).encode() + b"\n")
+        self._socket.sendall(
+            json.dumps({"op": op, "args": arguments}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        )
         text = self._lines.readline()
         if not text:
             raise ConnectionResetError
@@ -59,7 +61,7 @@ class Control:
         if answer.get("ok"):
             result: Answer = answer["result"]
             return result
-        raise Refused(str(answer["code"]), str(answer["message"]), int(answer["exit"]))
+        raise RefusedError(str(answer["code"]), str(answer["message"]), int(answer["exit"]))
 
     def close(self) -> None:
         """Hang up."""
@@ -89,7 +91,7 @@ def perform_all(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
                     return _offline(data, calls)
             if time.monotonic() >= deadline:
                 raise MesimqttError(
-                    f"a process holds {data}, but does not answer within {HELLO_S:.0f} s; if it hangs, stop and start it"
+                    f"a process holds {data}, but does not answer within {HELLO_S:.0f} s: stop it and start again"
                 ) from None
             time.sleep(0.05)  # it is starting or ending
             continue
@@ -124,13 +126,16 @@ def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
     from mesimqtt.app import running
 
     settings = remembered_settings(data)
-    os.umask(0o077)
 
     async def work() -> list[Answer]:
         async with running(settings, data, listen=False) as app:
             return [await app.perform(op, arguments) for op, arguments in calls]
 
-    return asyncio.run(work())
+    before = os.umask(0o077)
+    try:
+        return asyncio.run(work())
+    finally:
+        os.umask(before)
 
 
 def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose import costs too much at the top

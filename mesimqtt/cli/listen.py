@@ -1,9 +1,129 @@
-"""`mesimqtt bench`: our figures beside mosquitto's, on this machine."""
+"""`mesimqtt listen`: what a user receives, in this terminal."""
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from mesimqtt.cli.link import Answer, Control, perform
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
+from mesimqtt.cli.output import emit, line, tell
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from mesimqtt_client import Message
+
+DEVICE = "mesimqtt-listen"
+TOKEN_S = 3_600  # a fresh one is issued at each connect
+CONNECT_S = 10.0
+CLOSE_S = 1.0
+_LOOK_S = 0.2
 
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
+    root.command("listen", epilog="Example: mesimqtt listen --as bob --count 1")(listen)
+
+
+def listen(
+    user: Annotated[str, typer.Option("--as", metavar="USER", help="Whose messages.")],
+    count: Annotated[int, typer.Option("--count", metavar="N", min=0, help="End after so many; 0: never.")] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="End after so long; 0: never.")] = 0,
+    device: Annotated[str, typer.Option("--device", metavar="ID", help="As which device of the user.")] = DEVICE,
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Receive as a device of a user would, and print one line a message, until Ctrl-C.
+
+    Each printed message counts as delivered. Exit code 1 if --timeout came before --count messages.
+    """
+    Control(data).close()  # offline there is nothing to listen to: this raises with what to do
+    end = _Ear(count, as_json=json)
+    _run(data, user, device, end, timeout)
+    if count and end.heard < count and timeout:
+        tell(f"mesimqtt: {end.heard} of {count} messages within {timeout:g} s")
+        raise typer.Exit(1)
+
+
+class _Ear:
+    """Prints messages until there were enough."""
+
+    def __init__(self, count: int, *, as_json: bool) -> None:
+        self._count = count
+        self._as_json = as_json
+        self._never = threading.Event()
+        self.heard = 0
+        self.done = threading.Event()
+
+    def hear(self, message: Message) -> None:
+        """Print one message. What comes after the last one wanted is held back: unacknowledged, it comes again."""
+        if self.done.is_set():
+            self._never.wait()
+        if self._as_json:
+            emit(described(message))
+        else:
+            where = f"{message.sender} in {message.group}" if message.group else message.sender
+            line(f"{where}  {message.mid}  {message.payload.decode(errors='backslashreplace')}")
+        self.heard += 1
+        if self.heard == self._count:
+            self.done.set()
+
+
+def described(message: Message) -> Answer:
+    """Return a message as JSON; a payload that is no text stands in base64."""
+    answer: Answer = {"from": message.sender, "group": message.group, "mid": message.mid, "seq": message.seq}
+    if message.type:
+        answer["type"] = message.type
+    try:
+        answer["text"] = message.payload.decode()
+    except UnicodeDecodeError:
+        import base64
+
+        answer["payload"] = base64.b64encode(message.payload).decode()
+    return {key: value for key, value in answer.items() if value is not None}
+
+
+def mqtt_url(info: Answer) -> str:
+    """Return where this machine reaches the server's first MQTT listener."""
+    for each in info["listeners"]:
+        if each["kind"] == "mqtt":
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(each["host"], each["host"])  # noqa: S104 - compared, not bound
+            return f"mqtt://{f'[{host}]' if ':' in host else host}:{each['port']}"
+    raise MesimqttError("the server has no MQTT listener to connect to")
+
+
+def _run(data: Path, user: str, device: str, ear: _Ear, timeout: float) -> None:
+    import logging
+    import time
+
+    from mesimqtt_client import Client, State
+
+    def token() -> str:
+        issued = perform(data, "token_issue", addresses=[user], ttl=TOKEN_S, device=device)
+        return str(issued["tokens"][0]["token"])
+
+    logging.getLogger("mesimqtt_client").setLevel(logging.CRITICAL)  # what matters is told below, in one line
+    info = perform(data, "server_info")
+    try:
+        client = Client(mqtt_url(info), token=token, user=user, device=device, root=info["root"])
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    client.on_message(ear.hear)
+    client.on_state(
+        lambda state, why: tell(f"mesimqtt: {why}; trying again") if state is State.OFFLINE and why else None
+    )
+    deadline = time.monotonic() + timeout if timeout else None
+    client.start()
+    try:
+        while not ear.done.wait(_LOOK_S):
+            if client.state is State.DENIED:
+                raise MesimqttError(f"the server let {user} in no more: {client.state_reason or 'see its log'}")
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+    except KeyboardInterrupt:
+        return
+    finally:
+        client.close(CLOSE_S)

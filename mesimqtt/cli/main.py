@@ -63,8 +63,7 @@ def run(arguments: list[str]) -> int:
         return 130
     except MesimqttError as error:
         return _fail(str(error), error.exit_code, arguments)
-    except Exception as error:
-        # The edge of the program: one line, unless --debug asks where it came from.
+    except Exception as error:  # noqa: BLE001 - the edge of the program
         usage = getattr(error, "format_message", None)
         if usage is not None:
             return _fail(_usage(error, str(usage())), 2, arguments)
@@ -75,7 +74,7 @@ def run(arguments: list[str]) -> int:
 def _usage(error: Exception, message: str) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "mesimqtt"
-    return f"{' '.join(message.split())} See: {path} --help" if message else f"name a command. See: {path} --help"
+    return f"{' '.join(message.split()).rstrip('.')}. See: {path} --help"
 
 
 def _fail(message: str, code: int, arguments: list[str]) -> int:

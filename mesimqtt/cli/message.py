@@ -20,6 +20,7 @@ def register(root: typer.Typer) -> None:
 
 
 def send(
+    *,
     text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The message; - reads it from standard input.")],
     sender: Annotated[str, typer.Option("--from", metavar="USER", help="In whose name.")],
     to: Annotated[str | None, typer.Option("--to", metavar="USER", help="To a user, …")] = None,
@@ -93,7 +94,12 @@ def inbox(
         table(
             ["conversation", "messages", "last seq", "newest"],
             [
-                [f"group {each['group']}" if "group" in each else each.get("peer"), each["messages"], each["last_seq"], when_ms(each["ts"])]
+                [
+                    f"group {each['group']}" if "group" in each else each.get("peer"),
+                    each["messages"],
+                    each["last_seq"],
+                    when_ms(each["ts"]),
+                ]
                 for each in answer["conversations"]
             ],
         )

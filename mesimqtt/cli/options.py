@@ -16,6 +16,10 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 class UsageError(typer.BadParameter):
     """Wrong usage, found after parsing: exit code 2."""
 
+    def format_message(self) -> str:
+        """Return the sentence as it was written."""
+        return self.message
+
 
 def _data(ctx: typer.Context, value: Path | None) -> Path:
     """Return the data folder: the command's own `--data`, else the one before the command, else the default."""
@@ -30,7 +34,12 @@ NOT_GIVEN: Path = None  # type: ignore[assignment]
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", metavar="DIR", help="The data folder.", show_default=f"./{DATA_DEFAULT}", callback=_data, file_okay=False
+        "--data",
+        metavar="DIR",
+        help="The data folder.",
+        show_default=f"./{DATA_DEFAULT}",
+        callback=_data,
+        file_okay=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

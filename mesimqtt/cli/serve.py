@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError, bound_address
-from mesimqtt.cli.output import emit, line
+from mesimqtt.cli.output import emit, line, tell
 from mesimqtt.domain.errors import InUseError, MesimqttError
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ WAIT_S = 5.0  # for a command that has the data folder for a moment
 OnReady = Callable[["App"], Awaitable[None]]
 Mqtt = Annotated[
     str | None,
-    typer.Option("--mqtt", metavar="ADDR:PORT", help="Where MQTT listens; port 0 takes a free one.", show_default="127.0.0.1:1883"),
-]  # fmt: skip
+    typer.Option(
+        "--mqtt", metavar="ADDR:PORT", help="Where MQTT listens; port 0: a free one.", show_default="127.0.0.1:1883"
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -97,12 +99,15 @@ def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: boo
         if is_loopback(host if not bind.startswith(":") else "0.0.0.0"):  # noqa: S104 - what an empty host means
             continue
         if settings.open:
-            raise MesimqttError(f"listener {name!r}: --open lets anybody in, so it goes with loopback only, not with {bind}")
-        if not (listener or {}).get("ssl") and not insecure:
             raise MesimqttError(
-                f"listener {name!r}: {bind} is beyond loopback, and without TLS everybody on the way could read tokens "
-                "and messages; configure ssl, or say --insecure if a VPN or a TLS proxy stands in front"
+                f"listener {name!r}: --open lets anybody in, so it goes with loopback only, not with {bind}"
             )
+        if (listener or {}).get("ssl"):
+            continue
+        why = f"listener {name!r}: {bind} is beyond loopback, and without TLS others can read tokens and messages"
+        if not insecure:
+            raise MesimqttError(f"{why}; configure ssl, or say --insecure if a VPN or a TLS proxy stands in front")
+        tell(f"mesimqtt: {why}; --insecure allows it")
 
 
 def is_loopback(host: str) -> bool:

@@ -21,9 +21,10 @@ def register(root: typer.Typer) -> None:
 
 @app.command("issue", epilog="Example: mesimqtt token issue alice --ttl 12h --device phone")
 def issue(
-    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS…", help="For whom.")],
+    addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS", help="For whom.")],
     ttl: Annotated[
-        str | None, typer.Option("--ttl", metavar="TIME", help="How long it is good: 90s, 45m, 12h, 30d.", show_default="30d")
+        str | None,
+        typer.Option("--ttl", metavar="TIME", help="How long it is good: 90s, 45m, 12h, 30d.", show_default="30d"),
     ] = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="ID", help="The one client id that may use it.")

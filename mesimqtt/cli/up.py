@@ -1,9 +1,87 @@
-"""`mesimqtt bench`: our figures beside mosquitto's, on this machine."""
+"""`mesimqtt up`: the first minute. A server with alice and bob, and lines to paste."""
 
 from __future__ import annotations
 
+import socket
+from typing import TYPE_CHECKING
+
 import typer
+
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json
+from mesimqtt.cli.output import emit, line
+from mesimqtt.cli.serve import Mqtt, announce, run_server, server_settings
+
+if TYPE_CHECKING:
+    from mesimqtt.app import App
+
+USERS = ("alice", "bob")
+_PORT = 1883
 
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
+    root.command("up", epilog="Example: mesimqtt up")(up)
+
+
+def up(mqtt: Mqtt = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
+    """Run a server with the users alice and bob, and print lines to paste into other terminals. Ctrl-C ends it.
+
+    If another broker has port 1883, a free port is taken.
+    """
+    if mqtt is None and not _is_free(_PORT):
+        mqtt = "127.0.0.1:0"
+    settings = server_settings(None, mqtt=mqtt, open_=False, insecure=False)
+
+    async def ready(app: App) -> None:
+        tokens = await _welcome(app)
+        host, port = next((host, port) for kind, host, port in app.bound if kind == "mqtt")
+        if json:
+            emit({"host": host, "port": port, "tokens": tokens, "lines": pasted(host, port, settings.root, tokens)})
+            return
+        announce(app, as_json=False)
+        for title, text in pasted(host, port, settings.root, tokens).items():
+            line("")
+            line(f"# {title}")
+            line(text, is_clean=True)
+
+    run_server(settings, data, config=None, on_ready=ready)
+
+
+async def _welcome(app: App) -> dict[str, str]:
+    """Make alice and bob if they are missing, and issue a token for each."""
+    await app.perform("user_add", {"addresses": list(USERS)})
+    issued = await app.perform("token_issue", {"addresses": list(USERS)})
+    return {each["address"]: each["token"] for each in issued["tokens"]}
+
+
+def pasted(host: str, port: int, root: str, tokens: dict[str, str]) -> dict[str, str]:
+    """Return what can be pasted, by what it does."""
+    where = f"-h {host} -p {port}"
+    url = f"mqtt://{f'[{host}]' if ':' in host else host}:{port}"
+    alice, bob = (tokens[user] for user in USERS)
+    return {
+        "a second terminal: alice's phone shows what becomes of her messages":
+            f"mosquitto_sub {where} -u alice -P {alice} -i phone-a -c -q 1 -t '{root}/alice/in/#' -v",
+        "a third: alice writes to bob from her laptop; he has never connected, so her phone shows sent":
+            f"mosquitto_pub {where} -u alice -P {alice} -i laptop-a -q 1 -t {root}/alice/out/u/bob -m 'hi bob'",
+        "then bob comes: he gets it, and her phone shows delivered":
+            f"mosquitto_sub {where} -u bob -P {bob} -i phone-b -c -q 1 -t '{root}/bob/in/#' -v",
+        "bob answers":
+            f"mosquitto_pub {where} -u bob -P {bob} -i laptop-b -q 1 -t {root}/bob/out/u/alice -m 'hi alice'",
+        "the same from Python, with mesimqtt-client installed":
+            "from mesimqtt_client import Client\n"
+            f'with Client("{url}", token="{alice}", device="python-a") as client:\n'
+            '    message = client.send("bob", b"hi from Python")\n'
+            '    message.wait("delivered", timeout=30)\n'
+            "    print(message.status)\n",
+    }  # fmt: skip
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

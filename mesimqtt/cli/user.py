@@ -14,10 +14,10 @@ from mesimqtt.cli.output import emit, facts, line, table, tell, when_ms
 from mesimqtt.domain.errors import MesimqttError
 
 CHUNK = 500
-_LINE_MAX = 4_096
+NAME_MAX = 128
 
 app = typer.Typer(help="Users: make, change, list, delete.", rich_markup_mode=None)
-Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS…", help="One or more addresses.")]
+Addresses = Annotated[list[str], typer.Argument(metavar="ADDRESS", help="One or more addresses.")]
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The user's address.")]
 
 
@@ -109,7 +109,7 @@ def show(address: Address, data: Data = NOT_GIVEN, json: Json = False) -> None:
 @app.command("set", epilog="Example: mesimqtt user set alice name='Alice Liddell' team=")
 def set_(
     address: Address,
-    values: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="An empty value removes the key.")],
+    values: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="An empty value removes the key.")],
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
@@ -155,8 +155,10 @@ def read_users(file: str) -> dict[str, str]:
             names[check_address(address.strip())] = name.strip()
         except ValueError as error:
             raise MesimqttError(f"{file}: line {number}: {error}; nothing was imported") from None
-        if len(entry) > _LINE_MAX:
-            raise MesimqttError(f"{file}: line {number} is longer than {_LINE_MAX} characters; nothing was imported")
+        if len(name) > NAME_MAX:
+            raise MesimqttError(
+                f"{file}: line {number}: a name has at most {NAME_MAX} characters; nothing was imported"
+            )
     return names
 
 

@@ -23,7 +23,11 @@ class MidFactory:
 
     def draw(self) -> int:
         """Return the next mid as a number."""
-        now = self._clock_ms() - EPOCH_MS
+        return self.draw_at(self._clock_ms())
+
+    def draw_at(self, now_ms: int) -> int:
+        """Return the next mid; `now_ms` is the clock's reading."""
+        now = now_ms - EPOCH_MS
         if now > self._last:
             self._last, self._counter = now, 0
         else:

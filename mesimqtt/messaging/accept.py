@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.messages import MessageKind, Outcome
 from mesimqtt.domain.status import Status
-from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User, digest_source
+from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
@@ -89,10 +89,14 @@ class Acceptor:
             if refusal == _UNANSWERED and qos and connection is not None:
                 connection.close("store: no room; 3.1.1 has no other way to say so")
             return refusal == _DONE
-        digest = blake2b(digest_source(target, params, payload), digest_size=16).digest() if cid else None
-        mid = hub.mids.draw()
-        name = cid or f"{mid:016x}"
+        # What a resend must have in common with the first send: destination, parameters, payload.
+        digest = None
+        if cid:
+            source = b"%b%b\0%b" % (target.digest_prefix, params.raw.encode(), payload)
+            digest = blake2b(source, digest_size=16).digest()
         now_ms = hub.now_ms()
+        mid = hub.mids.draw_at(now_ms)
+        name = cid or f"{mid:016x}"
         expiry = hub.settings.messaging.expiry_default_s if params.expiry is None else params.expiry
         expires_at = now_ms + expiry * 1000
         device = connection.client_id if connection is not None else ""
@@ -155,6 +159,8 @@ class Acceptor:
 
     def committed(self, batch: Batch) -> None:
         """Answer and hand over the messages of a committed batch, in their order."""
+        if batch.accepts:
+            self._hub.count("accepted", len(batch.accepts))
         for message in batch.accepts:
             if isinstance(message, Accepted):
                 self._unanswered -= 1
@@ -173,8 +179,7 @@ class Acceptor:
         if message.outcome is Outcome.STORED:
             if thread.last_seq == 0:
                 self._hub.directory.began(thread)
-            self._hub.count("accepted")
-            self._statuses.sent(sender, thread, message, message.change)
+            self._statuses.sent(sender, target.json, message, message.change)
             self._hand_over(message, sender, target, thread)
             return
         self._uncount(message)

@@ -23,9 +23,12 @@ NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
 
 
 class Feed:
-    """One conversation as one device gets it. `sent` is the last seq handed over or passed over, in order."""
+    """One conversation as one device gets it. `sent` is the last seq handed over or passed over, in order.
 
-    __slots__ = ("acked", "behind", "lane", "resent_upto", "sent", "thread")
+    `live` caches the topic up to the mid and the QoS of the peer's messages; None: to be found (again).
+    """
+
+    __slots__ = ("acked", "behind", "lane", "live", "resent_upto", "sent", "thread")
 
     def __init__(self, thread: Thread, lane: Lane, acked: SeqSet) -> None:
         self.thread = thread
@@ -34,6 +37,7 @@ class Feed:
         self.sent = acked.upto
         self.behind = False
         self.resent_upto = 0
+        self.live: tuple[bytes, int] | None = None
 
 
 class Device:
@@ -41,6 +45,7 @@ class Device:
 
     __slots__ = (
         "_qos",
+        "_status_route",
         "behind",
         "ceiling",
         "client_id",
@@ -80,6 +85,7 @@ class Device:
         self.ceiling = 0
         self.filters: dict[str, tuple[InFilter, int]] = {}
         self._qos: dict[tuple[str, str | None], int] = {}
+        self._status_route: tuple[int, bytes, bool] | None = None
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}
         self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
@@ -103,7 +109,7 @@ class Device:
         if parsed is None:
             return REFUSED
         self.filters[text] = (parsed, min(qos, 1))
-        self._qos.clear()
+        self._selection_changed()
         self.selected += 1
         self.is_loading = True
         return min(qos, 1)
@@ -118,7 +124,13 @@ class Device:
     def unselect(self, text: str) -> None:
         """Forget a filter."""
         self.filters.pop(text, None)
+        self._selection_changed()
+
+    def _selection_changed(self) -> None:
         self._qos.clear()
+        self._status_route = None
+        for feed in self.feeds.values():
+            feed.live = None
 
     def qos_of(self, cls: str, name: str | None = None) -> int:
         """Return at which QoS this device gets a class (of a peer or group); -1: not at all."""
@@ -138,6 +150,15 @@ class Device:
             self._qos[key] = qos
         return qos
 
+    def status_route(self) -> tuple[int, bytes, bool]:
+        """Return at which QoS and under which prefix statuses go, and whether as numbers alone."""
+        route = self._status_route
+        if route is None:
+            cls = self.status_class
+            prefix = self.user.in_prefix + cls.encode() + b"/"
+            route = self._status_route = (self.qos_of(cls), prefix, cls == "s")
+        return route
+
     @property
     def status_class(self) -> str:
         """Return `s` where the device takes numbers alone, else `status`."""
@@ -145,8 +166,19 @@ class Device:
 
     def push(self, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False) -> int:
         """Hand over (WRITTEN), or queue within OUTBOX_MAX (QUEUED), or find no room (NO_ROOM, 0)."""
-        if not self.outbox and self._has_window(qos):
-            self.connection.deliver(topic, payload, qos, token, dup=dup)
+        connection = self.connection
+        if (
+            not self.outbox
+            and not connection.congested
+            and (
+                not qos
+                or (
+                    len(connection.claimed) < WINDOW
+                    and (not self.row_id or self.session.packet_counter < self.ceiling)
+                )
+            )
+        ):  # `_has_window`, written out: three times for every message
+            connection.deliver(topic, payload, qos, token, dup=dup)
             return WRITTEN
         if len(self.outbox) >= OUTBOX_MAX:
             return NO_ROOM

@@ -205,5 +205,4 @@ class Directory:
             found = conversations.find(self._store.read, kind, a, b)
             thread = Thread(found.id if found else 0, kind, a, b, found.last_seq if found else 0)
             self._threads[kind, a, b] = thread
-            if thread.id:
         return thread

@@ -11,7 +11,6 @@ from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.devices import Device
-    from mesimqtt.topics import Params
 
 
 class User:
@@ -108,12 +107,16 @@ NOBODY = Names()
 class Target:
     """Where a sender's topic `u/{peer}` or `g/{group}` leads."""
 
-    __slots__ = ("group", "peer", "thread")
+    __slots__ = ("digest_prefix", "group", "json", "peer", "thread")
 
     def __init__(self, thread: Thread, peer: User | None, group: Group | None) -> None:
         self.thread = thread
         self.peer = peer
         self.group = group
+        party, kind, word = (group, "g", "group") if group is not None else (peer, "u", "peer")
+        assert party is not None  # noqa: S101 - one of the two is given
+        self.json = f'"{word}":{party.json}'.encode()
+        self.digest_prefix = f"{kind}\0{party.level}\0".encode()
 
     @property
     def names(self) -> Names:
@@ -131,10 +134,3 @@ class Accepted(Message):
     connection: Connection | None
     packet_id: int
     qos: int
-
-
-def digest_source(target: Target, params: Params, payload: bytes) -> bytes:
-    """Return what a resend must have in common with the first send: destination, parameters, payload."""
-    kind = b"g" if target.group is not None else b"u"
-    name = (target.group or target.peer).level.encode()  # type: ignore[union-attr]
-    return b"\0".join((kind, name, params.raw.encode(), payload))

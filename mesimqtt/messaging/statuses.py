@@ -32,19 +32,18 @@ class Statuses:
         self._summaries: dict[tuple[int, int], Message] = {}
         self.watched: dict[tuple[int, str], Callable[[int, bytes], None]] = {}  # (sender, cid) -> who waits for a verdict
 
-    def sent(self, sender: User, thread: Thread, message: Message, change: int) -> None:
-        """Tell SENT of one committed message."""
+    def sent(self, sender: User, names: bytes, message: Message, change: int) -> None:
+        """Tell SENT of one committed message; `names` is `"peer":…` or `"group":…`."""
         if not sender.devices and not self.watched:
             sender.change = max(sender.change, change)
             return
-        if thread.group is not None:
-            head = f'{{"cid":"{message.cid}","mid":"{message.mid:016x}","group":{thread.group.json}'
-        else:
-            head = f'{{"cid":"{message.cid}","mid":"{message.mid:016x}","peer":{thread.peer(sender).json}'
-        payload = f'{head},"status":1,"name":"sent","ts":{message.ts}}}'.encode()
+        cid = message.cid.encode()
+        payload = b'{"cid":"%b","mid":"%016x",%b,"status":1,"name":"sent","ts":%d}' % (
+            cid, message.mid, names, message.ts,
+        )  # fmt: skip
         if self.watched:
             self._answer(sender, message.cid, 1, payload)
-        self._push(sender, message.cid, 1, payload, change)
+        self._push(sender, cid, 1, payload, change)
 
     def emit(self, step: Step) -> None:
         """Tell a committed step to the sender, if he is online."""
@@ -61,9 +60,11 @@ class Statuses:
             for message in step.messages:
                 self._summaries[thread.id, message.seq] = message
             return
+        middle, tail = self._frame(thread, step)
         for message in step.messages:
-            payload = self._payload(thread, step.recipient_id, message.cid, message.mid, step)
-            self._push(sender, message.cid, step.status, payload, step.change)
+            cid = message.cid.encode()
+            payload = b'{"cid":"%b","mid":"%016x"%b%b' % (cid, message.mid, middle, tail)
+            self._push(sender, cid, step.status, payload, step.change)
 
     def refuse(
         self,
@@ -200,17 +201,18 @@ class Statuses:
             self._hub.acked(device, [change])
         return True
 
-    def _push(self, sender: User, cid: str, code: int, payload: bytes, change: int) -> None:
-        sender.change = max(sender.change, change)
+    def _push(self, sender: User, cid: bytes, code: int, payload: bytes, change: int) -> None:
+        if change > sender.change:
+            sender.change = change
         for device in sender.devices:
             if device.status_behind or not device.wants_status:
                 continue
-            cls = device.status_class
-            qos = device.qos_of(cls)
+            qos, prefix, is_number = device.status_route()
             if qos < 0:
                 continue
-            topic, body = self._packet(device, cls, cid, code, payload)
-            if not device.fits(topic, body):
+            topic = prefix + cid
+            body = b"%d" % code if is_number else payload
+            if device.packet_max and not device.fits(topic, body):
                 device.status_sent = max(device.status_sent, change)
             elif not self._hand_over(device, topic, body, qos, change):
                 device.status_behind = True
@@ -220,21 +222,18 @@ class Statuses:
             return device.user.in_prefix + b"s/" + cid.encode(), b"%d" % code
         return device.user.in_prefix + b"status/" + cid.encode(), payload
 
-    def _payload(self, thread: Thread, recipient_id: int, cid: str, mid: int, step: Step) -> bytes:
-        """Return the JSON of a step; the same text as `row_payload`, without its look-ups."""
-        directory = self._hub.directory
-        recipient = directory.user_by_id(recipient_id)
-        head = f'{{"cid":"{cid}","mid":"{mid:016x}"'
-        if recipient is not None:
-            head += f',"peer":{recipient.json}'
+    def _frame(self, thread: Thread, step: Step) -> tuple[bytes, bytes]:
+        """Return what the JSON of a step has after the mid; the same text as `row_payload`, without its look-ups."""
+        recipient = self._hub.directory.user_by_id(step.recipient_id)
+        middle = f',"peer":{recipient.json}' if recipient is not None else ""
         if thread.group is not None:
-            head += f',"group":{thread.group.json}'
+            middle += f',"group":{thread.group.json}'
         tail = f',"status":{int(step.status)},"name":"{TITLES[step.status]}","ts":{step.ts}'
         if step.device:
             tail += f',"device":{_text(step.device)}'
         if step.reason:
             tail += f',"reason":{_text(step.reason)}'
-        return f"{head}{tail}}}".encode()
+        return middle.encode(), tail.encode() + b"}"
 
     def summarise(self) -> None:
         """Tell, once a second, how far the messages of large groups have come."""

@@ -79,7 +79,9 @@ def publish(topic: str, payload: bytes, *, qos: int = 0, packet_id: int = 0, dup
 
 def subscribe(packet_id: int, filters: list[tuple[str, int]]) -> bytes:
     """Return a SUBSCRIBE for (filter, QoS) pairs."""
-    return framed(SUBSCRIBE << 4 | 2, packet_id.to_bytes(2) + b"".join(text(name) + bytes([qos]) for name, qos in filters))
+    return framed(
+        SUBSCRIBE << 4 | 2, packet_id.to_bytes(2) + b"".join(text(name) + bytes([qos]) for name, qos in filters)
+    )
 
 
 def puback(packet_id: int) -> bytes:

@@ -72,6 +72,7 @@ class Actor:
         self.granted: list[int] = []
         self.refusal: int | None = None
         self.lost_links = 0
+        self.complaints: list[str] = []
 
     def connect(self, filters: list[tuple[str, int]]) -> None:
         """Connect, subscribe, and return once both are answered. Raises ConnectRefusedError."""
@@ -143,7 +144,18 @@ class MosquittoSub(Actor):
         if not filters:
             raise ActorError("mosquitto_sub needs a filter: write `on m/alice/in/# at QoS 1`")
         spec, login = self.spec, self.login
-        command = ["stdbuf", "-oL", "mosquitto_sub", "-h", login.host, "-p", str(login.port), "-i", spec.client_id, "-d"]
+        command = [
+            "stdbuf",
+            "-oL",
+            "mosquitto_sub",
+            "-h",
+            login.host,
+            "-p",
+            str(login.port),
+            "-i",
+            spec.client_id,
+            "-d",
+        ]
         command += ["-u", login.user or "", "-P", login.token, "-F", self._FORMAT, "-k", str(spec.keep_alive_s)]
         command += ["-q", str(filters[0][1])]
         for topic_filter, _ in filters:

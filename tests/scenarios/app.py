@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mesimqtt_client import Client, Message, MessageFailed, SentMessage
-
 from scenarios.actors import Actor, ActorError, Received
 from scenarios.language import DEADLINE_S
 
@@ -67,13 +66,15 @@ class App(Actor):
         """Send a message that the transcript calls `name`."""
         client = self._online()
         arguments: dict[str, Any] = {key: int(value) if value.isdigit() else value for key, value in options.items()}
-        self._sent[name] = client.send_group(to, payload, **arguments) if is_group else client.send(to, payload, **arguments)
+        self._sent[name] = (
+            client.send_group(to, payload, **arguments) if is_group else client.send(to, payload, **arguments)
+        )
 
-    def see(self, name: str, status: str) -> None:
-        """Wait until the message object says that it is at least so far, or that it failed in this way."""
+    def see(self, name: str, status: str, member: str | None) -> None:
+        """Wait until the message object says that it (a group: `member`'s copy) is so far, or failed in this way."""
         message = self._sent[name]
         try:
-            message.wait(status if status in _WAITS else "delivered", timeout=DEADLINE_S)
+            message.wait(status if status in _WAITS else "delivered", timeout=DEADLINE_S, member=member)
         except TimeoutError as error:
             raise ActorError(str(error)) from None
         except MessageFailed as failure:

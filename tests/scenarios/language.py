@@ -135,6 +135,7 @@ class Transcript:
 
 _CLIENT = r"(?P<client>\S+'s [\w-]+)"
 _PAYLOAD = r'(?P<payload>"[^"]*"|\(\d+ KiB\)|\(anything\))'
+_CALLED = r"(?P<name>\{\w+\})"
 _WITHIN = r"(?: within (?P<seconds>[\d.]+) s)?"
 _FIELDS = r'(?P<fields>(?: [\w-]+=(?:"[^"]*"|\S+))*)'
 _STATUS_NAMES = "|".join(STATUS_CODES)
@@ -151,17 +152,26 @@ SENTENCES: tuple[tuple[Verb, re.Pattern[str]], ...] = tuple(
         (Verb.LOSE_LINK, f"{_CLIENT} loses its link"),
         (Verb.CLOSED, f"{_CLIENT} is disconnected{_WITHIN}"),
         (Verb.RECONNECTED, f"{_CLIENT} reconnects by itself{_WITHIN}"),
-        (Verb.PUBLISH, rf"{_CLIENT} publishes (?P<topic>\S+) {_PAYLOAD}(?: at QoS (?P<qos>[012]))?(?P<retained>, retained)?"),
-        (Verb.STATUS, rf"{_CLIENT} receives status (?P<cid>\S+) (?P<name>{_STATUS_NAMES})(?P<again> again)?{_FIELDS}{_WITHIN}"),
+        (
+            Verb.PUBLISH,
+            rf"{_CLIENT} publishes (?P<topic>\S+) {_PAYLOAD}(?: at QoS (?P<qos>[012]))?(?P<retained>, retained)?",
+        ),
+        (
+            Verb.STATUS,
+            rf"{_CLIENT} receives status (?P<cid>\S+) (?P<name>{_STATUS_NAMES})(?P<again> again)?{_FIELDS}{_WITHIN}",
+        ),
         (Verb.RECEIVE, rf"{_CLIENT} receives (?P<topic>\S+) {_PAYLOAD}(?P<again> again)?{_WITHIN}"),
         (Verb.RECEIVE, rf"{_CLIENT} receives (?P<topic>\S+) with{_FIELDS}{_WITHIN}"),
         (Verb.ACKNOWLEDGE, f"{_CLIENT} acknowledges what it has"),
         (
             Verb.SEND,
-            rf'{_CLIENT} sends "(?P<payload>[^"]*)" to (?P<group>group )?(?P<to>\S+) as (?P<name>\{{\w+\}})(?: with{_FIELDS})?',
+            rf'{_CLIENT} sends "(?P<payload>[^"]*)" to (?P<group>group )?(?P<to>\S+) as {_CALLED}(?: with{_FIELDS})?',
         ),
-        (Verb.SEE, rf"{_CLIENT} sees (?P<name>\{{\w+\}}) (?P<status>{_STATUS_NAMES})"),
-        (Verb.GET, rf'{_CLIENT} gets "(?P<payload>[^"]*)" from (?P<peer>\S+)(?: in (?P<group>\S+))? as (?P<name>\{{\w+\}})'),
+        (Verb.SEE, rf"{_CLIENT} sees {_CALLED} (?P<status>{_STATUS_NAMES})(?: for (?P<member>\S+))?"),
+        (
+            Verb.GET,
+            rf'{_CLIENT} gets "(?P<payload>[^"]*)" from (?P<peer>\S+)(?: in (?P<group>\S+))? as (?P<name>\{{\w+\}})',
+        ),
         (Verb.MARK_READ, rf"{_CLIENT} marks (?P<name>\{{\w+\}}) read"),
         (Verb.SILENCE, "nobody receives anything else"),
         (Verb.SERVER_KILL, "the server is killed"),

@@ -83,7 +83,7 @@ def payload_bytes(written: str, bindings: Bindings) -> bytes:
     """Return the payload that a transcript writes: "text", or (300 KiB) of a pattern that shows a shift."""
     if written.startswith('"'):
         return bindings.fill(written[1:-1]).encode()
-    size = int(written[1:].split()[0]) * 1024
+    size = int(written[1:].split(maxsplit=1)[0]) * 1024
     return (bytes(range(256)) * (size // 256 + 1))[:size]
 
 

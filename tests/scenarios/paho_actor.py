@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from integration.server import wait_until
 from scenarios.actors import Actor, ActorError, ConnectRefusedError, Received
 from scenarios.language import DEADLINE_S
 
@@ -78,6 +79,8 @@ class Paho(Actor):
         pending, self._pending = self._pending, []
         for packet_id, qos in pending:
             self._connected().ack(packet_id, qos)
+        # paho writes in its own thread: what follows in the story comes after it.
+        wait_until(lambda: not self._connected().want_write(), what="the acknowledgements were written")
 
     def disconnect(self) -> None:
         client = self._connected()
@@ -122,7 +125,9 @@ class Paho(Actor):
         if client is self._client:
             self.changed(lambda: setattr(self, "is_open", False))
 
-    def _on_subscribe(self, _client: paho.Client, _data: Any, packet_id: int, codes: list[Any], _properties: Any) -> None:
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, packet_id: int, codes: list[Any], _properties: Any
+    ) -> None:
         self.changed(lambda: self._subacks.__setitem__(packet_id, [code.value for code in codes]))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:

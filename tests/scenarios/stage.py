@@ -59,7 +59,7 @@ class Stage:
         self.tokens: dict[str, str] = {}
         self.actors = {name: self._actor(spec) for name, spec in transcript.clients.items()}
         self._seen_open: set[str] = set()
-        self._played: list[Step] = []
+        self.played: list[Step] = []
 
     def play(self) -> None:
         """Play all of the story. Raises AssertionError with the transcript so far."""
@@ -86,27 +86,31 @@ class Stage:
             _DO[step.verb](self, step)
         except (ActorError, AssertionError, LookupError, OSError) as error:
             self._fail(f"{step.line}: {step.text}", str(error))
-        self._played.append(step)
+        self.played.append(step)
 
     def _fail(self, where: str, why: str) -> None:
         lines = [f"{self.transcript.name}.chat:{where}", f"  {why}", "", "so far:"]
-        lines += [f"  {step.line:3} {step.text}" for step in self._played]
+        lines += [f"  {step.line:3} {step.text}" for step in self.played]
         lines += ["", "received, and not listed so far:", *(f"  {one}" for one in self.left_over())]
-        lines += ["", f"placeholders: {dict(self.bindings)}", "", "the server printed:", self.venue.server.printed[-3000:]]
+        lines += [
+            "",
+            f"placeholders: {dict(self.bindings)}",
+            "",
+            "the server printed:",
+            self.venue.server.printed[-3000:],
+        ]
         raise AssertionError("\n".join(lines))
 
     def _finale(self) -> None:
         try:
             self._check_links(None)
             self.silence()
-            for name, actor in self.actors.items():
-                user = quote(self.venue.names.there(actor.spec.user), safe="@")
-                for breach in laws.breaches(actor.received, user):
-                    raise AssertionError(f"{name}: {breach}")
-                if isinstance(actor, TinyDevice) and actor.too_large:
-                    raise AssertionError(f"{name}: {actor.too_large}")
         except AssertionError as error:
             self._fail(" at the end", str(error))
+        for name, actor in self.actors.items():
+            user = quote(self.venue.names.there(actor.spec.user), safe="@")
+            for complaint in (*laws.breaches(actor.received, user), *actor.complaints):
+                self._fail(" at the end", f"{name}: {complaint}")
 
     # --- clients
 
@@ -284,7 +288,8 @@ class Stage:
 
     def see(self, step: Step) -> None:
         """Play `… sees {message} delivered`."""
-        self._app(step).see(step.words["name"], step.words["status"])
+        member = self.venue.names.there(step.words["member"]) if "member" in step.words else None
+        self._app(step).see(step.words["name"], step.words["status"], member)
 
     def get(self, step: Step) -> None:
         """Play `… gets "text" from …`."""

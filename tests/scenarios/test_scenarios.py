@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from integration.server import Server
 
+from integration.server import Server
 from scenarios.language import TranscriptError, parse_file
 from scenarios.matching import Names
 from scenarios.stage import Stage, Venue
@@ -64,7 +64,7 @@ def _play(transcript: Transcript, venue: Venue) -> None:
     stage = Stage(transcript, venue)
     stage.play()
 
-    assert [] == stage.left_over()
+    assert transcript.steps == tuple(stage.played)
 
 
 def _config(transcript: Transcript, folder: Path) -> Path | None:

@@ -26,7 +26,6 @@ class TinyDevice(Actor):
         self._reader: threading.Thread | None = None
         self._answers: list[wire.Packet] = []
         self._packet_id = 0
-        self.too_large = ""
 
     def connect(self, filters: list[tuple[str, int]]) -> None:
         self._answers = []
@@ -104,7 +103,7 @@ class TinyDevice(Actor):
 
     def _take(self, sock: socket.socket, packet: wire.Packet) -> None:
         if packet.size > PACKET_MAX:
-            self.too_large = f"a packet of {packet.size} bytes came to a device that takes {PACKET_MAX}"
+            self.complaints.append(f"a packet of {packet.size} bytes came to a device that takes {PACKET_MAX}")
         if packet.kind != wire.PUBLISH:
             self.changed(lambda: self._answers.append(packet))
             return

@@ -13,6 +13,7 @@ Why paho's external event loop (`loop_read`, `loop_write`, `loop_misc`) and not 
 from __future__ import annotations
 
 import itertools
+import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,22 @@ PUBLISHES_MAX: Final = 100  # unacknowledged PUBLISH packets of ours on the wire
 _SERVER_UNAVAILABLE: Final = 136  # paho's name for CONNACK 3; all other refusals would be repeated
 
 
+class _Paho(mqtt.Client):
+    """paho, but for one thing: it leaves the socket of a failed TLS handshake open."""
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        context = self._ssl_context or ssl.create_default_context()
+        name = self.host if context.check_hostname else None
+        tls_socket = context.wrap_socket(tcp_sock, server_hostname=name, do_handshake_on_connect=False)
+        try:
+            tls_socket.settimeout(self.connect_timeout)
+            tls_socket.do_handshake()
+        except OSError:
+            tls_socket.close()
+            raise
+        return tls_socket
+
+
 class Link:
     """A connection from its opening to its end; a new one is made for the next try."""
 
@@ -46,7 +63,7 @@ class Link:
         self._has_progressed = False
         self._descriptor = -1
         self.lost_reason = "closed by the server"
-        self._paho = paho = mqtt.Client(
+        self._paho = paho = _Paho(
             CallbackAPIVersion.VERSION2,
             client_id=options.device,
             clean_session=options.clean_session,
@@ -70,7 +87,10 @@ class Link:
         self._paho.username_pw_set(self._options.user, self._options.read_token())
         self._paho.connect(self._options.host, self._options.port, self._options.keep_alive_s)
         sock = self._paho.socket()
-        self._descriptor = -1 if sock is None else sock.fileno()
+        if isinstance(sock, socket.socket):
+            # A PUBACK and a PUBLISH behind one another would wait 40 ms for each other's TCP acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._descriptor = sock.fileno()
 
     @property
     def is_open(self) -> bool:

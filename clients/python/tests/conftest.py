@@ -144,6 +144,7 @@ class Peer:
         with suppress(OSError, EOFError):
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.changed:
                 self._current = connection
             while self._take(*self._read(connection)):

@@ -68,6 +68,7 @@ def test_it_connects_as_its_device_and_its_user_with_a_session_that_lasts(peer, 
 
 def test_a_message_is_published_as_the_contract_spells_it(peer, alice):
     """The topic holds the encoded address, a fresh cid and the parameters in one last level; the payload is the bytes."""
+    peer.answers = (1,)
     first = alice.send("+1 4/5", b"\x00\xff", type=7, expiry=60, flags=Flag.READ_RECEIPT, ref=MID, params={"a b": "ü"})
     second = alice.send_group("team", "grüß")
 
@@ -179,7 +180,7 @@ def test_the_puback_leaves_only_after_the_handlers_returned(peer, make):
         assert peer.wait(lambda: len(peer.acked) == 2)
         peer.status(sent.cid, 1)
 
-    assert [first, other] == peer.acked
+    assert [first, other] == peer.acked[:2]
     assert [("slow", 1), ("second", 1), ("slow", 2), ("second", 2)] == order
 
 
@@ -319,6 +320,7 @@ def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
         peer.status(sent[1].cid, 0x83)
 
         assert client.flush(5)
+        peer.answers = (1,)
         assert client.send("bob", "3").status is None
 
 
@@ -349,7 +351,7 @@ def test_close_gives_up_what_nobody_answers(peer, make, caplog):
     assert message.status is None
 
 
-def test_states_are_told_in_order(peer, make):
+def test_states_are_told_in_order(peer, make, until):
     """From start to close: connecting, online, offline, connecting, online."""
     client = make()
     states = []
@@ -359,7 +361,7 @@ def test_states_are_told_in_order(peer, make):
         peer.cut()
         assert peer.wait(lambda: len(peer.connects) == 2)
         client.wait_online(5)
-        peer.wait(lambda: len(states) >= 5)
+        assert until(lambda: len(states) >= 5)
 
     assert [State.CONNECTING, State.ONLINE, State.OFFLINE, State.CONNECTING, State.ONLINE] == states[:5]
     assert State.OFFLINE is client.state

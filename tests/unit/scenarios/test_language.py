@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from scenarios.language import Kind, TranscriptError, Verb, parse, parse_file
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
@@ -13,7 +14,7 @@ HEAD = """# A title: in one line
 [users]
 alice bob
 [clients]
-alice's phone is paho on m/alice/in/# and m/alice/in/s/# at QoS 1, keeps its session, client id p1, will m/alice/out/u/bob "gone"
+alice's phone is paho on m/alice/in/# and m/alice/in/s/# at QoS 1, keeps its session, client id p1, will m/a/out/u/b "x"
 alice's app is our Python client
 [story]
 """
@@ -27,23 +28,33 @@ def test_declarations_say_who_a_client_is() -> None:
     assert (Kind.PAHO, "alice", "p1", True) == (phone.kind, phone.user, phone.client_id, phone.keeps_session)
     assert (("m/alice/in/#", 1), ("m/alice/in/s/#", 1)) == phone.filters
     assert phone.will is not None
-    assert ("m/alice/out/u/bob", b"gone") == (phone.will.topic, phone.will.payload)
+    assert ("m/a/out/u/b", b"x") == (phone.will.topic, phone.will.payload)
     assert Kind.APP is transcript.clients["alice's app"].kind
 
 
 def test_a_step_knows_its_line_and_its_words() -> None:
     """A sentence becomes a step with what stands in its places."""
-    step = parse(HEAD + "\n# why\nalice's phone receives status 42 delivered again mid={mid} peer=bob within 2 s").steps[0]
+    step = parse(
+        HEAD + "\n# why\nalice's phone receives status 42 delivered again mid={mid} peer=bob within 2 s"
+    ).steps[0]
 
     assert (10, Verb.STATUS, "alice's phone") == (step.line, step.verb, step.client)
-    assert {"cid": "42", "name": "delivered", "again": " again", "fields": " mid={mid} peer=bob", "seconds": "2"} == step.words
+    assert {
+        "cid": "42",
+        "name": "delivered",
+        "again": " again",
+        "fields": " mid={mid} peer=bob",
+        "seconds": "2",
+    } == step.words
     assert 2.0 == step.seconds()
 
 
 def test_settings_and_groups() -> None:
     """A server of its own may have settings; a group lists members."""
     text = HEAD.replace("[clients]", "[groups]\nteam: alice bob\n[clients]", 1)
-    transcript = parse(text.replace("[users]", "[server of its own]\nmessaging.x_max = 3\n[users]", 1) + "the server is killed")
+    transcript = parse(
+        text.replace("[users]", "[server of its own]\nmessaging.x_max = 3\n[users]", 1) + "the server is killed"
+    )
 
     assert transcript.own_server
     assert {"messaging.x_max": "3"} == transcript.settings
@@ -115,7 +126,9 @@ def test_every_transcript_explains_itself(path: Path) -> None:
 
 def test_no_user_name_is_understood() -> None:
     """A client may leave the user name out: the token says who it is."""
-    text = HEAD.replace("keeps its session", "no user name, own token, acknowledges nothing, keep alive 5 s, password \"x\"")
+    text = HEAD.replace(
+        "keeps its session", 'no user name, own token, acknowledges nothing, keep alive 5 s, password "x"'
+    )
     phone = parse(text + "alice's phone connects").clients["alice's phone"]
 
     assert (False, True, False, 5, "x") == (

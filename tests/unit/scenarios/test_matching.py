@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from scenarios import laws
 from scenarios.actors import Received
 from scenarios.matching import Bindings, Names, match_fields, match_payload, payload_bytes
@@ -122,7 +123,9 @@ BAD = {
     "do not belong together": [status(2, "read")],
     "not a JSON object": [received("m/bob/in/status/42", b"delivered")],
     "order": [received("m/bob/in/status/42", f'{{"mid":"{MID}","cid":"42","status":1,"name":"sent","ts":1}}'.encode())],
-    "spaces": [received("m/bob/in/status/42", f'{{"cid": "42","mid":"{MID}","status":1,"name":"sent","ts":1}}'.encode())],
+    "spaces": [
+        received("m/bob/in/status/42", f'{{"cid": "42","mid":"{MID}","status":1,"name":"sent","ts":1}}'.encode())
+    ],
     "cid is not": [received("m/bob/in/status/7", status(1, "sent").payload)],
     "has a mid": [received("m/bob/in/status/42", b'{"cid":"42","status":1,"name":"sent","ts":1}')],
     "has a ts": [received("m/bob/in/status/42", f'{{"cid":"42","mid":"{MID}","status":1,"name":"sent"}}'.encode())],
