@@ -72,7 +72,9 @@ class Services:
 class App:
     """A running server, or (without listeners) the data folder opened for one command."""
 
-    def __init__(self, settings: Settings, data: Path, store: Store, messaging: Messaging, failed: asyncio.Future[str]) -> None:
+    def __init__(
+        self, settings: Settings, data: Path, store: Store, messaging: Messaging, failed: asyncio.Future[str]
+    ) -> None:
         self.settings = settings
         self.data = data
         self.store = store

@@ -50,7 +50,9 @@ class TokenSigner:
     The algorithm is fixed by the key in the configuration, never by the token's header.
     """
 
-    def __init__(self, secret: bytes, *, issuer: str, leeway_s: int = 30, public_keys: list[tuple[str, Any]] | None = None) -> None:
+    def __init__(
+        self, secret: bytes, *, issuer: str, leeway_s: int = 30, public_keys: list[tuple[str, Any]] | None = None
+    ) -> None:
         if len(secret) < 32:
             raise MesimqttError("the token secret is shorter than 32 bytes; delete it to have a new one made")
         self._secret = secret
@@ -104,7 +106,12 @@ class TokenSigner:
         for alg, key, foreign in keys:
             try:
                 payload = jwt.decode(
-                    raw, key, algorithms=[alg], audience=AUDIENCE, issuer=None if foreign else self._issuer, options=options
+                    raw,
+                    key,
+                    algorithms=[alg],
+                    audience=AUDIENCE,
+                    issuer=None if foreign else self._issuer,
+                    options=options,
                 )
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
                 continue

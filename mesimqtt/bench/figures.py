@@ -63,7 +63,7 @@ def median_of(rounds: Sequence[Figures]) -> Figures:
             faults[one.name] = int(sum(present))
         elif one.name != "extra":
             values[one.name] = median(present) if present else None
-    names = {name for figures in rounds for name in figures.extra}
+    names = dict.fromkeys(name for figures in rounds for name in figures.extra)
     extra = {name: median(figures.extra[name] for figures in rounds if name in figures.extra) for name in names}
     return Figures(
         rate=values["rate"] or 0.0,

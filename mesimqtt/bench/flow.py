@@ -82,11 +82,10 @@ class Flow:
             count = min(count, self._limit - sent, self.ring.count - sent % self.ring.count)
         if count <= 0:
             return None
-        start = sent % self.ring.count * self.ring.size
         self.sent = sent + count
         self.began = perf_counter()
         self.bursts.append((self.sent, self.began, count))
-        return self.ring.wire[start : start + count * self.ring.size]
+        return self.ring.frames(sent % self.ring.count, count)
 
     def advance(self, before: int, after: int) -> None:
         """Note that a subscriber's count went from `before` to `after`."""
@@ -148,15 +147,15 @@ class Subscriber:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.count = 0
-        self._rest = b""
+        self.rest = b""
         self._offset = 0
-        self._is_stream = flow.ring.qos == 0
+        self._is_stream = flow.ring.qos == 0 and flow.ring.size > 0
 
     def receive(self, data: bytes) -> Answer:
         """Take what was read; return what is to be written."""
         if self._is_stream:
             return self._receive_stream(data)
-        data = self._rest + data if self._rest else data
+        data = self.rest + data if self.rest else data
         place, end = 0, len(data)
         reply = bytearray()
         while end - place >= ACK_SIZE:
@@ -165,10 +164,10 @@ class Subscriber:
                 part = next_packet(data, place)
                 if part is None:
                     break
-                self._take_one(data, part, reply)
+                self.take_one(data, part, reply)
                 taken = part.end - place
             place += taken
-        self._rest = data[place:]
+        self.rest = data[place:]
         return reply
 
     def _receive_stream(self, data: bytes) -> Answer:
@@ -220,7 +219,7 @@ class Subscriber:
         self.flow.advance(before, self.count)
         return True
 
-    def _take_one(self, data: bytes, part: Part, reply: bytearray) -> None:
+    def take_one(self, data: bytes, part: Part, reply: bytearray) -> None:
         """Judge a packet that was not the expected one."""
         if part.head >> 4 != 3:
             self.flow.strange += 1
@@ -270,7 +269,7 @@ class FanInSubscriber(Subscriber):
             part = frames[place * ring.size : (place + together) * ring.size]
             if not self._count_part(publisher, part, together):
                 for one in packets(part):
-                    self._take_one(part, one, bytearray())  # the caller answers the whole block
+                    self.take_one(part, one, bytearray())  # the caller answers the whole block
             place += together
         return True
 

@@ -107,6 +107,7 @@ def measure_limits(cores: Cores, periods: Periods) -> dict[str, Figures]:
     shapes = {
         "windowed, QoS 0": Shape(publishers=50, subscribers=50, qos=0),
         "windowed, QoS 1": Shape(publishers=50, subscribers=50, qos=1),
+        "mixed, QoS 1": Shape(publishers=50, subscribers=50, qos=1, is_mixed=True),
         "one at a time, QoS 0": Shape(publishers=500, subscribers=500, qos=0, window=1),
         "one at a time, QoS 1": Shape(publishers=500, subscribers=500, qos=1, window=1),
     }

@@ -20,10 +20,10 @@ class LockStepFlow(Flow):
     def send_next(self, now: float) -> None:
         """Send one frame at once, when the only one in flight is through."""
         if self.is_sending:
-            start = self.sent % self.ring.count * self.ring.size
+            frame = self.ring.frames(self.sent % self.ring.count, 1)
             self.sent += 1
             self.began = now
-            self.write(self.ring.wire[start : start + self.ring.size])
+            self.write(frame)
 
 
 class LockStepSubscriber(Subscriber):

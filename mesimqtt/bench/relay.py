@@ -12,6 +12,7 @@ from mesimqtt.bench.figures import Figures, Periods, costs, percentile_ms
 from mesimqtt.bench.flow import FanInSubscriber, FanOutFlow, Flow, Publisher, Sample, Subscriber
 from mesimqtt.bench.lockstep import LockStepFlow, LockStepPublisher, LockStepSubscriber
 from mesimqtt.bench.loop import Address, Loop, handshake
+from mesimqtt.bench.mixed import MixedRing, MixedSubscriber, mixed_filter
 from mesimqtt.bench.wire import Ring, connect, subscribe
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Shape:
     subscribers: int
     qos: int
     window: int = 100
+    is_mixed: bool = False
 
     @property
     def is_fan_out(self) -> bool:
@@ -39,7 +41,7 @@ class Shape:
     @property
     def is_lock_step(self) -> bool:
         """Tell whether pairs send one message at a time."""
-        return self.window == 1 and self.qos < 2 and self.publishers == self.subscribers
+        return not self.is_mixed and self.window == 1 and self.qos < 2 and self.publishers == self.subscribers
 
     @property
     def is_fan_in(self) -> bool:
@@ -163,7 +165,8 @@ class Relay:
         shape = self.shape
         topic = f"{self._tag}/all" if shape.is_fan_in or shape.is_fan_out else self._topic(number)
         count = shape.window + max(8, shape.window // 4)
-        ring = Ring(topic, qos=shape.qos, count=count, publisher=number)
+        kind_of_ring = MixedRing if shape.is_mixed else Ring
+        ring = kind_of_ring(topic, qos=shape.qos, count=count, publisher=number)
         if shape.is_fan_out:
             return FanOutFlow(
                 ring, window=shape.window, ready=self._ready, samples=self.samples, subscribers=shape.subscribers
@@ -178,6 +181,7 @@ class Relay:
         shape, subscribers = self.shape, []
         for number in range(shape.subscribers):
             topic = f"{self._tag}/all" if shape.is_fan_in or shape.is_fan_out else self._topic(number)
+            topic = mixed_filter(topic) if shape.is_mixed else topic
             sock = handshake(self._address, connect(f"{self._tag}s{number}"), [subscribe([topic], shape.qos)])
             one = self._subscriber(number)
             self.loop.add(sock, one.receive)
@@ -188,6 +192,8 @@ class Relay:
         if self.shape.is_fan_in:
             return FanInSubscriber(self.flows)
         flow = self.flows[number % len(self.flows)]
+        if isinstance(flow.ring, MixedRing):
+            return MixedSubscriber(flow, flow.ring)
         return LockStepSubscriber(flow) if isinstance(flow, LockStepFlow) else Subscriber(flow)
 
 

@@ -26,6 +26,7 @@ _QUEUE_LIMITS = {
     "MESIMQTT_LIMITS__QUEUE_MESSAGES_MAX": str(2 * QUEUE),
     "MESIMQTT_LIMITS__QUEUE_BYTES_MAX": str(64 * 1024 * 1024),
 }
+_QOS_2_LIMITS = {"MESIMQTT_LIMITS__QOS2_INCOMING_MAX": "1000"}
 
 Measure = Callable[[Target, Periods], Figures]
 
@@ -78,6 +79,10 @@ def _relays() -> list[Scenario]:
             is_quick = pairs == 50
             made.append(_relay(f"relay-q{qos}-{pairs}", title, pairs, qos, 100, is_quick))
     for qos in (0, 1):
+        shape = Shape(publishers=50, subscribers=50, qos=qos, is_mixed=True)
+        title = f"relay QoS {qos}, 50 pairs, mixed sizes and topics"
+        made.append(Scenario(name=f"mixed-q{qos}-50", title=title, measure=_shape(shape), is_quick=qos == 1))
+    for qos in (0, 1):
         for pairs in (50, 500):
             title = f"relay QoS {qos}, {pairs} pairs, one at a time"
             made.append(_relay(f"single-q{qos}-{pairs}", title, pairs, qos, 1, pairs == 500))
@@ -86,7 +91,8 @@ def _relays() -> list[Scenario]:
 
 def _relay(name: str, title: str, pairs: int, qos: int, window: int, is_quick: bool) -> Scenario:
     shape = Shape(publishers=pairs, subscribers=pairs, qos=qos, window=window)
-    return Scenario(name=name, title=title, measure=_shape(shape), is_quick=is_quick)
+    limits = _QOS_2_LIMITS if qos == 2 else {}
+    return Scenario(name=name, title=title, measure=_shape(shape), is_quick=is_quick, environment=limits)
 
 
 def _shape(shape: Shape) -> Measure:
@@ -133,8 +139,18 @@ def _with_filters(target: Target, periods: Periods) -> Figures:
         rate=rate,
         lost=last.lost,
         duplicates=last.duplicates,
-        extra={"without them per s": bare, "slower by %": 100 * (1 - rate / bare) if bare else 0.0},
+        broker_us=_mean([one.broker_us for one in loaded]),
+        extra={
+            "without them per s": bare,
+            "slower by %": 100 * (1 - rate / bare) if bare else 0.0,
+            "CPU µs without them": _mean([one.broker_us for one in without]) or 0.0,
+        },
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _connections() -> list[Scenario]:

@@ -13,7 +13,7 @@ DISCONNECT = b"\xe0\x00"
 ACK_SIZE = 4
 PAYLOAD_SIZE = 256
 ONE_BYTE = tuple(bytes((value,)) for value in range(256))
-_FILLER = bytes(ord("a") + (place * 7) % 26 for place in range(PAYLOAD_SIZE))
+_FILLER = bytes(ord("a") + (place * 7) % 26 for place in range(2 * PAYLOAD_SIZE))
 _INDEX_AT = 2  # a payload begins with the publisher (2 bytes) and the index of the frame in its ring (4 bytes)
 _MARK_SIZE = 6
 
@@ -128,7 +128,7 @@ class Ring:
         self.count = count
         self.qos = qos
         self.head = 0x30 | qos << 1
-        payloads = [_payload(publisher, index) for index in range(count)]
+        payloads = [marked_payload(publisher, index) for index in range(count)]
         frames = [publish(topic, payload, qos, index % 65_535 + 1) for index, payload in enumerate(payloads)]
         times = 2 if twice else 1
         self.size = len(frames[0])
@@ -140,6 +140,10 @@ class Ring:
         self._ids = b"".join((index % 65_535 + 1).to_bytes(2, "big") for index in range(count)) * times
         self._acks: dict[int, bytes] = {}
 
+    def frames(self, index: int, count: int) -> memoryview:
+        """Return `count` frames from `index` on, `index` within the ring."""
+        return self.wire[index * self.size : (index + count) * self.size]
+
     def acks(self, head: int) -> bytes:
         """Return the acknowledgements of kind `head` that the ring's frames must get, in their order."""
         if head not in self._acks:
@@ -147,12 +151,13 @@ class Ring:
         return self._acks[head]
 
 
-def _payload(publisher: int, index: int) -> bytes:
-    return publisher.to_bytes(2, "big") + index.to_bytes(4, "big") + _FILLER[_MARK_SIZE:]
+def marked_payload(publisher: int, index: int, size: int = PAYLOAD_SIZE) -> bytes:
+    """Return a payload of `size` bytes that names its publisher and its index."""
+    return publisher.to_bytes(2, "big") + index.to_bytes(4, "big") + _FILLER[_MARK_SIZE:size]
 
 
 def mark_of(payload: bytes) -> tuple[int, int] | None:
     """Return publisher and index of a payload; None if it is not one that a ring holds."""
-    if len(payload) != PAYLOAD_SIZE or payload[_MARK_SIZE:] != _FILLER[_MARK_SIZE:]:
+    if len(payload) < 2 * _MARK_SIZE or payload[_MARK_SIZE:] != _FILLER[_MARK_SIZE : len(payload)]:
         return None
     return int.from_bytes(payload[:_INDEX_AT], "big"), int.from_bytes(payload[_INDEX_AT:_MARK_SIZE], "big")

@@ -145,9 +145,9 @@ def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose im
     note = data / CONFIG_NOTE
     try:
         config = json.loads(note.read_text(encoding="utf-8"))["config"]
-    except OSError:
+    except FileNotFoundError:
         return load_settings(None)
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise MesimqttError(f"cannot read {note}; remove it, or start the server once with its --config") from None
     return load_settings(Path(config) if config else None)
 

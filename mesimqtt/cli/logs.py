@@ -12,7 +12,7 @@ _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 _QUIET = ("amqtt", "transitions", "asyncio")  # what they tell at INFO is their own affair
 
 
-class _Formatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """Cleans the message: a client id or topic in it must not steer the terminal or forge a line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
@@ -31,7 +31,7 @@ def start_logging(level: str) -> None:
     if level.upper() not in known:
         raise MesimqttError(f"log_level: {level!r} is none of {', '.join(known)}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(LineFormatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -207,6 +207,7 @@ class Connection:
 
     def close(self, reason: str) -> None:
         """Close from the server's side: `out` is still written, then the transport is closed."""
+        self.engine.settle()  # what was taken before is answered, if the keeper commits at once
         if self.state is CLOSED:
             return
         self._end(reason)

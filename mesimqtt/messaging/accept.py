@@ -1,4 +1,4 @@
-"""From a PUBLISH under `out/` to the store and on: check, accept, and what follows the commit (contract sections 2 to 4)."""
+"""From a PUBLISH under `out/` to the store and on: check, accept, what follows COMMIT (contract sections 2 to 4)."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Acceptor:
         return False
 
     def _refusal(self, sender: User, target: Target, cid: str | None, size: int) -> int:
-        """Refuse what must not enter the store. 0: go on; _DONE: refused, acknowledge; _UNANSWERED: no acknowledgement."""
+        """Refuse what must not enter the store. _DONE: refused, acknowledge; _UNANSWERED: do not even that."""
         hub, settings = self._hub, self._hub.settings.messaging
         peer, group = target.peer, target.group
         code: Status | None = None
@@ -148,14 +148,16 @@ class Acceptor:
     def _has_rate(self, sender: User) -> bool:
         settings, now = self._hub.settings.messaging, self._hub.now()
         earned = (now - sender.rate_at) * settings.rate_per_s
-        sender.rate_tokens = min(settings.rate_burst, (sender.rate_tokens + earned) if sender.rate_at else settings.rate_burst)
+        sender.rate_tokens = min(
+            settings.rate_burst, (sender.rate_tokens + earned) if sender.rate_at else settings.rate_burst
+        )
         sender.rate_at = now
         if sender.rate_tokens < 1:
             return False
         sender.rate_tokens -= 1
         return True
 
-    # ---- after the commit ------------------------------------------------------------------------------------------
+    # ---- after the commit ------------------------------------------------------------------------------------
 
     def committed(self, batch: Batch) -> None:
         """Answer and hand over the messages of a committed batch, in their order."""

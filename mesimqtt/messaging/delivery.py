@@ -174,7 +174,7 @@ class Delivery:
         parts = [f"expiry={left}" if part.startswith("expiry=") else part for part in raw.split("&")]
         return b"&" + "&".join(parts).encode()
 
-    # ---- who is behind -------------------------------------------------------------------------------------
+    # ---- who is behind ---------------------------------------------------------------------------------------
 
     def begin(self, device: Device) -> None:
         """Find what waits for a device after it subscribed, then hand it over by pages."""
@@ -226,9 +226,7 @@ class Delivery:
         """Read the next page for a device that has room, one conversation after the other."""
         if device.is_paging or not device.behind or len(device.outbox) > _LOW_WATER or device.connection.congested:
             return
-        feed = next(
-            (feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX), None
-        )
+        feed = next((feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX), None)
         if feed is None:
             return
         device.is_paging = True

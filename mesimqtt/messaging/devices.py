@@ -6,11 +6,11 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Lane
+    from mesimqtt.domain.seqset import SeqSet
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.model import Thread, User
 
@@ -61,8 +61,8 @@ class Device:
         "read_change",
         "row_id",
         "selected",
-        "session",
         "sent_before_mid",
+        "session",
         "status_acked",
         "status_behind",
         "status_loading",
@@ -139,10 +139,7 @@ class Device:
         if qos is None:
             qos = -1
             for chosen, granted in self.filters.values():
-                if chosen.cls == "#":
-                    matches = cls != "s"
-                else:
-                    matches = chosen.cls == cls and chosen.name in (None, name)
+                matches = cls != "s" if chosen.cls == "#" else chosen.cls == cls and chosen.name in (None, name)
                 if matches and granted > qos:
                     qos = granted
             if len(self._qos) >= 1000:
@@ -173,8 +170,7 @@ class Device:
             and (
                 not qos
                 or (
-                    len(connection.claimed) < WINDOW
-                    and (not self.row_id or self.session.packet_counter < self.ceiling)
+                    len(connection.claimed) < WINDOW and (not self.row_id or self.session.packet_counter < self.ceiling)
                 )
             )
         ):  # `_has_window`, written out: three times for every message

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import GROUP, PAIR, Conversation, Lane
 from mesimqtt.messaging.model import Group, Target, Thread, User
-from mesimqtt.store import conversations, devices, messages
+from mesimqtt.store import conversations, devices, groups, members, messages, users
 
 if TYPE_CHECKING:
+    from mesimqtt.store.groups import GroupRow
     from mesimqtt.store.store import Store
-
-_USER = "SELECT id, address, created_at, active FROM user WHERE "
-_GROUP = 'SELECT id, address, active FROM "group" WHERE '
+    from mesimqtt.store.users import UserRow
 
 
 class Directory:
@@ -36,12 +35,12 @@ class Directory:
     def user(self, address: str) -> User | None:
         """Return the user with this address, None if there is none."""
         user = self._users.get(address)
-        return user if user is not None else self._load_user("address = ?", address)
+        return user if user is not None else self._load_user(users.find(self._store.read, address))
 
     def user_by_id(self, number: int) -> User | None:
         """Return a user by number; None once deleted."""
         user = self._user_ids.get(number)
-        return user if user is not None else self._load_user("id = ?", number)
+        return user if user is not None else self._load_user(users.by_id(self._store.read, number))
 
     def known_user(self, number: int) -> User | None:
         """Return a user only if he is in memory: everybody who is online is."""
@@ -50,12 +49,12 @@ class Directory:
     def group(self, address: str) -> Group | None:
         """Return the group with this address, None if there is none."""
         group = self._groups.get(address)
-        return group if group is not None else self._load_group("address = ?", address)
+        return group if group is not None else self._load_group(groups.find(self._store.read, address))
 
     def group_by_id(self, number: int) -> Group | None:
         """Return a group by number."""
         group = self._group_ids.get(number)
-        return group if group is not None else self._load_group("id = ?", number)
+        return group if group is not None else self._load_group(groups.by_id(self._store.read, number))
 
     def pair(self, one: User, other: User) -> Thread:
         """Return the conversation of two users, begun or not."""
@@ -148,16 +147,16 @@ class Directory:
         self.epoch += 1
         group = self._groups.get(address)
         if group is not None:
-            row = self._store.read.execute(_GROUP + "id = ?", (group.id,)).fetchone()
-            group.active = bool(row and row[2] > 0)
-            self._load_members(group)
+            row = groups.by_id(self._store.read, group.id)
+            group.active = row is not None and bool(row.active)
+            group.members = members.rights(self._store.read, group.id)
 
     def online(self) -> list[User]:
         """Return the users who have a live connection."""
         return [user for user in self._users.values() if user.devices]
 
     def trim(self) -> None:
-        """Evict half of the users, when there are more than `cache_max`: those who are offline and talk to nobody online.
+        """Evict half of the users, when there are more than `cache_max`: who is offline and talks to nobody online.
 
         To be called only while nothing is being committed: what is evicted is read from the store again.
         """
@@ -176,28 +175,22 @@ class Directory:
                 del self._threads[key]
         self.epoch += 1
 
-    def _load_user(self, where: str, key: str | int) -> User | None:
-        row = self._store.read.execute(_USER + where, (key,)).fetchone()
-        if row is None or row[3] < 0:
+    def _load_user(self, row: UserRow | None) -> User | None:
+        if row is None:
             return None
-        user = User(row[0], row[1], row[2], active=bool(row[3]), root=self._root)
+        user = User(row.id, row.address, row.created_at, active=bool(row.active), root=self._root)
         self._users[user.address] = self._user_ids[user.id] = user
         return user
 
-    def _load_group(self, where: str, key: str | int) -> Group | None:
-        row = self._store.read.execute(_GROUP + where, (key,)).fetchone()
-        if row is None or row[2] < 0:
+    def _load_group(self, row: GroupRow | None) -> Group | None:
+        if row is None:
             return None
-        thread = self._thread(GROUP, row[0], 0)
-        group = Group(row[0], row[1], thread, active=bool(row[2]))
+        thread = self._thread(GROUP, row.id, 0)
+        group = Group(row.id, row.address, thread, active=bool(row.active))
         thread.group = group
-        self._load_members(group)
+        group.members = members.rights(self._store.read, group.id)
         self._groups[group.address] = self._group_ids[group.id] = group
         return group
-
-    def _load_members(self, group: Group) -> None:
-        rows = self._store.read.execute("SELECT user_id, send, receive FROM member WHERE group_id = ?", (group.id,))
-        group.members = {user: (bool(send), bool(receive)) for user, send, receive in rows}
 
     def _thread(self, kind: int, a: int, b: int) -> Thread:
         thread = self._threads.get((kind, a, b))

@@ -1,4 +1,4 @@
-"""Devices and their rows: the first subscription makes a cursor, the twenty-first device displaces one (contract section 1)."""
+"""Devices and their rows: the first subscription makes a cursor, the 21st device displaces one (contract section 1)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Enrolment:
                 if ok:
                     device.ceiling = max(device.ceiling, ceiling)
 
-            committer.row("UPDATE device SET ceiling = max(ceiling, ?) WHERE id = ?", ceiling, device.row_id)
+            committer.row(rows.RAISE_CEILING, ceiling, device.row_id)
             committer.batch.after.append(reserved)
             committer.wake()
 
@@ -107,7 +107,9 @@ class Enrolment:
         if qos < 0 or device.read_change >= device.user.read_change or not device.row_id:
             return
         directory = self._hub.directory
-        for number, kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, device.read_change):
+        for number, kind, a, b, payload, change in rows.read_marks(
+            self._hub.store.read, device.user.id, device.read_change
+        ):
             del number
             if kind:
                 group = directory.group_by_id(a)

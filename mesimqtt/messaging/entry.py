@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError
 from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+from mesimqtt.store import tokens as rows
 from mesimqtt.tokens import SHORT_LENGTH, TokenError, TokenSigner, hash_short_token
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 _BAD = 4  # CONNACK: bad user name or password
 _NOT_AUTHORIZED = 5
 _CACHE_MAX = 10_000
-_TOKEN = "SELECT user_id, device, scope, packet_max, acl, issued_at, expires_at, revoked_at, jti FROM token WHERE "  # noqa: S105
 
 
 class Entry:
@@ -66,8 +65,8 @@ class Entry:
         if user is None or not user.active:
             raise TokenError("no such user, or disabled")
         if not claims.foreign:
-            row = self._hub.store.read.execute(_TOKEN + "jti = ?", (claims.jti,)).fetchone()
-            if row is None or row[0] != user.id or row[7] is not None:
+            row = rows.find(self._hub.store.read, claims.jti)
+            if row is None or row.user_id != user.id or row.revoked_at is not None:
                 raise TokenError("the token was revoked")
         elif claims.issued_at < user.created_at // 1000:
             raise TokenError("the token is older than the user")
@@ -85,13 +84,17 @@ class Entry:
             digest = hash_short_token(password.decode("ascii"))
         except UnicodeDecodeError:
             raise TokenError("not a token") from None
-        row = self._hub.store.read.execute(_TOKEN + "digest = ?", (digest,)).fetchone()
-        if row is None or row[7] is not None:
+        row = rows.find_short(self._hub.store.read, digest)
+        if row is None or row.revoked_at is not None:
             raise TokenError("no such short token, or revoked")
-        user = self._hub.directory.user_by_id(row[0])
+        user = self._hub.directory.user_by_id(row.user_id)
         if user is None or not user.active:
             raise TokenError("no such user, or disabled")
-        acl = tuple((action, topic) for action, topic in json.loads(row[4]))
         return Identity(
-            user=user.address, jti=row[8], scope=row[2], device=row[1], expires_at=float(row[6]), acl=acl, packet_max=row[3]
+            user=user.address,
+            jti=row.jti,
+            scope=row.scope,
+            device=row.device,
+            expires_at=float(row.expires_at),
+            packet_max=row.packet_max,
         )

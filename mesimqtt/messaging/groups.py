@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError, OperationError
-from mesimqtt.domain.messages import GROUP, Conversation, Message, MessageKind
+from mesimqtt.domain.messages import Message, MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations
+from mesimqtt.store import members
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Group, User
@@ -41,14 +39,7 @@ class Groups:
             return False
         now_ms = self._hub.now_ms()
 
-        def create(connection: sqlite3.Connection) -> None:
-            cursor = connection.execute(
-                'INSERT INTO "group" (address, active, created_at, profile) VALUES (?, 1, ?, ?)',
-                (address, now_ms, "{}"),
-            )
-            conversations.create(connection, Conversation(0, GROUP, cursor.lastrowid or 0, 0))
-
-        await self._hub.committer.run(create)
+        await self._hub.committer.run(lambda connection: members.create_group(connection, address, now_ms))
         self._hub.directory.epoch += 1
         if owner is not None:
             await self.join(address, [owner], role="owner")
@@ -71,18 +62,10 @@ class Groups:
             return []
         thread, now_ms = group.thread, self._hub.now_ms()
 
-        def enter(connection: sqlite3.Connection) -> None:
-            floor = conversations.last_seq(connection, thread.id)
-            for user in fresh:
-                connection.execute(
-                    "INSERT OR REPLACE INTO member (group_id, user_id, role, send, receive, joined_at) VALUES (?,?,?,1,1,?)",
-                    (group.id, user.id, role, now_ms),
-                )
-                conversations.create_lane(connection, thread.id, user.id, floor)
-                connection.execute("DELETE FROM cursor WHERE conversation_id = ? AND device_id IN"
-                                   " (SELECT id FROM device WHERE user_id = ?)", (thread.id, user.id))  # fmt: skip
-
-        await self._hub.committer.run(enter)
+        numbers = [user.id for user in fresh]
+        await self._hub.committer.run(
+            lambda connection: members.enter(connection, group.id, thread.id, numbers, role, now_ms)
+        )
         for user in fresh:
             user.lanes.pop(thread.id, None)
             group.members[user.id] = (True, True)
@@ -101,16 +84,8 @@ class Groups:
         self._hub.directory.epoch += 1
         thread = group.thread
 
-        def exit_(connection: sqlite3.Connection) -> int:
-            last = conversations.last_seq(connection, thread.id)
-            for user in gone:
-                connection.execute("DELETE FROM member WHERE group_id = ? AND user_id = ?", (group.id, user.id))
-                connection.execute(
-                    "UPDATE lane SET until = ? WHERE conversation_id = ? AND user_id = ?", (last, thread.id, user.id)
-                )
-            return last
-
-        last = await self._hub.committer.run(exit_)
+        numbers = [user.id for user in gone]
+        last = await self._hub.committer.run(lambda connection: members.leave(connection, group.id, thread.id, numbers))
         for user in gone:
             self._withdraw(group, user, last, Status.NOT_MEMBER, "")
         self._tell(group, "left", [user.address for user in gone])
@@ -121,16 +96,9 @@ class Groups:
         group = self._group(address)
         thread = group.thread
 
-        def remove(connection: sqlite3.Connection) -> int:
-            connection.execute('UPDATE "group" SET address = ?, active = -1 WHERE id = ?', (f"\0deleted:{group.id}", group.id))
-            connection.execute("DELETE FROM member WHERE group_id = ?", (group.id,))
-            last = conversations.last_seq(connection, thread.id)
-            connection.execute("UPDATE lane SET until = ? WHERE conversation_id = ?", (last, thread.id))
-            return last
-
-        members = [user for user in map(self._hub.directory.user_by_id, group.members) if user is not None]
-        last = await self._hub.committer.run(remove)
-        for user in members:
+        left = [user for user in map(self._hub.directory.user_by_id, group.members) if user is not None]
+        last = await self._hub.committer.run(lambda connection: members.delete_group(connection, group.id, thread.id))
+        for user in left:
             self._withdraw(group, user, last, Status.FAILED, "group-deleted")
         await self._hub.committer.drain()
         self._hub.directory.forget_group(address)
@@ -156,10 +124,11 @@ class Groups:
         """Put a membership event into the conversation: it has a mid and a seq and waits for who is offline."""
         payload = json.dumps({"event": what, "group": group.address, "users": users}, ensure_ascii=False).encode()
         hub, now_ms = self._hub, self._hub.now_ms()
+        expires_at = now_ms + hub.settings.messaging.expiry_default_s * 1000
         mid = hub.mids.draw()
         hub.committer.batch.accepts.append(
             Message(
-                mid, group.thread, 0, "", f"{mid:016x}", now_ms, now_ms + hub.settings.messaging.expiry_default_s * 1000,
+                mid, group.thread, 0, "", f"{mid:016x}", now_ms, expires_at,
                 None, 0, "", payload, None, MessageKind.EVENT,
             )
         )  # fmt: skip

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import AddressError, OperationError
 from mesimqtt.domain.ids import MidFactory
-from mesimqtt.domain.messages import Conversation
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.accept import Acceptor
 from mesimqtt.messaging.delivery import Delivery
@@ -25,6 +24,7 @@ from mesimqtt.messaging.router import Router
 from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
 from mesimqtt.messaging.transient import Transients
+from mesimqtt.store import conversations, users
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import TopicError, format_params, parse_out
 
@@ -49,7 +49,13 @@ class Messaging:
     """The messaging service of one server. `claim` is what the engine's claimed topics go to."""
 
     def __init__(
-        self, settings: Settings, store: Store, signer: TokenSigner, *, now: Callable[[], float], now_ms: Callable[[], int]
+        self,
+        settings: Settings,
+        store: Store,
+        signer: TokenSigner,
+        *,
+        now: Callable[[], float],
+        now_ms: Callable[[], int],
     ) -> None:
         self.settings = settings
         self.store = store
@@ -118,8 +124,8 @@ class Messaging:
         if user is None:
             self._hub.directory.epoch += 1
             return
-        row = self.store.read.execute("SELECT active FROM user WHERE id = ?", (user.id,)).fetchone()
-        user.active = bool(row and row[0] > 0)
+        row = users.by_id(self.store.read, user.id)
+        user.active = row is not None and bool(row.active)
         self._hub.directory.epoch += 1
         if not user.active:
             self._close(user.devices, f"user {reason}")
@@ -128,7 +134,9 @@ class Messaging:
         """Close the connections that a revoked token opened."""
         self._entry.forget()
         for user in self._hub.directory.online():
-            self._close([d for d in user.devices if d.connection.identity and d.connection.identity.jti == jti], "token revoked")
+            self._close(
+                [d for d in user.devices if d.connection.identity and d.connection.identity.jti == jti], "token revoked"
+            )
 
     async def user_leaving(self, address: str) -> None:
         """Give what waits for a user who is being deleted its verdict `user-deleted`; take him out of his groups."""
@@ -137,9 +145,7 @@ class Messaging:
             return
         self._close(user.devices, "user deleted")
         await self._withdraw_inbox(user)
-        for (group,) in self.store.read.execute(
-            'SELECT g.address FROM member m JOIN "group" g ON g.id = m.group_id WHERE m.user_id = ?', (user.id,)
-        ).fetchall():
+        for group in users.groups_of(self.store.read, user.id):
             await self.groups.leave(group, [address])
         await self._hub.committer.drain()
 
@@ -178,12 +184,8 @@ class Messaging:
 
     async def _withdraw_inbox(self, user: User) -> None:
         directory, read = self._hub.directory, self.store.read
-        for row in read.execute(
-            """SELECT c.id, c.kind, c.a, c.b, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
-            WHERE l.user_id = ?""",
-            (user.id,),
-        ).fetchall():
-            thread = directory.thread_of(Conversation(*row))
+        for conversation in conversations.of_user(read, user.id):
+            thread = directory.thread_of(conversation)
             lane = directory.lane(thread, user) if thread is not None else None
             if thread is None or lane is None:
                 continue

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
 
-_INBOX = """SELECT c.kind, c.a, c.b, count(m.id), max(m.seq), max(m.ts) FROM lane l
-    JOIN conversation c ON c.id = l.conversation_id
-    JOIN message m ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.sender_id <> l.user_id
-        AND m.kind = 0 AND m.seq <= coalesce(l.until, m.seq)
-    WHERE l.user_id = ? GROUP BY c.id ORDER BY max(m.ts) DESC LIMIT 1000"""
-
 
 class Queries:
     """Reads for people and programs. Everything is a dict of JSON types."""
@@ -81,7 +75,7 @@ class Queries:
             raise OperationError("no-such-user", f"no user {address!r}")
         messages, size = rows.inbox_size(self._hub.store.read, user.id)
         waiting = []
-        for kind, a, b, count, seq, ts in self._hub.store.read.execute(_INBOX, (user.id,)):
+        for kind, a, b, count, seq, ts in rows.waiting(self._hub.store.read, user.id):
             entry: dict[str, Any] = {"messages": count, "last_seq": seq, "ts": ts}
             if kind == GROUP:
                 group = directory.group_by_id(a)
@@ -96,13 +90,11 @@ class Queries:
         """Return counters since the start, and the store's health."""
         committer = self._hub.committer
         counts = dict(sorted(self._hub.counters.items()))
-        tables = self._hub.store.read.execute(
-            "SELECT (SELECT count(*) FROM user WHERE active >= 0), (SELECT count(*) FROM message)"
-        ).fetchone()
+        users, messages = rows.totals(self._hub.store.read)
         return {
             "health": str(committer.health),
             "commits": committer.commits,
-            "users": tables[0],
-            "messages": tables[1],
+            "users": users,
+            "messages": messages,
             "counters": counts,
         }

@@ -1,4 +1,4 @@
-"""Receipts: a device's PUBACK becomes DELIVERED, `out/read/…` becomes READ, a deadline a verdict (contract section 4)."""
+"""A device's PUBACK becomes DELIVERED, `out/read/…` becomes READ, a deadline a verdict (contract section 4)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Receipts:
         self._cursors: dict[int, tuple[Device, Feed]] = {}
         self._devices: dict[int, Device] = {}
 
-    # ---- acknowledgements --------------------------------------------------------------------------------------
+    # ---- acknowledgements ------------------------------------------------------------------------------------
 
     def acknowledged(self, device: Device, feed: Feed, message: Message, *, confirmed: bool) -> None:
         """Take a device's acknowledgement; at QoS 0 (`confirmed` false) it raises no DELIVERED."""
@@ -77,7 +77,7 @@ class Receipts:
             user.inbox_messages -= 1
             user.inbox_bytes -= len(message.payload)
 
-    # ---- reading ---------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------------------
 
     def read(self, user: User, thread: Thread, mid: int, *, upto: bool) -> bool:
         """Mark one message (`upto`: all up to it) read by `user`; False if that mid was never addressed to him."""
@@ -120,7 +120,8 @@ class Receipts:
         """Tell whether READ may follow a failure: after `unconfirmed` alone."""
         statuses = message_rows.statuses_of(self._hub.store.read, message)
         return any(
-            row.recipient_id == user.id and row.status == Status.FAILED and row.reason == UNCONFIRMED for row in statuses
+            row.recipient_id == user.id and row.status == Status.FAILED and row.reason == UNCONFIRMED
+            for row in statuses
         )
 
     def mark(self, user: User, thread: Thread, payload: str) -> int:
@@ -135,7 +136,7 @@ class Receipts:
         self._hub.committer.wake()
         return user.read_change
 
-    # ---- verdicts -----------------------------------------------------------------------------------------------------
+    # ---- verdicts --------------------------------------------------------------------------------------------
 
     def fail(self, user: User, lane: Lane, message: Message, code: Status, reason: str = "") -> bool:
         """Give a message its failure verdict for one recipient; False if it has one or was delivered."""
@@ -165,7 +166,7 @@ class Receipts:
             self.fail(device.user, feed.lane, message, Status.FAILED, TOO_LARGE)
         self._hub.committer.lazily(self._hub.now())
 
-    # ---- into the batch --------------------------------------------------------------------------------------------------
+    # ---- into the batch --------------------------------------------------------------------------------------
 
     def close(self, device: Device) -> None:
         """Keep all cursors of a device that goes away."""

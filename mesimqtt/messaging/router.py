@@ -61,7 +61,7 @@ class Router:
         self._perform = perform
         hub.acked = self._acknowledged
 
-    # ---- connections -------------------------------------------------------------------------------------------
+    # ---- connections -----------------------------------------------------------------------------------------
 
     def connected(self, connection: Connection) -> None:
         """Take note of an authenticated connection."""
@@ -125,7 +125,7 @@ class Router:
         if device.status_behind:
             self._statuses.catch_up(device)
 
-    # ---- SUBSCRIBE -----------------------------------------------------------------------------------------------
+    # ---- SUBSCRIBE -------------------------------------------------------------------------------------------
 
     def subscribe(self, connection: Connection, topic_filter: str, qos: int) -> int:
         """Grant a filter under the user's own `in/`, at most QoS 1, else 0x80."""
@@ -143,7 +143,7 @@ class Router:
             self._enrolment.enrol(device)
         return granted
 
-    def subscribed(self, connection: Connection, filters: list[str]) -> None:
+    def subscribed(self, connection: Connection, filters: list[str]) -> None:  # noqa: ARG002 - the port's
         """Begin delivery: the SUBACK is on its way."""
         device: Device | None = connection.claim_state
         if device is None:
@@ -160,9 +160,17 @@ class Router:
             device.unselect(topic_filter)
             self._receipts.touch(device)
 
-    # ---- PUBLISH ---------------------------------------------------------------------------------------------------
+    # ---- PUBLISH ---------------------------------------------------------------------------------------------
 
-    def publish(self, connection: Connection, topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool) -> bool:
+    def publish(
+        self,
+        connection: Connection,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        packet_id: int,
+        dup: bool,  # noqa: ARG002 - the port's
+    ) -> bool:
         """Take a PUBLISH under the root. True: acknowledge now."""
         device: Device | None = connection.claim_state
         if device is None:
@@ -198,10 +206,10 @@ class Router:
             return True
         if out.kind in (Kind.READ_USER, Kind.READ_GROUP):
             return self._read(device, out, target.thread, payload, qos, packet_id)
-        self._presence(device, out, target.thread, payload)
+        self._presence(device, target.thread, payload)
         return True
 
-    def oversized(self, connection: Connection, topic: bytes, size: int) -> None:
+    def oversized(self, connection: Connection, topic: bytes, size: int) -> None:  # noqa: ARG002 - the port's
         """Refuse a payload that was discarded while it was read."""
         device: Device | None = connection.claim_state
         if device is None:
@@ -211,11 +219,9 @@ class Router:
             self._foreign(device.user, text)
             return
         limit = self._hub.settings.limits.payload_max
-        self._statuses.refuse(
-            device.user, find_cid(text, self._root), Status.BAD_REQUEST, reason="limit", limit=limit
-        )
+        self._statuses.refuse(device.user, find_cid(text, self._root), Status.BAD_REQUEST, reason="limit", limit=limit)
 
-    def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:
+    def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:  # noqa: ARG002 - the port's
         """Decide at CONNECT whether a will may be kept: a message of one's own, to somebody one may know of."""
         prefix = f"{self._root}/{encode_address(identity.user)}/out/"
         user = self._hub.directory.user(identity.user)
@@ -227,7 +233,7 @@ class Router:
             return Decision(False, "will-topic")
         return Decision(out.kind in (Kind.USER, Kind.GROUP), "will-topic")
 
-    def will(self, identity: Identity, topic: bytes, payload: bytes, qos: int) -> None:
+    def will(self, identity: Identity, topic: bytes, payload: bytes, qos: int) -> None:  # noqa: ARG002 - the port's
         """Fire a will: a message of its own each time, so its cid is ignored."""
         user = self._hub.directory.user(identity.user)
         if user is None or not user.active or not topic.startswith(user.out_prefix):
@@ -238,16 +244,14 @@ class Router:
             return
         self._acceptor.message(user, OutTopic(out.kind, out.name, None, out.params), payload, None, 0, 0)
 
-    # ---- READ, presence, rpc --------------------------------------------------------------------------------------
+    # ---- READ, presence, rpc ---------------------------------------------------------------------------------
 
     def _read(self, device: Device, out: OutTopic, thread: Thread, payload: bytes, qos: int, packet_id: int) -> bool:
         text = payload.decode("ascii", "replace").strip()
         mid = text.removeprefix("<=")
         if not MID_PATTERN.fullmatch(mid):
             names = Names(group=out.name) if thread.group else Names(peer=out.name)
-            self._statuses.refuse(
-                device.user, None, Status.BAD_REQUEST, names, reason="the payload is a mid, or <=mid"
-            )
+            self._statuses.refuse(device.user, None, Status.BAD_REQUEST, names, reason="the payload is a mid, or <=mid")
             return True
         user, connection = device.user, device.connection
         number = int(mid, 16)
@@ -280,7 +284,7 @@ class Router:
             if device is not source and qos >= 0 and device.fits(topic, payload):
                 self._hub.hand_over(device, topic, payload, qos, None)
 
-    def _presence(self, device: Device, out: OutTopic, thread: Thread, payload: bytes) -> None:
+    def _presence(self, device: Device, thread: Thread, payload: bytes) -> None:
         user, group = device.user, thread.group
         if group is not None:
             users = [self._hub.directory.known_user(number) for number in group.members if number != user.id]
@@ -297,16 +301,9 @@ class Router:
 
     def _rpc(self, device: Device, out: OutTopic, payload: bytes) -> None:
         try:
-            if len(payload) > _RPC_PAYLOAD_MAX:
-                raise OperationError("bad-request", f"an rpc payload has at most {_RPC_PAYLOAD_MAX} bytes")
-            args = json.loads(payload.decode("utf-8")) if payload.strip() else {}
-            if not isinstance(args, dict):
-                raise OperationError("bad-request", "an rpc payload is a JSON object")
-            answer = {"ok": True, "result": self._perform(out.name, args, device.user.address)}
+            answer = {"ok": True, "result": self._perform(out.name, _rpc_args(payload), device.user.address)}
         except OperationError as error:
             answer = {"ok": False, "code": error.code, "message": str(error)}
-        except (ValueError, RecursionError):
-            answer = {"ok": False, "code": "bad-request", "message": "the payload is not JSON"}
         body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
         topic = device.user.in_prefix + f"rpc/{out.cid}".encode()
         listening = [device] if device.qos_of("rpc") >= 0 else device.user.devices
@@ -315,7 +312,7 @@ class Router:
             if qos >= 0 and other.fits(topic, body):
                 self._hub.hand_over(other, topic, body, qos, None)
 
-    # ---- refusals ------------------------------------------------------------------------------------------------------
+    # ---- refusals --------------------------------------------------------------------------------------------
 
     def _foreign(self, user: User, topic: str) -> None:
         """Refuse a topic outside the user's own `out/`: status 0x8D, one audit line, nothing stored."""
@@ -324,4 +321,18 @@ class Router:
 
     def _audit(self, user: User, action: Action, topic: str) -> None:
         self._hub.count(f"denied.{action}")
-        audit.warning("denied: user=%s action=%s topic=%s rule=%s", ascii(user.address), action, ascii(topic[:200]), FOLDER_RULE)
+        audit.warning(
+            "denied: user=%s action=%s topic=%s rule=%s", ascii(user.address), action, ascii(topic[:200]), FOLDER_RULE
+        )
+
+
+def _rpc_args(payload: bytes) -> dict[str, Any]:
+    if len(payload) > _RPC_PAYLOAD_MAX:
+        raise OperationError("bad-request", f"an rpc payload has at most {_RPC_PAYLOAD_MAX} bytes")
+    try:
+        args = json.loads(payload.decode("utf-8")) if payload.strip() else {}
+    except (ValueError, RecursionError):
+        raise OperationError("bad-request", "the payload is not JSON") from None
+    if not isinstance(args, dict):
+        raise OperationError("bad-request", "an rpc payload is a JSON object")
+    return args

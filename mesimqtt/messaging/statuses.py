@@ -30,7 +30,9 @@ class Statuses:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._summaries: dict[tuple[int, int], Message] = {}
-        self.watched: dict[tuple[int, str], Callable[[int, bytes], None]] = {}  # (sender, cid) -> who waits for a verdict
+        self.watched: dict[
+            tuple[int, str], Callable[[int, bytes], None]
+        ] = {}  # (sender, cid) -> who waits for a verdict
 
     def sent(self, sender: User, names: bytes, message: Message, change: int) -> None:
         """Tell SENT of one committed message; `names` is `"peer":…` or `"group":…`."""
@@ -202,8 +204,7 @@ class Statuses:
         return True
 
     def _push(self, sender: User, cid: bytes, code: int, payload: bytes, change: int) -> None:
-        if change > sender.change:
-            sender.change = change
+        sender.change = max(sender.change, change)
         for device in sender.devices:
             if device.status_behind or not device.wants_status:
                 continue
@@ -215,6 +216,8 @@ class Statuses:
             if device.packet_max and not device.fits(topic, body):
                 device.status_sent = max(device.status_sent, change)
             elif not self._hand_over(device, topic, body, qos, change):
+                # A change is told whole or again: catching up begins before the first of its run.
+                device.status_sent = min(device.status_sent, change - 1)
                 device.status_behind = True
 
     def _packet(self, device: Device, cls: str, cid: str, code: int, payload: bytes) -> tuple[bytes, bytes]:
@@ -260,4 +263,6 @@ class Statuses:
 
 
 def _text(value: str) -> str:
-    return f'"{value}"' if value.isalnum() or value.replace("-", "").isalnum() else json.dumps(value, ensure_ascii=False)
+    return (
+        f'"{value}"' if value.isalnum() or value.replace("-", "").isalnum() else json.dumps(value, ensure_ascii=False)
+    )

@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
-from mesimqtt.domain.messages import Lane, Message
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
+    from mesimqtt.domain.messages import Lane, Message
     from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
@@ -133,5 +133,5 @@ class Sweeper:
             hub.committer.row(device_rows.DELETE_CURSORS, number)
             hub.committer.row(device_rows.DELETE, number)
         kept_since = now_ms - settings.status_kept_s * 1000
-        hub.committer.row("DELETE FROM cid WHERE message_id < ?", first_mid_at(kept_since))
+        hub.committer.row(message_rows.FORGET_CIDS, first_mid_at(kept_since))
         hub.committer.wake()

@@ -1,4 +1,4 @@
-"""Expiry 0: to who is online now, never stored; its cid and verdict are kept a minute in memory (contract section 4)."""
+"""Expiry 0: to who is online now, never stored; cid and verdict are kept a minute in memory (contract section 4)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class Transients:
         delivery = self._by_mid.get((mid, reader.id))
         if delivery is None:
             return False
-        if delivery.code in (0, Status.DELIVERED) or (delivery.code == Status.FAILED and b'"unconfirmed"' in delivery.payload):
+        if delivery.code in (0, Status.DELIVERED) or (
+            delivery.code == Status.FAILED and b'"unconfirmed"' in delivery.payload
+        ):
             if delivery.code == 0:
                 self._judge(delivery, Status.DELIVERED)
             if delivery.message.flags & FLAG_READ_RECEIPT:

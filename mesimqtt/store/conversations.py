@@ -22,6 +22,16 @@ def find(connection: sqlite3.Connection, kind: int, a: int, b: int) -> Conversat
     return Conversation(row[0], kind, a, b, row[1]) if row else None
 
 
+def of_user(connection: sqlite3.Connection, user: int) -> list[Conversation]:
+    """Return the conversations that a user is or was in."""
+    rows = connection.execute(
+        """SELECT c.id, c.kind, c.a, c.b, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
+        WHERE l.user_id = ?""",
+        (user,),
+    )
+    return [Conversation(*row) for row in rows]
+
+
 def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
     """Insert a conversation (and, for a pair, both lanes) and give it its id."""
     cursor = connection.execute(

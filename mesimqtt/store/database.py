@@ -48,7 +48,9 @@ class Database:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot make the data folder {self.folder}: {error.strerror}; choose another --data") from None
+            raise StoreError(
+                f"cannot make the data folder {self.folder}: {error.strerror}; choose another --data"
+            ) from None
         self._lock = self._locked()
         try:
             self._create_private()
@@ -84,12 +86,16 @@ class Database:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StoreError(f"cannot write in the data folder {self.folder}: {error.strerror}; choose another --data") from None
+            raise StoreError(
+                f"cannot write in the data folder {self.folder}: {error.strerror}; choose another --data"
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise InUseError(f"{self.folder} is in use by another mesimqtt server; stop it or choose another --data") from None
+            raise InUseError(
+                f"{self.folder} is in use by another mesimqtt server; stop it or choose another --data"
+            ) from None
         return descriptor
 
     def _create_private(self) -> None:

@@ -13,6 +13,7 @@ COPY_CURSORS = """INSERT OR REPLACE INTO cursor (device_id, conversation_id, ack
     SELECT ?, conversation_id, acked, acked_above FROM lane WHERE user_id = ?"""
 UPDATE = """UPDATE device SET ceiling = ?, status_change = ?, read_change = ?, wants_status = ?, packet_max = ?,
     filters = ?, online = ?, seen_at = ? WHERE id = ?"""
+RAISE_CEILING = "UPDATE device SET ceiling = max(ceiling, ?) WHERE id = ?"
 DELETE = "DELETE FROM device WHERE id = ?"
 DELETE_CURSORS = "DELETE FROM cursor WHERE device_id = ?"
 _PENDING = """SELECT c.id, c.kind, c.a, c.b, c.last_seq, {acked}, {above} FROM lane l
@@ -73,13 +74,17 @@ def find(connection: sqlite3.Connection, user: int, client_id: str) -> DeviceRow
 
 def last_id(connection: sqlite3.Connection) -> int:
     """Return the highest device id."""
-    row = connection.execute("SELECT max(max(id), coalesce((SELECT max(device_id) FROM cursor), 0)) FROM device").fetchone()
+    row = connection.execute(
+        "SELECT max(max(id), coalesce((SELECT max(device_id) FROM cursor), 0)) FROM device"
+    ).fetchone()
     return int(row[0] or 0)
 
 
 def unseen_since(connection: sqlite3.Connection, before_ms: int) -> list[int]:
     """Return the devices that are offline and unseen since `before_ms`."""
-    return [row[0] for row in connection.execute("SELECT id FROM device WHERE online = 0 AND seen_at < ?", (before_ms,))]
+    return [
+        row[0] for row in connection.execute("SELECT id FROM device WHERE online = 0 AND seen_at < ?", (before_ms,))
+    ]
 
 
 def pending(connection: sqlite3.Connection, user: int, device: int) -> list[Pending]:

@@ -42,6 +42,15 @@ def find(connection: sqlite3.Connection, address: str) -> GroupRow | None:
     return _group(row) if row else None
 
 
+def by_id(connection: sqlite3.Connection, number: int) -> GroupRow | None:
+    """Return the group with this number; None once deleted."""
+    row = connection.execute(
+        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active >= 0',  # noqa: S608
+        (number,),
+    ).fetchone()
+    return _group(row) if row else None
+
+
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[GroupRow, int]]:
     """Return up to `limit` groups with their number of members, in the order of their addresses, after `after`."""
     rows = connection.execute(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message
+from mesimqtt.domain.status import Status
 
 if TYPE_CHECKING:
     import sqlite3
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
 _COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq"
+FORGET_CIDS = "DELETE FROM cid WHERE message_id < ?"
+_WAITING = """SELECT c.kind, c.a, c.b, count(m.id), max(m.seq), max(m.ts) FROM lane l
+    JOIN conversation c ON c.id = l.conversation_id
+    JOIN message m ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.sender_id <> l.user_id
+        AND m.kind = 0 AND m.seq <= coalesce(l.until, m.seq)
+    WHERE l.user_id = ? GROUP BY c.id ORDER BY max(m.ts) DESC LIMIT 1000"""
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 
 
@@ -31,10 +38,10 @@ class StatusRow(NamedTuple):
     cid: str
 
 
-def _message(row: tuple[object, ...], conversation: Conversation) -> Message:
+def _message(row: tuple[Any, ...], conversation: Conversation) -> Message:
     mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq = row
     return Message(
-        mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq  # type: ignore[arg-type]
+        mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq
     )
 
 
@@ -75,13 +82,13 @@ def unread_before(
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[int]:
     """Return the mids whose deadline has passed."""
-    rows = connection.execute(
-        "SELECT id FROM message WHERE deadline <= ? ORDER BY deadline LIMIT ?", (now_ms, limit)
-    )
+    rows = connection.execute("SELECT id FROM message WHERE deadline <= ? ORDER BY deadline LIMIT ?", (now_ms, limit))
     return [row[0] for row in rows]
 
 
-def expired_between(connection: sqlite3.Connection, first_mid: int, last_mid: int, now_ms: int, limit: int) -> list[int]:
+def expired_between(
+    connection: sqlite3.Connection, first_mid: int, last_mid: int, now_ms: int, limit: int
+) -> list[int]:
     """Return the mids of that range that have expired without a deadline of their own."""
     rows = connection.execute(
         "SELECT id FROM message WHERE id >= ? AND id < ? AND expires_at <= ? AND deadline IS NULL AND kind = 0 LIMIT ?",
@@ -90,7 +97,9 @@ def expired_between(connection: sqlite3.Connection, first_mid: int, last_mid: in
     return [row[0] for row in rows]
 
 
-def statuses_since(connection: sqlite3.Connection, sender: int, change: int, since_ms: int, limit: int) -> list[StatusRow]:
+def statuses_since(
+    connection: sqlite3.Connection, sender: int, change: int, since_ms: int, limit: int
+) -> list[StatusRow]:
     """Return the newest status of each (mid, recipient) of `sender` that changed after `change`, in that order.
 
     A change is never cut in two: rows of a change that did not fit are left to the next call.
@@ -98,8 +107,8 @@ def statuses_since(connection: sqlite3.Connection, sender: int, change: int, sin
     rows = [
         StatusRow(*row)
         for row in connection.execute(
-            f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status, s.ts, s.device, s.reason,
-            m.id, m.cid FROM step s JOIN conversation c ON c.id = s.conversation_id
+            f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
+            CASE s.status WHEN 1 THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.cid FROM step s JOIN conversation c ON c.id = s.conversation_id
             JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
             AND m.sender_id = s.sender_id
             WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
@@ -128,8 +137,18 @@ def statuses_of(connection: sqlite3.Connection, message: Message) -> list[Status
     )
     newest = {
         row[2]: StatusRow(
-            row[0], row[1], conversation.kind, conversation.a, conversation.b, row[2], row[3], row[4], row[5], row[6],
-            message.mid, message.cid,
+            row[0],
+            row[1],
+            conversation.kind,
+            conversation.a,
+            conversation.b,
+            row[2],
+            row[3],
+            message.ts if row[3] == Status.SENT else row[4],  # a run of SENT keeps one time; it was told each one's own
+            row[5],
+            row[6],
+            message.mid,
+            message.cid,
         )
         for row in rows
     }
@@ -153,7 +172,14 @@ def last_mid(connection: sqlite3.Connection) -> int:
     return int(row[0] or 0)
 
 
-def forget_old(connection: sqlite3.Connection, before_ms: int, before_mid: int) -> tuple[int, int]:
-    """Remove cids and statuses older than they are promised to be kept; return how many of each."""
-    cids = connection.execute("DELETE FROM cid WHERE message_id < ?", (before_mid,)).rowcount
-    return cids, 0
+def waiting(connection: sqlite3.Connection, user: int) -> list[tuple[int, int, int, int, int, int]]:
+    """Return (kind, a, b, messages, last seq, last ts) of each conversation that holds something for `user`."""
+    return connection.execute(_WAITING, (user,)).fetchall()
+
+
+def totals(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many users and messages there are."""
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM user WHERE active >= 0), (SELECT count(*) FROM message)"
+    ).fetchone()
+    return int(row[0]), int(row[1])

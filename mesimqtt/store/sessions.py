@@ -49,7 +49,9 @@ class SessionKeeper:
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
         self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
-        for key, user, client_id, next_n in connection.execute("SELECT id, user, client_id, next_n FROM session").fetchall():
+        for key, user, client_id, next_n in connection.execute(
+            "SELECT id, user, client_id, next_n FROM session"
+        ).fetchall():
             yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, [])
 
     def restore_retained(self) -> list[tuple[str, bytes, int]]:

@@ -125,4 +125,3 @@ class Store:
             log.warning("store: no room for the ballast file of %d bytes: %s", size, error.strerror)
             return False
         return True
-

@@ -87,7 +87,7 @@ def make_options(
 ) -> Options:
     """Check everything that can be checked without a connection. Raises ValueError."""
     scheme, host, port = _parse_url(url)
-    address, bound_device = _identify(token if isinstance(token, str) else token(), user)
+    address, bound_device = _identify(token() if callable(token) else token, user)
     if device is not None and bound_device is not None and device != bound_device:
         raise ValueError(f"the token is bound to the device {bound_device!r}, not {device!r}: leave device= out")
     if scheme == "mqtts":

@@ -72,6 +72,7 @@ class Peer:
         self.unsubscribed: list[str] = []
         self.acked: list[int] = []
         self.goodbyes = 0
+        self.accepted = 0
         self.ended = 0
         self.changed = threading.Condition()
         self._tls = tls
@@ -138,7 +139,9 @@ class Peer:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                self._start(self._serve, self._listener.accept()[0])
+                connection = self._listener.accept()[0]
+                self.accepted += 1
+                self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError, EOFError):

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from mesimqtt_client import (
     Client,
     ClientClosed,
@@ -67,7 +68,7 @@ def test_it_connects_as_its_device_and_its_user_with_a_session_that_lasts(peer, 
 
 
 def test_a_message_is_published_as_the_contract_spells_it(peer, alice):
-    """The topic holds the encoded address, a fresh cid and the parameters in one last level; the payload is the bytes."""
+    """The topic holds the encoded address, a fresh cid and the parameters in one last level; the payload is as is."""
     peer.answers = (1,)
     first = alice.send("+1 4/5", b"\x00\xff", type=7, expiry=60, flags=Flag.READ_RECEIPT, ref=MID, params={"a b": "ü"})
     second = alice.send_group("team", "grüß")
@@ -148,7 +149,14 @@ def test_a_received_message_tells_all_of_the_contract(peer, make):
         assert peer.wait(lambda: len(peer.acked) == 2)
 
     first, second = got
-    assert ("+1 4", None, MID, 7, b"hi", "hi") == (first.sender, first.group, first.mid, first.seq, first.payload, first.text)
+    assert ("+1 4", None, MID, 7, b"hi", "hi") == (
+        first.sender,
+        first.group,
+        first.mid,
+        first.seq,
+        first.payload,
+        first.text,
+    )
     assert (9, 59, 3, MID, {"k": "v w"}) == (first.type, first.expiry, first.flags, first.ref, first.params)
     assert ("bob", "team", 8, b"all") == (second.sender, second.group, second.seq, second.payload)
 
@@ -282,7 +290,11 @@ def test_rpc_returns_the_result_or_raises_the_servers_word(peer, alice):
     def answer(published):
         _, _, _, _, operation, request = published.topic.split("/")
         arguments = json.loads(published.payload)
-        reply = {"ok": True, "result": arguments} if operation == "echo" else {"ok": False, "code": "no", "message": "not you"}
+        reply = (
+            {"ok": True, "result": arguments}
+            if operation == "echo"
+            else {"ok": False, "code": "no", "message": "not you"}
+        )
         peer.push(f"m/alice/in/rpc/{request}", json.dumps(reply).encode())
 
     peer.on_publish = answer
@@ -321,7 +333,7 @@ def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
 
         assert client.flush(5)
         peer.answers = (1,)
-        assert client.send("bob", "3").status is None
+        assert client.send("bob", "3").wait("sent", timeout=5) is Status.SENT
 
 
 def test_close_waits_for_the_outbox_and_then_says_no(peer, make):
@@ -333,7 +345,12 @@ def test_close_waits_for_the_outbox_and_then_says_no(peer, make):
 
     assert client.close(timeout=5)
     assert message.status is Status.SENT
-    for act in (lambda: client.send("bob", "x"), lambda: client.rpc("ping"), lambda: message.wait("read"), client.start):
+    for act in (
+        lambda: client.send("bob", "x"),
+        lambda: client.rpc("ping"),
+        lambda: message.wait("read"),
+        client.start,
+    ):
         with pytest.raises(ClientClosed):
             act()
 

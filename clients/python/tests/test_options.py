@@ -6,6 +6,7 @@ import random
 import ssl
 
 import pytest
+
 from mesimqtt_client import Client
 from mesimqtt_client._backoff import STABLE_S, Backoff
 from mesimqtt_client._options import default_device, make_options
@@ -34,7 +35,17 @@ def test_a_url_names_host_port_and_tls(token, url, host, port, is_tls):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "example.org", "http://example.org", "mqtt://", "mqtt://h:0", "mqtt://h:x", "mqtt://h/a", "mqtt://a:b@h", "mqtt://h?x=1"],
+    [
+        "",
+        "example.org",
+        "http://example.org",
+        "mqtt://",
+        "mqtt://h:0",
+        "mqtt://h:x",
+        "mqtt://h/a",
+        "mqtt://a:b@h",
+        "mqtt://h?x=1",
+    ],
 )
 def test_a_bad_url_is_told_how_one_looks(token, url):
     """Also one with a password in it: the token has its own place."""
@@ -61,7 +72,7 @@ def test_the_user_is_read_from_the_token(token):
 def test_what_is_no_token_is_refused(bad):
     """A line break is the usual slip of a token read from a file."""
     with pytest.raises(ValueError, match="mesimqtt token issue"):
-        make_options("mqtt://h", bad if not callable(bad) else "", "alice", None)
+        make_options("mqtt://h", bad, "alice", None)
 
 
 def test_the_device_is_given_or_bound_or_stable(token):

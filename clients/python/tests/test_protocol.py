@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesimqtt_client import Flag, MessageFailed, OutboxFull, State, Status
 from mesimqtt_client._protocol import Core, new_id
 from mesimqtt_client._status import may_step, parse_status
@@ -294,7 +295,14 @@ def test_a_status_repeated_byte_for_byte_is_told_once():
 
 @pytest.mark.parametrize(
     ("topic", "payload"),
-    [("news/1", b""), ("status/c1", b"{"), ("status/c1", b"[]"), ("rpc/r", b"1"), ("session", b"[]"), ("event/g/t/1", b"\xff")],
+    [
+        ("news/1", b""),
+        ("status/c1", b"{"),
+        ("status/c1", b"[]"),
+        ("rpc/r", b"1"),
+        ("session", b"[]"),
+        ("event/g/t/1", b"\xff"),
+    ],
 )
 def test_what_it_cannot_read_is_logged_and_acknowledged(topic, payload, caplog):
     """Held back it would take one of the 64 places of this device for ever."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from mesimqtt_client import Client, ConnectionDenied, MessageFailed, State, Status
 
 MID = "00000000000000a1"
@@ -49,7 +50,7 @@ def test_a_cut_before_the_puback_resends_with_the_same_cid(peer, make):
 
 
 def test_a_puback_alone_settles_nothing(peer, make):
-    """Without SENT or a refusal the message is sent again, although its PUBACK came: 3.1.1 acknowledges refusals too."""
+    """Without SENT or a refusal the message is sent again despite its PUBACK: 3.1.1 acknowledges refusals too."""
     with make() as client:
         message = client.send("bob", "hi")
         assert peer.wait(lambda: len(peer.messages()) == 1)
@@ -92,8 +93,8 @@ def test_many_threads_may_send_at_once(peer, make):
     done = []
 
     def run(client, name):
-        for number in range(25):
-            done.append(client.send("bob", f"{name} {number}").wait("delivered", timeout=10))
+        texts = [f"{name} {number}" for number in range(25)]
+        done.extend(client.send("bob", text).wait("delivered", timeout=10) for text in texts)
 
     with make() as client:
         threads = [threading.Thread(target=run, args=(client, name)) for name in range(8)]
@@ -324,12 +325,12 @@ def certificate(tmp_path_factory):
     """A self-signed certificate of 127.0.0.1 and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -357,5 +358,5 @@ def test_it_speaks_tls_with_an_authority_of_ones_own(make, tls_peer, certificate
         assert peer.wait(lambda: len(peer.acked) == 2)
     assert [big] == got == [each.payload for each in peer.messages()]
 
-    with make(url) as stranger, pytest.raises(TimeoutError, match="(?i)certificate"):
+    with make(url) as stranger, pytest.raises(TimeoutError, match=r"(?i)certificate"):
         stranger.wait_online(0.5)

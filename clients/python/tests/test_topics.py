@@ -8,6 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesimqtt_client._topics import (
     ADDRESS_MAX_BYTES,
     InTopic,
@@ -52,7 +53,12 @@ def test_a_legal_address_has_one_spelling_and_an_illegal_one_is_refused(address)
 
 @pytest.mark.parametrize(
     ("address", "level"),
-    [("+14155550100", "%2B14155550100"), ("alice@example.org", "alice@example.org"), ("door/7", "door%2F7"), ("zoë", "zo%C3%AB")],
+    [
+        ("+14155550100", "%2B14155550100"),
+        ("alice@example.org", "alice@example.org"),
+        ("door/7", "door%2F7"),
+        ("zoë", "zo%C3%AB"),
+    ],
 )
 def test_the_contracts_examples(address, level):
     """A phone number, a mail address, a path and an accent."""
@@ -83,12 +89,14 @@ def test_an_address_that_is_no_text_is_a_type_error():
         check_address(b"bob")
 
 
-KEYS = TEXT.filter(lambda key: key and key not in {"type", "expiry", "flags", "ref", "edit", "recall", "when", "age", "seq"})
+KEYS = TEXT.filter(
+    lambda key: key and key not in {"type", "expiry", "flags", "ref", "edit", "recall", "when", "age", "seq"}
+)
 
 
 @given(st.dictionaries(KEYS, TEXT | st.integers(), max_size=16), st.integers(0, 2**32 - 1), st.integers(0, 31_536_000))
 def test_parameters_come_back_as_they_were_given(params, number, expiry):
-    """Whatever the application's keys and values are, the level holds no raw `/ + # & = %` of theirs and decodes to them."""
+    """Whatever the application's keys and values are, none of their characters means anything, and they come back."""
     try:
         level = format_params(type=number, expiry=expiry, params=params)
     except ValueError as error:
@@ -161,7 +169,9 @@ def test_every_topic_of_the_in_folder_is_known(topic, expected):
     assert expected == parse_in(f"m/alice/in/{topic}", "m/alice/in/")
 
 
-@pytest.mark.parametrize("topic", ["m/bob/in/session", "m/alice/in/news/1", "m/alice/in/u/bob", "m/alice/in/u/%FF/1", "", "m/alice/in/"])
+@pytest.mark.parametrize(
+    "topic", ["m/bob/in/session", "m/alice/in/news/1", "m/alice/in/u/bob", "m/alice/in/u/%FF/1", "", "m/alice/in/"]
+)
 def test_an_unknown_topic_is_said_to_be_one(topic):
     """A newer server's class, a foreign folder, a spelling that is none."""
     with pytest.raises(TopicError):

@@ -6,6 +6,7 @@ import pytest
 
 from mesimqtt.bench.flow import FanInSubscriber, FanOutFlow, Flow, Publisher, Subscriber
 from mesimqtt.bench.lockstep import LockStepFlow, LockStepPublisher, LockStepSubscriber
+from mesimqtt.bench.mixed import MixedRing, MixedSubscriber
 from mesimqtt.bench.wire import Ring, packets, publish
 from unit.bench.fakes import FakeRelay
 
@@ -13,15 +14,18 @@ from unit.bench.fakes import FakeRelay
 class Pair:
     """A publisher and a subscriber with a fake broker in between."""
 
-    def __init__(self, *, qos: int, window: int, relay: FakeRelay | None = None, chop: int = 0) -> None:
+    def __init__(
+        self, *, qos: int, window: int, relay: FakeRelay | None = None, chop: int = 0, is_mixed: bool = False
+    ) -> None:
         self.ready: list[Flow] = []
         kind = LockStepFlow if window == 1 and qos < 2 else Flow
-        self.flow = kind(Ring("b/u/1", qos=qos, count=max(8, 2 * window)), window=window, ready=self.ready, samples=[])
+        ring = (MixedRing if is_mixed else Ring)("b/u/1", qos=qos, count=max(8, 2 * window))
+        self.flow = kind(ring, window=window, ready=self.ready, samples=[])
+        self.publisher, self.subscriber = Publisher(self.flow), Subscriber(self.flow)
         if isinstance(self.flow, LockStepFlow):
-            self.publisher: Publisher = LockStepPublisher(self.flow)
-            self.subscriber: Subscriber = LockStepSubscriber(self.flow)
-        else:
-            self.publisher, self.subscriber = Publisher(self.flow), Subscriber(self.flow)
+            self.publisher, self.subscriber = LockStepPublisher(self.flow), LockStepSubscriber(self.flow)
+        elif isinstance(ring, MixedRing):
+            self.subscriber = MixedSubscriber(self.flow, ring)
         self.relay = relay or FakeRelay()
         self.chop = chop
         self.unread: list[bytes] = []
@@ -81,6 +85,18 @@ def test_reads_may_be_cut_anywhere(qos: int, chop: int) -> None:
 
     assert pair.flow.sent == pair.subscriber.count
     assert 0 == pair.flow.lost + pair.flow.duplicates + pair.flow.strange
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("chop", [0, 3, 100])
+def test_messages_without_a_pattern(qos: int, chop: int) -> None:
+    """Loss and repeats are noticed among messages of many sizes and topics too."""
+    relay = FakeRelay(lose=frozenset({13}), double=frozenset({30}))
+    pair = Pair(qos=qos, window=10, chop=chop, is_mixed=True, relay=relay)
+    pair.run(60)
+
+    assert (1, 1, 0) == (pair.flow.lost, pair.flow.duplicates, pair.flow.strange)
+    assert pair.flow.sent == pair.subscriber.count
 
 
 @pytest.mark.parametrize("qos", [0, 1])

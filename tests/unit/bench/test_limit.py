@@ -52,6 +52,17 @@ def test_all_messages_go_through(port: int, qos: int, window: int) -> None:
     assert (found.p99_ms or 0) > 0
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_mixed_messages_go_through(port: int, qos: int) -> None:
+    """Messages of many sizes on many topics are all recognised."""
+    shape = Shape(publishers=3, subscribers=3, qos=qos, window=50, is_mixed=True)
+    found = measure_relay(("127.0.0.1", port), Process(None), shape, SHORT)
+
+    assert found.is_whole
+    assert 0 == found.misordered + found.strange
+    assert found.received > 50
+
+
 def test_a_storm_of_connects(port: int) -> None:
     """Every connection is let in once."""
     storm = Storm(("127.0.0.1", port), [connect(f"c{number}") for number in range(200)])

@@ -14,7 +14,7 @@ from mesimqtt.bench.figures import Figures, Periods
 from mesimqtt.bench.loop import BenchError
 from mesimqtt.bench.machine import Process
 from mesimqtt.bench.scenarios import Scenario
-from mesimqtt.bench.servers import Foreign, Ours, Target
+from mesimqtt.bench.servers import Foreign, Ours, Server, Target
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import Settings
 
@@ -48,7 +48,7 @@ class FakePeer(Foreign):
         self.log.append(f"{self.name} down")
 
 
-def sides(log: list[str]) -> list[runner.Server]:
+def sides(log: list[str]) -> list[Server]:
     ours = FakeOurs(Path("unused"), 0, Path("unused"), {}, log=log)
     return [ours, FakePeer(("127.0.0.1", 2), "peer", log=log)]
 

@@ -1,0 +1,56 @@
+"""What commands print."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mesimqtt.cli import output
+
+
+def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a line nor a cell can move the cursor, ring the bell or forge a second line."""
+    output.line("a\x1b[2Jb\nc")
+    output.table(["name"], [["\x07bell\r"]])
+    output.facts({"name": "x\u202ey"})
+    shown = capsys.readouterr().out
+
+    assert ["a\\x1b[2Jb\\nc", "NAME", "\\x07bell\\r", "name  x\\u202ey"] == shown.splitlines()
+
+
+def test_a_table_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns are as wide as their widest cell; nothing trails; None is a dash, a bool a word."""
+    output.table(["who", "online", "device"], [["alice", True, "phone"], ["b", False, None]])
+    shown = capsys.readouterr().out
+
+    assert "WHO    ONLINE  DEVICE\nalice  yes     phone\nb      no      -\n" == shown
+
+
+def test_facts_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty values are not shown, zero is; a list stands on one line."""
+    output.facts({"a": "", "bytes": 0, "groups": ["x", "y"], "none": None, "list": []})
+    shown = capsys.readouterr().out
+
+    assert "bytes   0\ngroups  x, y\n" == shown
+
+
+def test_json_is_one_line_of_unicode(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON keeps text readable, escapes control characters and stays on one line."""
+    output.emit({"name": "Zoë\n\x1b"})
+    shown = capsys.readouterr().out
+
+    assert '{"name": "Zoë\\n\\u001b"}\n' == shown
+    assert {"name": "Zoë\n\x1b"} == json.loads(shown)
+
+
+def test_a_log_line_cannot_be_forged() -> None:
+    """A client id with a line break stays on the line of its record."""
+    import logging
+
+    from mesimqtt.cli.logs import LineFormatter
+
+    record = logging.LogRecord("mesimqtt", logging.INFO, "", 0, "client %s", ("x\n2026 ERROR forged\x1b[2J",), None)
+    text = LineFormatter("%(levelname)s %(message)s").format(record)
+
+    assert "INFO client x\\n2026 ERROR forged\\x1b[2J" == text
