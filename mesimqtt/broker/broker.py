@@ -83,17 +83,9 @@ class Broker(amqtt.broker.Broker):
         )
         self._plugin_sessions = Sessions()
         self._sessions: dict[str, Any] = {}  # amqtt's context adds here the clients that a plugin makes up
-        self.gate = Gate(
-            self.plugins_manager._auth_plugins,  # noqa: SLF001 - no public way; held by the contract test
-            self.plugins_manager._topic_plugins,  # noqa: SLF001 - likewise
-            root=settings.root,
-            sessions=self._plugin_sessions,
-            notify_denied=self.services.notify_denied,
-            clock=clock,
-            wake=self.wake,
-        )
+        self.gate = self._make_gate()
         self.bridge = Bridge(
-            self.plugins_manager._event_plugin_callbacks,  # noqa: SLF001 - likewise
+            self.plugins_manager._event_plugin_callbacks,  # noqa: SLF001 - no public way; held by the contract test
             self._plugin_sessions,
             loop=self._loop,
             on_connected=self._connected,
@@ -113,6 +105,17 @@ class Broker(amqtt.broker.Broker):
         self._listeners = Listeners(self.wire)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
+
+    def _make_gate(self) -> Gate:
+        return Gate(
+            self.plugins_manager._auth_plugins,  # noqa: SLF001 - no public way; held by the contract test
+            self.plugins_manager._topic_plugins,  # noqa: SLF001 - likewise
+            root=self.settings.root,
+            sessions=self._plugin_sessions,
+            notify_denied=self.services.notify_denied,
+            clock=self._clock,
+            wake=self.wake,
+        )
 
     @property
     def bound(self) -> list[tuple[str, str, int]]:

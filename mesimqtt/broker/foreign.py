@@ -108,6 +108,8 @@ class ForeignAuth:
         else:
             session.username = None if session.is_anonymous else verdict.user
         connection.authenticated(verdict, self._clock())
+        if connection.closing:  # gone meanwhile, or its will was denied
+            self._sessions.end(connection)
         self._wake()
 
     async def _verdict(self, session: Session, identity: Identity | None) -> Identity | Refusal:
@@ -193,14 +195,15 @@ class ForeignAccess:
             decision = await self._decision(connection, action, topic, fast)
         finally:
             self._waiting.discard(key)
-        if connection.closing:
-            return
         answers = self._answers.setdefault(connection, OrderedDict())
         answers[action, topic] = (decision, self._clock())
         answers.move_to_end((action, topic))
         if len(answers) > ANSWERS_PER_CONNECTION_MAX:
             answers.popitem(last=False)
         connection.resume(self._clock())
+        if connection.closing:  # it was asked for its will, or is gone meanwhile
+            self._answers.pop(connection, None)
+            self._sessions.end(connection)
         self._wake()
 
     async def _decision(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+# Connections are many and live long, messages are freed by reference counting: looking for cycles at the
+# usual pace would only walk over all connections again and again, each time holding up every client.
+_GC_THRESHOLDS = (20_000, 20, 20)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -20,5 +25,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def run(main: Coroutine[Any, Any, int | None]) -> int | None:
     """Run `main` to its end on the fastest event loop and return its result."""
+    gc.set_threshold(*_GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main)

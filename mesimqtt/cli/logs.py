@@ -16,6 +16,7 @@ class LineFormatter(logging.Formatter):
     """Cleans the message: a client id or topic in it must not steer the terminal or forge a line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Format the line without a traceback, which may follow it."""
         record.message = clean(record.message)
         return super().formatMessage(record)
 

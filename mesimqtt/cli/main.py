@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,15 +10,19 @@ import typer
 from mesimqtt import __version__
 from mesimqtt.cli import bench, demo, group, listen, message, serve, server, token, up, user
 from mesimqtt.cli.output import clean
+from mesimqtt.cli.quick import Root, quicken
 from mesimqtt.domain.errors import MesimqttError
 
 _HELP = """Self-hosted messaging on MQTT that tells the truth about every message.
 
 First minute: mesimqtt up
+
+--data DIR, the data folder, may stand before a command and after it; it is ./mesimqtt-data by default.
 """
 
 app = typer.Typer(
     name="mesimqtt",
+    cls=Root,
     help=_HELP,
     no_args_is_help=False,
     rich_markup_mode=None,  # plain help: rich alone would cost a third of the 0.3 s that help may take
@@ -36,9 +39,6 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="The data folder of the command that follows.")
-    ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -49,6 +49,7 @@ def root(
 
 for _part in (up, serve, user, token, group, message, listen, server, bench, demo):
     _part.register(app)
+quicken(app)
 
 
 def run(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 DATA_DEFAULT = Path("mesimqtt-data")
-_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
+_DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -25,7 +25,7 @@ def _data(ctx: typer.Context, value: Path | None) -> Path:
     """Return the data folder: the command's own `--data`, else the one before the command, else the default."""
     if value is not None:
         return value
-    before = ctx.find_root().params.get("data")
+    before = ctx.find_root().obj
     return before if isinstance(before, Path) else DATA_DEFAULT
 
 

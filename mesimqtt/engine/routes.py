@@ -84,12 +84,14 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
         return route
     route = Route(raw, topic, engine.version)
     decide = engine.gate.decide
+    unknown: Connection | None = None
     for session, granted in engine.tree.match(topic).items():
         connection = session.connection
         if connection is not None:
             decision = decide(connection, Action.RECEIVE, topic)
             if decision is None:
-                return connection
+                unknown = unknown or connection  # the others are asked now, too: one wait for all of them
+                continue
             if not decision.allow:
                 continue
             route.online.append(connection)
@@ -99,6 +101,8 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
                 (route.granted_one if granted == 1 else route.granted_two).append(session)
         if granted and not session.clean:
             route.kept.append((session, granted))
+    if unknown is not None:
+        return unknown
     route.granted_some = route.granted_one + route.granted_two
     routes = engine.routes
     if raw not in routes and len(routes) >= _ROUTES_MAX:

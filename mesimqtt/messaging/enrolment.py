@@ -68,9 +68,10 @@ class Enrolment:
     def _resume(self, device: Device, row: rows.DeviceRow) -> None:
         session = device.session
         device.row_id = row.id
-        device.status_acked = device.status_sent = min(row.status_change, device.user.change)
+        status_change, read_change = self._receipts.left.get(row.id, (0, 0))
+        device.status_acked = device.status_sent = min(max(row.status_change, status_change), device.user.change)
         device.wants_status = bool(row.wants_status)
-        device.read_change = row.read_change
+        device.read_change = max(row.read_change, read_change)
         device.status_behind = device.wants_status and device.status_sent < device.user.change
         if row.online:
             # The server went down under it: what was committed before may have been sent already.

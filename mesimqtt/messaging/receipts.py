@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.batch import Batch
 
 UNCONFIRMED = "unconfirmed"
+_LEFT_MAX = 10_000
 TOO_LARGE = "too-large-for-device"
 
 
@@ -32,6 +33,7 @@ class Receipts:
         self._lanes: dict[int, Lane] = {}
         self._cursors: dict[int, tuple[Device, Feed]] = {}
         self._devices: dict[int, Device] = {}
+        self.left: dict[int, tuple[int, int]] = {}  # who went away -> (status, read change): its row may come later
 
     # ---- acknowledgements ------------------------------------------------------------------------------------
 
@@ -174,6 +176,9 @@ class Receipts:
             for feed in device.feeds.values():
                 self._cursors[id(feed)] = (device, feed)
             self.touch(device)
+            if len(self.left) >= _LEFT_MAX:
+                del self.left[next(iter(self.left))]
+            self.left[device.row_id] = (device.status_acked, device.read_change)
 
     def seal(self, batch: Batch) -> None:
         """Put what changed since the last commit into the batch: runs of steps, and each state once."""

@@ -46,12 +46,17 @@ class RawClient:
         password: str | None = None,
         *,
         clean: bool = True,
+        will: tuple[str, bytes] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Connect and read CONNACK; its code is in `code`."""
         name = "localhost" if tls is not None else None
         client = cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name))
-        client.writer.write(wire.connect(client_id, user, password, clean=clean))
+        client.writer.write(
+            with_will(wire.connect(client_id, None, None), will)
+            if will
+            else wire.connect(client_id, user, password, clean=clean)
+        )
         try:
             connack = await client.expect(wire.CONNACK)
         except (EOFError, OSError):
@@ -125,6 +130,14 @@ class RawClient:
                 self._arrived.append(packet)
 
 
+def with_will(connect: bytes, will: tuple[str, bytes]) -> bytes:
+    """Return a CONNECT without name and password, with a will at QoS 0."""
+    topic, payload = will
+    body = bytearray(connect[2:])
+    body[7] |= 4
+    return wire.framed(connect[0], bytes(body) + wire.text(topic) + wire.text(payload))
+
+
 def settings_of(
     plugins: dict[str, dict[str, Any]] | None = None,
     *,
@@ -158,5 +171,5 @@ def play(story: Callable[[], Coroutine[Any, Any, None]], *, uvloop: bool = True)
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something is so; fails after the deadline."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the broker's state has no event to wait for
             await asyncio.sleep(0.005)

@@ -55,8 +55,10 @@ def test_where_to_listen(text: str, bound: tuple[str, int]) -> None:
     assert bound == found
 
 
-@pytest.mark.parametrize("text", ["1883", "localhost", "::1:1883", "localhost:65536", "localhost:", "localhost:x", "a:٣"])
+@pytest.mark.parametrize(
+    "text", ["1883", "localhost", "::1:1883", "localhost:65536", "localhost:", "localhost:x", "a:٣"]
+)
 def test_where_nobody_can_listen(text: str) -> None:
     """A port is missing, too high or no number, or IPv6 stands without brackets."""
-    with pytest.raises(typer.BadParameter, match="ADDR:PORT|in brackets"):
+    with pytest.raises(typer.BadParameter, match=r"ADDR:PORT|in brackets"):
         bound_address(text)

@@ -38,5 +38,5 @@ def test_a_wrong_line_is_named(tmp_path: Path, content: bytes, told: str) -> Non
     with pytest.raises(MesimqttError, match=told):
         read_users(str(file))
 
-    with pytest.raises(MesimqttError, match="cannot read .*nowhere: No such file"):
+    with pytest.raises(MesimqttError, match=r"cannot read .*nowhere: No such file"):
         read_users(str(tmp_path / "nowhere"))
