@@ -32,7 +32,7 @@ class Limits:
     topic_levels_max: int = 32
     filters_max: int = 200
     inflight_max: int = 64
-    qos2_incoming_max: int = 32
+    qos2_incoming_max: int = 1_000
     queue_messages_max: int = 10_000
     queue_bytes_max: int = 8 * 1024 * 1024
     unwritten_max: int = 512 * 1024

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Callback = Callable[..., Coroutine[Any, Any, Any]]
 
 RUNNERS_MAX = 64  # tasks that run plugin callbacks at the same time
-EVENTS_MAX = 10_000  # events that wait for one of them; what comes beyond is dropped and counted
+EVENTS_MAX = 50_000  # events that wait for one of them; what comes beyond is dropped and counted
 
 logger = logging.getLogger(__name__)
 

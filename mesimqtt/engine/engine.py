@@ -77,6 +77,7 @@ class Engine:
         self.gate = gate
         self.claim = claim
         self.keeper: Keeper = keeper if keeper is not None else MemoryKeeper()
+        self._is_durable = keeper is not None
         self.observer = observer
         self.now = now
         self.make_client_id = make_client_id
@@ -209,6 +210,13 @@ class Engine:
         if self.batch is None:
             self.batch = Batch(self)
         return self.batch
+
+    def reply(self, connection: Connection, data: bytes | bytearray) -> None:
+        """Send an acknowledgement after the commit of what was given to the keeper so far."""
+        if self._is_durable:
+            self.open_batch().reply(connection, data)
+        else:
+            connection.send(data)
 
     def settle(self) -> None:
         """Register what was collected with the keeper: one callback for all of one event."""

@@ -116,14 +116,20 @@ class Observer(Protocol):
 
     packets: bool
 
-    def connected(self, connection: Connection) -> None: ...
+    def connected(self, connection: Connection) -> None:
+        """Take note that a client is authenticated."""
 
-    def disconnected(self, connection: Connection, reason: str) -> None: ...
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        """Take note that an authenticated client is gone."""
 
-    def subscribed(self, connection: Connection, topic_filter: str, qos: int) -> None: ...
+    def subscribed(self, connection: Connection, topic_filter: str, qos: int) -> None:
+        """Take note of a filter that was granted."""
 
-    def unsubscribed(self, connection: Connection, topic_filter: str) -> None: ...
+    def unsubscribed(self, connection: Connection, topic_filter: str) -> None:
+        """Take note of a filter that was given up."""
 
-    def published(self, connection: Connection, topic: str, payload: bytes, qos: int, retain: bool) -> None: ...
+    def published(self, connection: Connection, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        """Take note of a PUBLISH that was taken; told only where `packets`."""
 
-    def packet(self, connection: Connection, packet_type: int, size: int, sent: bool) -> None: ...
+    def packet(self, connection: Connection, packet_type: int, size: int, sent: bool) -> None:
+        """Take note of a packet that was received or is being written; told only where `packets`."""

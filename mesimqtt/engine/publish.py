@@ -90,7 +90,7 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     elif route.granted_some or route.kept or route.granted_zero:
         deliver(engine, route, Run(data[position:following], step, stop - position, count, qos))
     if route.kept or (qos == 2 and not connection.clean):
-        engine.open_batch().reply(connection, acks)
+        engine.reply(connection, acks)
     else:
         connection.send(acks)
     return following
@@ -203,7 +203,7 @@ def _is_new(connection: Connection, qos: int, packet_id: int, *, claimed: bool) 
         session.incoming = set()
     if packet_id in session.incoming:
         if claimed or session.key:  # the first one may still wait for its commit
-            engine.open_batch().reply(connection, ack(PUBREC, packet_id))
+            engine.reply(connection, ack(PUBREC, packet_id))
         else:
             connection.send(ack(PUBREC, packet_id))
         return False
@@ -239,7 +239,7 @@ def _route(connection: Connection, route: Route, payload: bytes, qos: int, packe
 def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_commit: bool) -> None:
     packet = ack(PUBACK if qos == 1 else PUBREC, packet_id)
     if after_commit:
-        connection.engine.open_batch().reply(connection, packet)
+        connection.engine.reply(connection, packet)
     else:
         connection.send(packet)
 

@@ -88,7 +88,7 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
         engine = connection.engine
         for packet_id in ids:
             if kept.received(engine, session, packet_id):
-                engine.open_batch().reply(connection, ack(PUBREL, packet_id))
+                engine.reply(connection, ack(PUBREL, packet_id))
             else:
                 connection.send(ack(PUBREL, packet_id))
         return
@@ -112,7 +112,7 @@ def _released(connection: Connection, session: Session, ids: list[int], packets:
         if incoming is not None and packet_id in incoming:
             incoming.discard(packet_id)
             engine.keeper.forget_incoming(session, packet_id)
-    engine.open_batch().reply(connection, replies)
+    engine.reply(connection, replies)
 
 
 def _completed(connection: Connection, session: Session, ids: list[int]) -> None:

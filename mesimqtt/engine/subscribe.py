@@ -69,10 +69,9 @@ def subscribe(connection: Connection, body: bytes) -> bool:
     routes.invalidate(engine, granted)
     packet = suback(packet_id, bytes(codes))
     if claimed or session.key:
-        batch = engine.open_batch()
-        batch.reply(connection, packet)
+        engine.reply(connection, packet)
         if claimed:
-            batch.granted(connection, claimed)
+            engine.open_batch().granted(connection, claimed)
     else:
         connection.send(packet)
     _send_retained(connection, session, plan.retained)
@@ -175,7 +174,7 @@ def _send_retained(connection: Connection, session: Session, messages: list[tupl
         packet = head + message.payload
         engine.counters.messages_out += 1
         if session.key:
-            engine.open_batch().reply(connection, packet)  # after the SUBACK, which waits for the commit
+            engine.reply(connection, packet)  # after the SUBACK, which waits for the commit
         elif connection.congested:
             connection.hold(packet, 1)
         else:
@@ -204,6 +203,6 @@ def unsubscribe(connection: Connection, body: bytes) -> None:
     routes.invalidate(engine, removed)
     packet = ack(UNSUBACK, packet_id)
     if session.key:
-        engine.open_batch().reply(connection, packet)
+        engine.reply(connection, packet)
     else:
         connection.send(packet)

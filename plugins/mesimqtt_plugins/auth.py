@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from amqtt.plugins.base import BaseAuthPlugin
@@ -52,6 +53,7 @@ class TokenAuth(BaseAuthPlugin):
         """TokenAuth has no options: keys, times and `single` stand under `tokens`."""
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
     """Tell whether `address` is one of this machine's own."""
     try:

@@ -17,5 +17,5 @@ def follow(update: StatusUpdate) -> None:
 with client:
     message = client.send_group(group, text, expiry=3600)
     message.wait("sent", timeout=10)
-    time.sleep(2)
+    time.sleep(1)
     print("so far:", {member: str(status) for member, status in message.recipients.items()})

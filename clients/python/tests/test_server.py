@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 HOME = Path(__file__).resolve().parent.parent
 DEADLINE_S = 20.0
+USERS = (
+    "ada",
+    "anna",
+    "bea",
+    "ben",
+    "curious",
+    "member",
+    "owner",
+    "patient",
+    "receiver",
+    "revoked",
+    "sender",
+    "steady",
+    "writer",
+    "door/7",
+)
 FAST = {"reconnect_base_s": 0.02, "reconnect_max_s": 0.2}
 
 
@@ -72,6 +88,9 @@ class Server:
         self._folder = folder
         self._port = "0"
         self.start()
+        self.run("user", "add", *USERS)
+        issued = self.run("token", "issue", *USERS)
+        self.tokens: dict[str, str] = dict(line.split("\t") for line in issued.splitlines())
 
     @property
     def url(self) -> str:
@@ -98,11 +117,6 @@ class Server:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
-
-    def token(self, user: str, *words: str) -> str:
-        """Make a user, and a token for him."""
-        self.run("user", "add", user)
-        return self.run("token", "issue", user, *words)
 
     def _words(self, *words: str) -> tuple[str, ...]:
         return ("-m", "mesimqtt", *words, "--data", str(self._folder))
@@ -132,7 +146,7 @@ def test_the_readme_shows_the_samples_as_they_are():
 
 def test_the_samples_send_and_receive(server):
     """receive.py gets what send.py sends, marks it as read and answers; send.py sees it delivered or read."""
-    alice, bob = server.token("sender"), server.token("receiver")
+    alice, bob = server.tokens["sender"], server.tokens["receiver"]
     receiver = sample("receive.py", server.url, bob)
     assert receiver.shown("connection: online")
     sent = sample("send.py", server.url, alice, "receiver", "hi there").finish()
@@ -147,7 +161,7 @@ def test_the_samples_send_and_receive(server):
 
 def test_the_sample_of_a_group_and_of_the_echo(server):
     """group.py sees each member's step; echo.py answers with the same bytes."""
-    writer, member = server.token("writer"), server.token("member")
+    writer, member = server.tokens["writer"], server.tokens["member"]
     server.run("group", "add", "board")
     server.run("group", "join", "board", "writer", "member")
     echo = sample("echo.py", server.url, member)
@@ -163,7 +177,7 @@ def test_the_sample_of_a_group_and_of_the_echo(server):
 
 def test_the_sample_of_a_door_needs_no_jwt(server):
     """door.py sends with a short token; its owner, who has never connected, gets both events in order later."""
-    owner, door = server.token("owner"), server.token("door/7", "--short")
+    owner, door = server.tokens["owner"], server.run("token", "issue", "door/7", "--short")
     assert "all sent" == sample("door.py", server.url, door, "door/7", "owner").finish()
     got = []
     done = threading.Event()
@@ -183,7 +197,7 @@ def test_the_sample_of_a_door_needs_no_jwt(server):
 
 def test_nothing_is_lost_or_doubled_over_a_killed_server(server):
     """Kill and restart it between batches: every message arrives once, in order, and every wait ends."""
-    alice, bob = server.token("steady"), server.token("patient")
+    alice, bob = server.tokens["steady"], server.tokens["patient"]
     got = []
     with Client(server.url, token=alice, **FAST) as sender, Client(server.url, token=bob, **FAST) as receiver:
         receiver.on_message(lambda message: got.append(int(message.text)))
@@ -202,7 +216,7 @@ def test_nothing_is_lost_or_doubled_over_a_killed_server(server):
 
 def test_read_own_copies_and_read_marks_reach_the_other_device(server):
     """alice's pad sees what her phone sent and read; bob's read reaches both; statuses come to both."""
-    alice, bob = server.token("anna"), server.token("ben")
+    alice, bob = server.tokens["anna"], server.tokens["ben"]
     seen = []
     changed = threading.Condition()
 
@@ -231,7 +245,7 @@ def test_read_own_copies_and_read_marks_reach_the_other_device(server):
 
 def test_refusals_and_rpc(server):
     """A stranger, a cut-off size, a question: each has its word."""
-    with Client(server.url, token=server.token("curious"), payload_max=2**20, **FAST) as client:
+    with Client(server.url, token=server.tokens["curious"], payload_max=2**20, **FAST) as client:
         message = client.send("curious", "note to self")
         message.wait("sent", timeout=DEADLINE_S)
         answer = client.rpc("status", {"mid": message.mid})
@@ -252,7 +266,7 @@ def test_a_wrong_token_and_a_revoked_one(server, token):
     with Client(server.url, token=token("curious"), **FAST) as client, pytest.raises(ConnectionDenied):
         client.wait_online(DEADLINE_S)
     denied = threading.Event()
-    client = Client(server.url, token=server.token("revoked"), **FAST)
+    client = Client(server.url, token=server.tokens["revoked"], **FAST)
     client.on_state(lambda state, reason: denied.set() if state is State.DENIED else None)
     with client:
         client.wait_online(DEADLINE_S)
@@ -263,7 +277,7 @@ def test_a_wrong_token_and_a_revoked_one(server, token):
 
 def test_asyncio_speaks_the_same(server):
     """AsyncClient: expiry 0 to somebody offline, a conversation of two, presence."""
-    tokens = server.token("ada"), server.token("bea")
+    tokens = server.tokens["ada"], server.tokens["bea"]
 
     async def talk() -> tuple[str, Status, list[str]]:
         async with AsyncClient(server.url, token=tokens[0], **FAST) as ada:

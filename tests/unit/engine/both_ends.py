@@ -37,7 +37,9 @@ def packet(first: int, body: bytes = b"") -> bytes:
     return bytes([first]) + length(len(body)) + body
 
 
-def connect(client_id="c", *, clean=True, user=None, password=None, will=None, keep_alive=60, level=4, flags=0) -> bytes:
+def connect(
+    client_id="c", *, clean=True, user=None, password=None, will=None, keep_alive=60, level=4, flags=0
+) -> bytes:
     """A CONNECT; `will` is (topic, payload, qos, retain)."""
     bits, tail = flags | (2 if clean else 0), text(client_id)
     if will is not None:

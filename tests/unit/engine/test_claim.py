@@ -34,7 +34,9 @@ def test_a_claimed_publish_goes_to_the_claim_alone(claimed):
     )
 
     assert [("PUBACK", 1), ("PUBREC", 1)] == answer
-    assert [(TOPIC, b"0", 0, 0, False), (TOPIC, b"1", 1, 1, True), (b"m", b"2", 2, 1, False)] == told(claimed, "publish")
+    assert [(TOPIC, b"0", 0, 0, False), (TOPIC, b"1", 1, 1, True), (b"m", b"2", 2, 1, False)] == told(
+        claimed, "publish"
+    )
     assert [] == watcher.received()
     assert 0 == len(claimed.engine.retained)
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from unit.engine.both_ends import CONNACK, PINGREQ, PINGRESP, Message, Network, connect, packet, publish, subscribe, text
 
 from mesimqtt.hooks import Identity, Refusal
+from unit.engine.both_ends import (
+    CONNACK,
+    PINGREQ,
+    PINGRESP,
+    Message,
+    Network,
+    connect,
+    packet,
+    publish,
+    subscribe,
+    text,
+)
 
 
 def test_a_refusal_is_a_connack_and_the_end(network):

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from unit.engine.both_ends import DISCONNECT, FakeKeeper, Message, Network, ack, connect, publish, subscribe, unsubscribe
 
 from mesimqtt.hooks import Identity
+from unit.engine.both_ends import (
+    DISCONNECT,
+    FakeKeeper,
+    Message,
+    Network,
+    ack,
+    connect,
+    publish,
+    subscribe,
+    unsubscribe,
+)
 
 
 def payloads(packets):
@@ -202,51 +212,6 @@ def test_suback_and_unsuback_of_a_kept_session_wait_for_the_commit(stored):
     assert {"a": 1} == stored.engine.sessions["open", "c"].subscriptions
 
 
-def test_a_long_backlog_is_paged_and_complete(stored):
-    """Ten thousand offline messages come in order, once each, with bounded memory and at most 64 in flight."""
-    stored.keeper.is_instant = True
-    kept_subscriber(stored).send(DISCONNECT)
-    publisher = stored.connected("p")
-    for start in range(0, 10_000, 500):
-        publisher.send(*(publish("a", b"%d" % n, qos=1, packet_id=n + 1) for n in range(start, start + 500)))
-    back = stored.connected("kept", clean=False)
-    session, seen, packets = back.connection.session, [], back.rest
-    while packets:
-        seen += payloads(packets)
-
-        assert len(session.inflight) <= 64
-        assert len(session.queue) <= 512
-        packets = back.send(*(ack("PUBACK", packet.packet_id) for packet in packets))
-
-    assert [b"%d" % number for number in range(10_000)] == seen
-    stored.keeper.commit()
-
-    assert {} == stored.keeper.sessions[1]["queue"]
-
-
-def test_a_reader_that_falls_behind_is_paged_and_loses_no_order(stored):
-    """Messages that come while the memory window is full are read from the store later, after those before them."""
-    stored.keeper.is_instant = True
-    subscriber = kept_subscriber(stored)
-    publisher = stored.connected("p")
-    sent = 0
-    for _ in range(30):
-        publisher.send(*(publish("a", b"%d" % n, qos=1, packet_id=n % 60_000 + 1) for n in range(sent, sent + 100)))
-        sent += 100
-    seen, packets = [], subscriber.received()
-
-    assert len(subscriber.connection.session.queue) <= 1024
-    while packets:
-        seen += payloads(packets)
-        if len(seen) % 640 == 0 and sent < 4000:
-            publisher.send(publish("a", b"%d" % sent, qos=1))
-            sent += 1
-        packets = subscriber.send(*(ack("PUBACK", packet.packet_id) for packet in packets))
-
-    assert [b"%d" % number for number in range(sent)] == seen
-    assert stored.keeper.pages > 2
-
-
 def test_a_page_that_comes_after_the_connection_is_gone_is_ignored(stored):
     """A page read for an earlier connection neither delivers nor confuses the next one."""
     stored.keeper.is_instant = True
@@ -261,18 +226,6 @@ def test_a_page_that_comes_after_the_connection_is_gone_is_ignored(stored):
 
     assert [b"x"] == payloads(back.rest)
     assert [] == back.received()
-
-
-def test_offline_messages_are_bounded():
-    """Beyond `queue_messages_max` further messages for an offline session are dropped and counted."""
-    network = Network(keeper=FakeKeeper(), queue_messages_max=10)
-    network.keeper.is_instant = True
-    kept_subscriber(network).send(DISCONNECT)
-    publisher = network.connected("p")
-
-    assert 25 == len(publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 26))))
-    assert 15 == network.engine.counters.dropped
-    assert 10 == len(payloads(network.connected("kept", clean=False).rest))
 
 
 def test_a_right_lost_while_offline_is_respected(stored):
@@ -392,18 +345,3 @@ def test_a_session_without_a_user_is_never_kept(stored):
 
     assert {} == stored.engine.sessions
     assert [("CONNACK", 0, 0)] == stored.client().send(connect("c", clean=False))
-
-
-def test_an_id_still_in_flight_holds_the_queue(stored):
-    """Number n + 32767 has the packet id of n: it waits while n is not acknowledged."""
-    stored.keeper.is_instant = True
-    subscriber = kept_subscriber(stored)
-    session = subscriber.connection.session
-    publisher = stored.connected("p")
-    publisher.send(publish("a", b"first", qos=1))
-    session.next_n += 32_766
-    session.kept.loaded = session.kept.committed = session.next_n - 1
-    publisher.send(publish("a", b"second", qos=1))
-
-    assert [b"first"] == payloads(subscriber.received())
-    assert [Message("a", b"second", 1, 2)] == subscriber.send(ack("PUBACK", 2))

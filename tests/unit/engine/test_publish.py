@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.engine.both_ends import PINGREQ, PINGRESP, Message, ack, publish, subscribe, unsubscribe
 
 
@@ -31,7 +32,10 @@ def test_a_run_of_unequal_packets_arrives_in_order(network):
     """Messages of different sizes, topics and QoS in one read arrive complete and in order per topic."""
     subscriber = network.subscribed(("#", 1))
     publisher = network.connected("p")
-    sent = [("a", b"x" * size, size % 2) for size in (0, 1, 2, 130, 130, 130, 20_000, 5)] + [("b", b"", 0), ("a", b"!", 0)]
+    sent = [("a", b"x" * size, size % 2) for size in (0, 1, 2, 130, 130, 130, 20_000, 5)] + [
+        ("b", b"", 0),
+        ("a", b"!", 0),
+    ]
     publisher.send(*(publish(topic, payload, qos=qos, packet_id=9) for topic, payload, qos in sent))
 
     assert sent == [(message.topic, message.payload, message.qos) for message in subscriber.received()]
@@ -88,7 +92,9 @@ def test_a_live_message_is_sent_without_retain_and_dup(network):
     """RETAIN and DUP of the publisher are not passed on [MQTT-3.3.1-9], [MQTT-3.3.1-3]."""
     subscriber = network.subscribed(("a", 1))
     network.connected("p").send(
-        publish("a", b"1", retain=True), publish("a", b"2", qos=1, retain=True, dup=True), publish("a", b"3", qos=1, dup=True)
+        publish("a", b"1", retain=True),
+        publish("a", b"2", qos=1, retain=True, dup=True),
+        publish("a", b"3", qos=1, dup=True),
     )
 
     assert [(False, False)] * 3 == [(message.retain, message.dup) for message in subscriber.received()]

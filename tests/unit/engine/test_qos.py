@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.engine.both_ends import Message, Network, ack, publish
 
 

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.engine.both_ends import DISCONNECT, PINGREQ, FakeClaim, Message, Network, ack, connect, publish, subscribe, unsubscribe
+
+from unit.engine.both_ends import (
+    DISCONNECT,
+    PINGREQ,
+    FakeClaim,
+    Message,
+    Network,
+    ack,
+    connect,
+    publish,
+    subscribe,
+    unsubscribe,
+)
 
 TOPICS = st.sampled_from(["a", "b/c", "m/x", "long/" + "x" * 200, "é"])
 PAYLOADS = st.sampled_from([b"", b"x", b"\xe0\x00", publish("a", b"inner", qos=1), bytes(120), bytes(300), bytes(1500)])
@@ -12,7 +26,9 @@ IDS = st.integers(1, 65_535)
 PACKETS = st.one_of(
     st.builds(publish, TOPICS, PAYLOADS),
     st.builds(lambda t, p, i, r: publish(t, p, qos=1, packet_id=i, retain=r), TOPICS, PAYLOADS, IDS, st.booleans()),
-    st.builds(lambda t, p, i, d: publish(t, p, qos=2, packet_id=i, dup=d), TOPICS, PAYLOADS, st.integers(1, 20), st.booleans()),
+    st.builds(
+        lambda t, p, i, d: publish(t, p, qos=2, packet_id=i, dup=d), TOPICS, PAYLOADS, st.integers(1, 20), st.booleans()
+    ),
     st.builds(ack, st.sampled_from(["PUBACK", "PUBREC", "PUBREL", "PUBCOMP"]), st.integers(1, 20) | st.just(32_768)),
     st.builds(lambda t, q, i: subscribe((t, q), packet_id=i), TOPICS, st.integers(0, 2), IDS),
     st.builds(lambda t, i: unsubscribe(t, packet_id=i), TOPICS, IDS),
@@ -36,20 +52,33 @@ def outcome(chunks):
         seen += watcher.received()
     acked = [token for call in network.claim.calls if call[0] == "acked" for token in call[1]]
     calls = [call for call in network.claim.calls if call[0] not in ("acked", "subscribed")]
-    # An answer that waits for a commit may stand behind one that waits for nothing: messages have an order, answers not.
+    # An answer that waits for a commit may follow one that does not: messages have an order, answers not.
     received = [packet for packet in sent if isinstance(packet, Message)]
     answers = sorted(packet for packet in sent if not isinstance(packet, Message))
-    return received, answers, seen, calls, acked, network.gate.audits, client.closed, network.engine.counters.messages_in
+    return (
+        received,
+        answers,
+        seen,
+        calls,
+        acked,
+        network.gate.audits,
+        client.closed,
+        network.engine.counters.messages_in,
+    )
 
 
 @settings(max_examples=100, deadline=None)
-@given(stream=STREAMS, cuts=st.lists(st.integers(0, 40_000), max_size=30), tail=st.sampled_from([b"", DISCONNECT, b"\x32\x7f"]))
+@given(
+    stream=STREAMS,
+    cuts=st.lists(st.integers(0, 40_000), max_size=30),
+    tail=st.sampled_from([b"", DISCONNECT, b"\x32\x7f"]),
+)
 def test_any_cutting_of_a_stream_gives_the_same_result(stream, cuts, tail):
     """Answers, deliveries, audits and the end are those of the packets fed one by one."""
     packets = [connect("c"), *stream, tail]
     data = b"".join(packets)
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    chunks = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [data[start:end] for start, end in pairwise(edges)]
 
     one_by_one = outcome(packet for packet in packets if packet)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.engine.both_ends import PINGREQ, PINGRESP, Message, Network, packet, publish, subscribe, text, unsubscribe
 
 
@@ -19,7 +20,8 @@ def test_exactly_the_forbidden_filters_are_refused(network):
 
 
 @pytest.mark.parametrize(
-    "topic_filter", ["a/#/b", "a#", "a+/b", "+a", "##", "$share//x", "$share/g", "$share/#", "$share/g/t", "x" * 513, "/" * 32]
+    "topic_filter",
+    ["a/#/b", "a#", "a+/b", "+a", "##", "$share//x", "$share/g", "$share/#", "$share/g/t", "x" * 513, "/" * 32],
 )
 def test_a_filter_that_cannot_be_is_refused(network, topic_filter):
     """An impossible filter is 0x80 and never a plain subscription."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from unit.engine.both_ends import Network, connect
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "mqtt311.json").read_text(encoding="utf-8"))["vectors"]

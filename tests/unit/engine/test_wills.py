@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from unit.engine.both_ends import DISCONNECT, Message, connect, publish, subscribe
 
 from mesimqtt.hooks import Decision
+from unit.engine.both_ends import DISCONNECT, Message, connect, publish, subscribe
 
 WILL = ("w/topic", b"gone", 1, False)
 

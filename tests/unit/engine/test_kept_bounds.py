@@ -1,0 +1,86 @@
+"""Kept sessions with much to deliver: paging, the window of memory, the bound of an offline queue."""
+
+from __future__ import annotations
+
+from unit.engine.both_ends import DISCONNECT, FakeKeeper, Message, Network, ack, publish
+
+
+def payloads(packets):
+    return [packet.payload for packet in packets if isinstance(packet, Message)]
+
+
+def kept_subscriber(network):
+    """Connect with clean session 0 and subscribe to 'a'."""
+    return network.subscribed(("a", 1), client_id="kept", clean=False)
+
+
+def test_a_long_backlog_is_paged_and_complete(stored):
+    """Ten thousand offline messages come in order, once each, with bounded memory and at most 64 in flight."""
+    stored.keeper.is_instant = True
+    kept_subscriber(stored).send(DISCONNECT)
+    publisher = stored.connected("p")
+    for start in range(0, 10_000, 500):
+        publisher.send(*(publish("a", b"%d" % n, qos=1, packet_id=n + 1) for n in range(start, start + 500)))
+    back = stored.connected("kept", clean=False)
+    session, seen, packets = back.connection.session, [], back.rest
+    while packets:
+        seen += payloads(packets)
+
+        assert len(session.inflight) <= 64
+        assert len(session.queue) <= 512
+        packets = back.send(*(ack("PUBACK", packet.packet_id) for packet in packets))
+
+    assert [b"%d" % number for number in range(10_000)] == seen
+    stored.keeper.commit()
+
+    assert {} == stored.keeper.sessions[1]["queue"]
+
+
+def test_a_reader_that_falls_behind_is_paged_and_loses_no_order(stored):
+    """Messages that come while the memory window is full are read from the store later, after those before them."""
+    stored.keeper.is_instant = True
+    subscriber = kept_subscriber(stored)
+    publisher = stored.connected("p")
+    sent = 0
+    for _ in range(30):
+        publisher.send(*(publish("a", b"%d" % n, qos=1, packet_id=n % 60_000 + 1) for n in range(sent, sent + 100)))
+        sent += 100
+    seen, packets = [], subscriber.received()
+
+    assert len(subscriber.connection.session.queue) <= 1024
+    while packets:
+        seen += payloads(packets)
+        if len(seen) % 640 == 0 and sent < 4000:
+            publisher.send(publish("a", b"%d" % sent, qos=1))
+            sent += 1
+        packets = subscriber.send(*(ack("PUBACK", packet.packet_id) for packet in packets))
+
+    assert [b"%d" % number for number in range(sent)] == seen
+    assert stored.keeper.pages > 2
+
+
+def test_offline_messages_are_bounded():
+    """Beyond `queue_messages_max` further messages for an offline session are dropped and counted."""
+    network = Network(keeper=FakeKeeper(), queue_messages_max=10)
+    network.keeper.is_instant = True
+    kept_subscriber(network).send(DISCONNECT)
+    publisher = network.connected("p")
+
+    assert 25 == len(publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 26))))
+    assert 15 == network.engine.counters.dropped
+    assert 10 == len(payloads(network.connected("kept", clean=False).rest))
+
+
+def test_an_id_still_in_flight_holds_the_queue(stored):
+    """Number n + 32767 has the packet id of n: it waits while n is not acknowledged."""
+    stored.keeper.is_instant = True
+    subscriber = kept_subscriber(stored)
+    session = subscriber.connection.session
+    publisher = stored.connected("p")
+    publisher.send(publish("a", b"first", qos=1))
+    session.next_n += 32_766
+    session.kept.loaded = session.kept.committed = session.next_n - 1
+    publisher.send(publish("a", b"second", qos=1))
+
+    assert [b"first"] == payloads(subscriber.received())
+    assert [Message("a", b"second", 1, 2)] == subscriber.send(ack("PUBACK", 2))
