@@ -59,8 +59,6 @@ class Messaging:
     group_members_max: int = 5_000
     group_status_max: int = 100
     read_upto_max: int = 1_000
-    params_max: int = 16
-    params_bytes_max: int = 2048
     offline_answer_s: float = 10.0
     verdict_grace_s: float = 30.0
     ack_delay_s: float = 1.0

@@ -69,7 +69,8 @@ class ControlServer:
                 return
             self._connections.add(task)
             await self._serve(reader, writer)
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            # A cancelled task would be reported by asyncio's streams as an error of its own; here it is `close`.
             log.debug("control: a connection ended early")
         finally:
             self._connections.discard(task)

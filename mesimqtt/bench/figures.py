@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Periods:
     """How long a measurement warms up and counts, and how long it waits when nothing moves."""
 
-    warm_up_s: float = 0.3
-    measure_s: float = 1.0
+    warm_up_s: float = 0.25
+    measure_s: float = 0.8
     stall_s: float = 8.0
 
 

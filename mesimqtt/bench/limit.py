@@ -15,6 +15,8 @@ from mesimqtt.bench.relay import Shape, measure_relay
 from mesimqtt.bench.wire import next_packet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesimqtt.bench.figures import Figures, Periods
 
 _CONNACK = b"\x20\x02\x00\x00"
@@ -102,14 +104,21 @@ class Pipe:
         sock.close()
 
 
-def measure_limits(cores: Cores, periods: Periods) -> dict[str, Figures]:
-    """Measure what the generator reaches where nobody does the work of a broker."""
+_WINDOWED = ("relay", "fan", "filters", "messaging")
+# What is measured, and for which scenarios (by the beginning of their names) it says something.
+_LIMITS = {
+    "windowed, QoS 0": (Shape(publishers=50, subscribers=50, qos=0), _WINDOWED),
+    "windowed, QoS 1": (Shape(publishers=50, subscribers=50, qos=1), _WINDOWED),
+    "mixed, QoS 1": (Shape(publishers=50, subscribers=50, qos=1, is_mixed=True), ("mixed",)),
+    "one at a time, QoS 0": (Shape(publishers=500, subscribers=500, qos=0, window=1), ("single",)),
+    "one at a time, QoS 1": (Shape(publishers=500, subscribers=500, qos=1, window=1), ("single",)),
+}
+
+
+def measure_limits(cores: Cores, periods: Periods, scenarios: Sequence[str]) -> dict[str, Figures]:
+    """Measure what the generator reaches where nobody does the work of a broker, as far as `scenarios` ask for it."""
     shapes = {
-        "windowed, QoS 0": Shape(publishers=50, subscribers=50, qos=0),
-        "windowed, QoS 1": Shape(publishers=50, subscribers=50, qos=1),
-        "mixed, QoS 1": Shape(publishers=50, subscribers=50, qos=1, is_mixed=True),
-        "one at a time, QoS 0": Shape(publishers=500, subscribers=500, qos=0, window=1),
-        "one at a time, QoS 1": Shape(publishers=500, subscribers=500, qos=1, window=1),
+        name: shape for name, (shape, kinds) in _LIMITS.items() if any(one.startswith(kinds) for one in scenarios)
     }
     with pinned(cores.broker):
         process = subprocess.Popen(

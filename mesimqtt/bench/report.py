@@ -95,7 +95,7 @@ def generator_bound(figures: Figures) -> bool:
 
 def _limit_lines(report: Report) -> list[str]:
     found = ", ".join(f"{name} {figures.rate:,.0f} msg/s" for name, figures in report.limits.items())
-    lines = [f"generator limit (against a process that only moves bytes): {found}"]
+    lines = [f"generator limit (against a process that only moves bytes): {found}"] if found else []
     for row in report.rows.values():
         for name, figures in (("ours", row.ours), (report.peer, row.peer)):
             if figures is not None and row.unit == "msg/s" and generator_bound(figures):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +24,7 @@ from mesimqtt.bench.machine import (
     raise_file_limit,
 )
 from mesimqtt.bench.report import Report, as_json, as_text
-from mesimqtt.bench.scenarios import REFERENCE, Scenario, select_scenarios, users
+from mesimqtt.bench.scenarios import REFERENCE, Scenario, select_scenarios
 from mesimqtt.bench.servers import (
     Foreign,
     Mosquitto,
@@ -38,14 +41,18 @@ from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 FILES_WANTED = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What `mesimqtt bench` was asked for. `folder` is where the data of the measured server lies meanwhile."""
+    """What `mesimqtt bench` was asked for.
+
+    `folder` is where the data of the measured server lies meanwhile (the system's temporary folder if None);
+    `periods` overrides how long each measurement takes.
+    """
 
     against: str | None = None
     scenarios: Sequence[str] = ()
@@ -55,6 +62,7 @@ class BenchOptions:
     tmpfs: bool = False
     check: bool = False
     folder: Path | None = None
+    periods: Periods | None = None
 
 
 def run(options: BenchOptions) -> int:
@@ -79,11 +87,28 @@ def run(options: BenchOptions) -> int:
             peer.name: peer_facts,
         }
         began = perf_counter()
-        with pinned(cores.generator):
+        with pinned(cores.generator), _ended_in_order():
             report = _measure_all(options, scenarios, folder, cores, peer, facts)
         facts["time taken"] = f"{perf_counter() - began:.0f} s"
     print(as_json(report) if options.json else as_text(report, is_checked=options.check))
     return 1 if report.faults else 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM unwind, so that no server outlives the run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_file_system(folder: Path, *, is_tmpfs_allowed: bool, mounts: str | None = None) -> str:
@@ -123,12 +148,12 @@ def _peer(against: str | None, folder: Path, cores: Cores) -> tuple[Server, str]
 def _measure_all(
     options: BenchOptions, scenarios: list[Scenario], folder: Path, cores: Cores, peer: Server, facts: dict[str, str]
 ) -> Report:
-    periods = QUICK if options.quick else Periods()
+    periods = options.periods or (QUICK if options.quick else Periods())
     rounds = 1 if options.quick else options.rounds
     _say("preparing users and tokens, and measuring the generator's own limit")
     template = folder / "template"
-    tokens = provision(template, users())
-    limits = measure_limits(cores, periods)
+    tokens = provision(template, sorted({user for one in scenarios for user in one.users}))
+    limits = measure_limits(cores, periods, [one.name for one in scenarios])
     ours = Ours(folder, cores.broker, template, tokens)
     rows: dict[str, Row] = {}
     failures: list[str] = []

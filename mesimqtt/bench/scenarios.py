@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 
 from mesimqtt.bench.connections import Storm, measure_idle
 from mesimqtt.bench.figures import Figures, Periods
-from mesimqtt.bench.loop import BenchError
 from mesimqtt.bench.messaging import PAIRS, measure_inbox, measure_messaging, measure_open
 from mesimqtt.bench.offline import measure_offline
 from mesimqtt.bench.relay import Relay, Shape, load_filters, measure_relay
 from mesimqtt.bench.servers import Target
 from mesimqtt.bench.wire import connect
+from mesimqtt.domain.errors import MesimqttError
 
 CONNECTS = 4_000
 IDLE = 5_000
@@ -28,12 +28,18 @@ _QUEUE_LIMITS = {
 }
 _QOS_2_LIMITS = {"MESIMQTT_LIMITS__QOS2_INCOMING_MAX": "1000"}
 
+_CONNECTING = [f"c{number:04d}" for number in range(CONNECTS)]
+_PAIRS = [f"{side}{number}" for number in range(PAIRS) for side in "ab"]
+
 Measure = Callable[[Target, Periods], Figures]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One line of the table. `is_ours_only` if no other broker has anything to hold against it."""
+    """One line of the table. `is_ours_only` if no other broker has anything to hold against it.
+
+    `users` are those that our server must know; `environment` is set for the servers only.
+    """
 
     name: str
     title: str
@@ -42,12 +48,7 @@ class Scenario:
     is_ours_only: bool = False
     is_quick: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
-
-
-def users() -> list[str]:
-    """Return all users that the scenarios need."""
-    pairs = [f"{side}{number}" for number in range(PAIRS) for side in "ab"]
-    return ["alice", "bob", *pairs, *(f"c{number:04d}" for number in range(CONNECTS))]
+    users: Sequence[str] = ()
 
 
 def all_scenarios() -> list[Scenario]:
@@ -60,15 +61,19 @@ def select_scenarios(patterns: Sequence[str], *, quick: bool) -> list[Scenario]:
     known = all_scenarios()
     if not patterns:
         return [one for one in known if one.is_quick or not quick]
+    wanted: set[str] = set()
     for pattern in patterns:
-        if not any(_matches(one.name, pattern) for one in known):
-            names = ", ".join(one.name for one in known)
-            raise BenchError(f"no scenario is called {pattern!r}; there are: {names}")
-    return [one for one in known if any(_matches(one.name, pattern) for pattern in patterns)]
+        names = [one.name for one in known if one.name == pattern]
+        names = names or [one.name for one in known if _matches(one.name, pattern)]
+        if not names:
+            every = ", ".join(one.name for one in known)
+            raise MesimqttError(f"no scenario is called {pattern!r}; there are: {every}")
+        wanted.update(names)
+    return [one for one in known if one.name in wanted]
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}-")
+    return name.startswith(pattern) or fnmatchcase(name, pattern)
 
 
 def _relays() -> list[Scenario]:
@@ -97,7 +102,8 @@ def _relay(name: str, title: str, pairs: int, qos: int, window: int, is_quick: b
 
 def _shape(shape: Shape) -> Measure:
     # What has tens of thousands of deliveries on the road turns round slowly: count it for longer.
-    times = 2 if shape.window * max(shape.publishers, shape.subscribers) > LONG_ROAD else 1
+    is_long = shape.window * max(shape.publishers, shape.subscribers) > LONG_ROAD
+    times = (5 if shape.qos == 2 else 2) if is_long else 1
 
     def measure(target: Target, periods: Periods) -> Figures:
         longer = replace(periods, warm_up_s=times * periods.warm_up_s, measure_s=times * periods.measure_s)
@@ -156,7 +162,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _connections() -> list[Scenario]:
     return [
         Scenario(
-            name="connect", title="connects, each with its own token", measure=_connect, unit="conn/s", is_quick=True
+            name="connect",
+            title="connects, each with its own token",
+            measure=_connect,
+            unit="conn/s",
+            is_quick=True,
+            users=_CONNECTING,
         ),
         Scenario(name="idle-5000", title="5 000 idle connections", measure=_idle, unit="KiB each", is_quick=True),
         Scenario(
@@ -172,11 +183,10 @@ def _connections() -> list[Scenario]:
 
 
 def _connect(target: Target, _periods: Periods) -> Figures:
-    names = [f"c{number:04d}" for number in range(CONNECTS)]
     if target.tokens:
-        packets = [connect(name, user=name, password=target.tokens[name]) for name in names]
+        packets = [connect(name, user=name, password=target.tokens[name]) for name in _CONNECTING]
     else:
-        packets = [connect(name) for name in names]
+        packets = [connect(name) for name in _CONNECTING]
     return Storm(target.address, packets).run(target.process)
 
 
@@ -194,6 +204,7 @@ def _messaging() -> list[Scenario]:
             ),
             is_ours_only=True,
             is_quick=True,
+            users=["alice", "bob"],
         )
     ]
     made += [
@@ -203,6 +214,7 @@ def _messaging() -> list[Scenario]:
             measure=_windowed(window),
             is_ours_only=True,
             is_quick=window == 100,
+            users=_PAIRS,
         )
         for window in (100, 20)
     ]
@@ -211,10 +223,11 @@ def _messaging() -> list[Scenario]:
             name="messaging-open",
             title="messaging, 500 a second, to DELIVERED",
             measure=lambda target, periods: measure_open(
-                target.address, target.process, target.tokens, replace(periods, measure_s=2 * periods.measure_s)
+                target.address, target.process, target.tokens, replace(periods, measure_s=4 * periods.measure_s)
             ),
             is_ours_only=True,
             is_quick=True,
+            users=_PAIRS,
         )
     )
     return made

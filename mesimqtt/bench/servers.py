@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.bench.loop import Address, BenchError, open_socket
 from mesimqtt.bench.machine import Process, pinned
+from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ def find_mosquitto() -> str:
     """Return the path of mosquitto; raise BenchError if there is none."""
     program = shutil.which("mosquitto", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
     if program is None:
-        raise BenchError("mosquitto is not installed: `apt install mosquitto`, or give --against HOST:PORT")
+        raise MesimqttError("mosquitto is not installed: `apt install mosquitto`, or give --against HOST:PORT")
     return program
 
 
@@ -138,12 +139,13 @@ def parse_address(text: str) -> Address:
     """Parse HOST:PORT."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise BenchError(f"--against {text!r}: write HOST:PORT, for example 127.0.0.1:1883")
+        raise MesimqttError(f"--against {text!r}: write HOST:PORT, for example 127.0.0.1:1883")
     return socket.gethostbyname(host), int(port)
 
 
 def provision(template: Path, users: Sequence[str]) -> dict[str, str]:
     """Make a data folder with `users`, through the command line; return their tokens."""
+    template.mkdir(mode=0o700, exist_ok=True)
     tokens: dict[str, str] = {}
     for at in range(0, len(users), USERS_AT_ONCE):
         some = users[at : at + USERS_AT_ONCE]

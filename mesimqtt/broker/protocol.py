@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mesimqtt.engine.engine import Engine
     from mesimqtt.settings import Limits
 
+# Output is written, and who does not read is found congested, after so much input even within a turn: else
+# a turn in which many clients publish to a slow one would hold all of it in memory.
+TURN_BYTES_MAX = 1024 * 1024
 CUT_S = 0.5  # how long a cut connection may take to be gone
 
 
@@ -36,6 +39,7 @@ class Wire:
         "loop",
         "paused",
         "protocols",
+        "received",
     )
 
     def __init__(
@@ -51,6 +55,7 @@ class Wire:
         self._addresses: dict[str, int] = {}
         self._drained: asyncio.Event | None = None
         self._is_scheduled = False
+        self.received = 0  # bytes since the last flush
 
     def wake(self) -> None:
         """See to it that what the engine has put out is written in this loop turn."""
@@ -61,6 +66,7 @@ class Wire:
     def flush(self) -> None:
         """Write the output of every connection that has some; close those that the engine is done with."""
         self._is_scheduled = False
+        self.received = 0
         engine = self.engine
         dirty = engine.dirty
         engine.dirty = []
@@ -233,6 +239,9 @@ class ClientProtocol(asyncio.Protocol):
         connection = self._connection
         wire = self._wire
         connection.receive(data, wire.clock())
+        wire.received += len(data)
+        if wire.received > TURN_BYTES_MAX:
+            wire.flush()
         if connection.paused and self not in wire.paused:
             wire.paused[self] = connection
             self.pause_reading()

@@ -129,7 +129,9 @@ class Connection:
             self._hand_acked()
         if engine.batch is not None:
             engine.settle()
-        if self.unread > engine.limits.unwritten_max:  # it goes on asking and does not read the answers
+        if (
+            self.congested and self.unread > engine.limits.unwritten_max
+        ):  # it goes on asking and does not read the answers
             self.close("does not read")
 
     def _receive_more(self, data: bytes, now: float) -> None:

@@ -39,7 +39,7 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
     engine = connection.engine
     routes = connection.routes
     route = routes.get(raw) if routes is not None else None
-    if route is None or route.version != engine.version or end - stop > engine.payload_max or connection.observed:
+    if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
     prefix = data[position:stop]
     step = end - position
@@ -65,7 +65,7 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     engine = connection.engine
     routes = connection.routes
     route = routes.get(data[body + 2 : stop]) if routes is not None else None
-    if route is None or route.version != engine.version or end - stop > engine.payload_max or connection.observed:
+    if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
     step = end - position
     following, count = end, 1
@@ -78,16 +78,23 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
         while following <= last and data.startswith(prefix, following):
             following += step
             count += 1
+    if count == 1 and qos == 1 and route.is_plain:
+        identifier = data[stop : stop + 2]
+        if identifier == b"\0\0":
+            raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
+        engine.counters.messages_in += 1
+        sessions = route.granted_some
+        if sessions:
+            head, payload = data[position:stop], data[stop + 2 : end]
+            for session in sessions:
+                send_single(session, head, payload, 1)
+        connection.send(b"\x40\x02" + identifier)
+        return following
     acks = _acks(PUBACK if qos == 1 else PUBREC, data, stop, step, count)
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
         return take_any(connection, data, position, body, end)  # look at each
     engine.counters.messages_in += count
-    if count == 1 and qos == 1 and not route.kept and not route.granted_zero:
-        if route.granted_some:
-            head, payload = data[position:stop], data[stop + 2 : end]
-            for session in route.granted_some:
-                send_single(session, head, payload, 1)
-    elif route.granted_some or route.kept or route.granted_zero:
+    if route.granted_some or not route.is_plain:
         deliver(engine, route, Run(data[position:following], step, stop - position, count, qos))
     if route.kept or (qos == 2 and not connection.clean):
         engine.reply(connection, acks)

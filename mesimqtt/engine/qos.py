@@ -29,7 +29,12 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
         raise MalformedError("acknowledgement without a session")
     end = position + 4
     if end >= len(data) or data[end] != kind:
-        ids = [data[position + 2] << 8 | data[position + 3]]
+        packet_id = data[position + 2] << 8 | data[position + 3]
+        window = session.window
+        if kind == PUBACK and packet_id and window is not None and not window.queue and not connection.claimed:
+            window.ids.discard(packet_id)
+            return end
+        ids = [packet_id]
         packets = data[position:end]
     else:
         count = _run_length(data, position, kind)

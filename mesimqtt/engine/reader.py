@@ -57,10 +57,10 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
         start = position
         if first == 0x30:
             position = take_zero(connection, data, position, body, end)
+        elif first == 0x32 or first == 0x34:  # noqa: PLR1714 - twice as fast as a set
+            position = take(connection, data, position, body, end)
         elif first in ACKS:
             position = take_acks(connection, data, position, first)
-        elif first in (0x32, 0x34):
-            position = take(connection, data, position, body, end)
         else:
             position = _take_other(connection, data, position, body, end)
         connection.seen = now

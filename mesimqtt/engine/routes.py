@@ -28,6 +28,7 @@ class Route:
         "granted_some",
         "granted_two",
         "granted_zero",
+        "is_plain",
         "kept",
         "online",
         "raw",
@@ -39,6 +40,7 @@ class Route:
         self.raw = raw
         self.topic = topic
         self.version = version
+        self.is_plain = True  # at QoS 1 and 2 nobody but `granted_some`
         self.online: list[Connection] = []  # everyone who is connected: the receivers of QoS 0
         self.granted_zero: list[Connection] = []
         self.granted_one: list[Session] = []  # clean sessions
@@ -69,6 +71,8 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
             route.wait(connection.resume)
         return None
     routes = connection.routes
+    if connection.observed:
+        return route  # not cached, so that each of its messages is looked at
     if routes is None:
         routes = connection.routes = {}
     elif len(routes) >= _ROUTES_PER_CONNECTION:
@@ -104,6 +108,7 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
     if unknown is not None:
         return unknown
     route.granted_some = route.granted_one + route.granted_two
+    route.is_plain = not route.kept and not route.granted_zero
     routes = engine.routes
     if raw not in routes and len(routes) >= _ROUTES_MAX:
         del routes[next(iter(routes))]

@@ -62,6 +62,8 @@ class Entry:
         claims = self._signer.verify(password, self._hub.now_ms() / 1000)
         address = check_address(claims.user)
         user = self._hub.directory.user(address)
+        if user is None and claims.foreign and self._hub.settings.tokens.auto_create:
+            user = self._hub.directory.create(address, self._hub.now_ms())
         if user is None or not user.active:
             raise TokenError("no such user, or disabled")
         if not claims.foreign:

@@ -58,6 +58,20 @@ class Batch:
             or self.after
         )
 
+    def split(self, accepts_max: int) -> Batch:
+        """Return the batch after this one: empty, or with the messages that are too many for one transaction.
+
+        What waits for the commit (`after`), and what it waits for, then goes with the second part.
+        """
+        rest = Batch()
+        if len(self.accepts) > accepts_max:
+            rest.accepts = self.accepts[accepts_max:]
+            del self.accepts[accepts_max:]
+            rest.after, self.after = self.after, []
+            rest.functions, self.functions = self.functions, []
+            rest.fragile, self.fragile = self.fragile, []
+        return rest
+
     def take_state(self, failed: Batch) -> None:
         """Put the state of a batch that could not be committed before what has come since."""
         self.steps[:0] = failed.steps

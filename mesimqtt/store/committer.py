@@ -46,7 +46,9 @@ class Committer:
         *,
         schedule: Callable[[Callable[[], None]], object],
         on_fatal: Callable[[str], None],
+        batch_max: int,
     ) -> None:
+        self._batch_max = batch_max
         self.batch = Batch()
         self.health = Health.OK
         self.commits = 0
@@ -139,7 +141,7 @@ class Committer:
         if not batch:
             self._wake_idle()
             return
-        self.batch = Batch()
+        self.batch = batch.split(self._batch_max)
         self._busy = True
         self._runner.submit(lambda: self._write(batch), lambda: self._done(batch))
 

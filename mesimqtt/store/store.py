@@ -47,7 +47,9 @@ class Store:
         self._database.open()
         self._reader: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-reader", loop)
         runner: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-committer", loop)
-        self.committer = Committer(self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal)
+        self.committer = Committer(
+            self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max
+        )
         self._ballast = folder / BALLAST_NAME
         self._has_ballast = self._make_ballast()
 

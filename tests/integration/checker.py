@@ -83,7 +83,8 @@ def doubled(deliveries: Iterable[Delivery]) -> Iterator[str]:
         if first != one.mid:
             yield f"doubled: {one.cid} of {one.sender} came to {one.receiver} as {first} and as {one.mid}"
         if owner.setdefault((one.receiver, one.mid), key) != key:
-            yield f"one mid for two: {one.mid} came to {one.receiver} as {one.cid} and as {owner[one.receiver, one.mid][2]}"
+            other = owner[one.receiver, one.mid][2]
+            yield f"one mid for two: {one.mid} came to {one.receiver} as {one.cid} and as {other}"
         seen[one.receiver, one.connection, one.mid] += 1
         if seen[one.receiver, one.connection, one.mid] == 2:
             yield f"repeated without a lost link: {one.mid} came twice to {one.receiver} on connection {one.connection}"
@@ -107,7 +108,7 @@ def out_of_order(deliveries: Iterable[Delivery]) -> Iterator[str]:
 
 
 def gaps(deliveries: Iterable[Delivery]) -> Iterator[str]:
-    """Where nothing is expired, recalled or sent by the receiver himself, each conversation is 1, 2, 3 … without a gap."""
+    """Where nothing is expired, recalled or sent by the receiver himself, a conversation is 1, 2, 3 … without a gap."""
     seqs: dict[tuple[str, str], set[int]] = defaultdict(set)
     mids: dict[tuple[str, str, int], str] = {}
     for one in deliveries:

@@ -99,6 +99,7 @@ class ClientSpec:
     password: str | None = None
     user_name: bool = True
     own_token: bool = False
+    token_ttl_s: int | None = None
     acknowledges: bool = True
     keep_alive_s: int = 60
     will: Will | None = None
@@ -137,7 +138,7 @@ _CLIENT = r"(?P<client>\S+'s [\w-]+)"
 _PAYLOAD = r'(?P<payload>"[^"]*"|\(\d+ KiB\)|\(anything\))'
 _CALLED = r"(?P<name>\{\w+\})"
 _WITHIN = r"(?: within (?P<seconds>[\d.]+) s)?"
-_FIELDS = r'(?P<fields>(?: [\w-]+=(?:"[^"]*"|\S+))*)'
+_FIELDS = r'(?P<fields>(?: [\w.-]+=(?:"[^"]*"|\S+))*)'
 _STATUS_NAMES = "|".join(STATUS_CODES)
 
 # The whole grammar of a story: the first sentence that fits a whole line is meant.
@@ -156,6 +157,7 @@ SENTENCES: tuple[tuple[Verb, re.Pattern[str]], ...] = tuple(
             Verb.PUBLISH,
             rf"{_CLIENT} publishes (?P<topic>\S+) {_PAYLOAD}(?: at QoS (?P<qos>[012]))?(?P<retained>, retained)?",
         ),
+        (Verb.PUBLISH, rf"{_CLIENT} publishes (?P<topic>\S+) with{_FIELDS}"),
         (
             Verb.STATUS,
             rf"{_CLIENT} receives status (?P<cid>\S+) (?P<name>{_STATUS_NAMES})(?P<again> again)?{_FIELDS}{_WITHIN}",
@@ -194,6 +196,7 @@ _OPTIONS: dict[str, re.Pattern[str]] = {
         "password": r'password "([^"]*)"',
         "no_user_name": "no user name",
         "own_token": "own token",
+        "token_ttl_s": r"token for (\d+) s",
         "silent": "acknowledges nothing",
         "keep_alive_s": r"keep alive (\d+) s",
         "will": r'will ([^\s,]+) "([^"]*)"',
@@ -318,6 +321,7 @@ class _Parser:
             password=given["password"][1] if "password" in given else None,
             user_name="no_user_name" not in given,
             own_token="own_token" in given,
+            token_ttl_s=int(given["token_ttl_s"][1]) if "token_ttl_s" in given else None,
             acknowledges="silent" not in given,
             keep_alive_s=int(given["keep_alive_s"][1]) if "keep_alive_s" in given else 60,
             will=Will(will[1], will[2].encode()) if will else None,

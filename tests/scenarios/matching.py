@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 PLACEHOLDER = re.compile(r"\{([a-z]\w*)\}")
-_FIELD = re.compile(r'([\w-]+)=("[^"]*"|\S+)')
+_FIELD = re.compile(r'([\w.-]+)=("[^"]*"|\S+)')
 _SAFE = "@"
 
 
@@ -102,26 +102,43 @@ def parse_fields(written: str) -> dict[str, str]:
 
 
 def match_fields(fields: dict[str, str], text: str, bindings: Bindings) -> Bindings | None:
-    """Compare a JSON object with `key=value` pairs: `*` is any value, `-` none; keys not written are free."""
+    """Compare a JSON object with `key=value` pairs: `*` is any value, `-` none; keys not written are free.
+
+    `result.status.0.name` is a key inside, a number a place in a list.
+    """
     try:
-        value = json.loads(text)
+        tree = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(value, dict):
+    if not isinstance(tree, dict):
         return None
     result: Bindings | None = bindings
     for key, wanted in fields.items():
-        if wanted == "-":
-            if key in value:
-                return None
-            continue
-        if key not in value:
-            return None
-        if wanted != "*":
-            result = result.match(wanted, _plain(value[key]), open_ended=".+")
+        found = _inside(tree, key)
+        if wanted == "-" or found is None:
+            result = result if wanted == "-" and found is None else None
+        elif wanted != "*":
+            result = result.match(wanted, _plain(found), open_ended=".+")
         if result is None:
             return None
     return result
+
+
+def json_payload(fields: dict[str, str], bindings: Bindings) -> bytes:
+    """Return the JSON object that `key=value` pairs write: numbers are numbers, the rest is text."""
+    filled = {key: bindings.fill_all(value) for key, value in fields.items()}
+    return json.dumps({key: int(value) if value == value.lstrip("0") and value.isdecimal() else value for key, value in filled.items()}).encode()
+
+
+def _inside(tree: object, path: str) -> object:
+    for key in path.split("."):
+        if isinstance(tree, list) and key.isdecimal() and int(key) < len(tree):
+            tree = tree[int(key)]
+        elif isinstance(tree, dict) and key in tree:
+            tree = tree[key]
+        else:
+            return None
+    return tree
 
 
 def _plain(value: object) -> str:

@@ -15,7 +15,7 @@ from scenarios import laws
 from scenarios.actors import Actor, ActorError, ConnectRefusedError, Login, MosquittoPub, MosquittoSub, Received
 from scenarios.app import App
 from scenarios.language import STATUS_CODES, Kind, Verb, Will
-from scenarios.matching import Bindings, Names, match_fields, match_payload, parse_fields, payload_bytes
+from scenarios.matching import Bindings, Names, json_payload, match_fields, match_payload, parse_fields, payload_bytes
 from scenarios.paho_actor import Paho
 from scenarios.tiny import TinyDevice
 
@@ -130,6 +130,8 @@ class Stage:
         user = self.venue.names.there(spec.user)
         if spec.kind is Kind.TINY:
             return self.venue.server.run("token", "issue", user, "--short", "--packet", "128").strip()
+        if spec.token_ttl_s is not None:
+            return self.venue.server.run("token", "issue", user, "--ttl", f"{spec.token_ttl_s}s").strip()
         if spec.own_token:
             return self.venue.server.run("token", "issue", user, "--device", spec.client_id).strip()
         return self.venue.tokens[spec.user]
@@ -205,7 +207,11 @@ class Stage:
     def publish(self, step: Step) -> None:
         """Play `… publishes …`."""
         topic = self.venue.names.topic_there(self.bindings.fill_all(step.words["topic"]))
-        payload = payload_bytes(step.words["payload"], self.bindings)
+        words = step.words
+        if "payload" in words:
+            payload = payload_bytes(words["payload"], self.bindings)
+        else:
+            payload = json_payload(parse_fields(words["fields"]), self.bindings)
         qos = int(step.words["qos"]) if "qos" in step.words else None
         self.actors[step.client].publish(topic, payload, qos, retain="retained" in step.words)
 

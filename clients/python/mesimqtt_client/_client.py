@@ -168,7 +168,7 @@ class Client(Handlers[Message]):
             network, was_closing = self._network, self._is_closing
             is_started = network is not None and not was_closing
         if is_started:
-            with contextlib.suppress(ConnectionDenied):  # then nothing can leave any more
+            with contextlib.suppress(ConnectionDenied, ClientClosed):  # then nothing can leave any more
                 self.flush(timeout)
         with self._lock:
             unsent = len(self._core.outbox)

@@ -62,7 +62,7 @@ class ConnectionLost(MesimqttClientError, ConnectionError):  # noqa: N818 - it s
 
 
 class ClientClosed(MesimqttClientError):  # noqa: N818 - it says what happened
-    """The client is closed, or was never started: use it as a context manager."""
+    """The client is closed; a new one is needed."""
 
 
 class RpcError(MesimqttClientError):

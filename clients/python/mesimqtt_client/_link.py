@@ -39,8 +39,7 @@ class _Paho(mqtt.Client):
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         context = self._ssl_context or ssl.create_default_context()
-        name = self.host if context.check_hostname else None
-        tls_socket = context.wrap_socket(tcp_sock, server_hostname=name, do_handshake_on_connect=False)
+        tls_socket = context.wrap_socket(tcp_sock, server_hostname=self.host, do_handshake_on_connect=False)
         try:
             tls_socket.settimeout(self.connect_timeout)
             tls_socket.do_handshake()

@@ -129,7 +129,8 @@ class OutMessage(Entry):
     @property
     def recipients(self) -> dict[str, Status]:
         """The status of each recipient of whom one is known."""
-        pairs = self.members.items() if self.is_group else [(self.address, self.progress)]
+        # A copy: the network thread may add a member while the caller's thread looks.
+        pairs = list(self.members.items()) if self.is_group else [(self.address, self.progress)]
         return {address: progress.status for address, progress in pairs if progress.status is not None}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from mesimqtt_client import AsyncClient
 
@@ -14,4 +15,5 @@ async def main(url: str, token: str) -> None:
             print("echoed", message.text, "to", message.sender, flush=True)
 
 
-asyncio.run(main(*sys.argv[1:]))
+with suppress(KeyboardInterrupt):
+    asyncio.run(main(*sys.argv[1:]))

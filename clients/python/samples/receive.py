@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import suppress
 
 from mesimqtt_client import Client, Message, State, StatusUpdate
 
@@ -27,5 +28,5 @@ def show(state: State, reason: str) -> None:
     print("connection:", state, reason, flush=True)
 
 
-with client:
+with client, suppress(KeyboardInterrupt):
     threading.Event().wait()

@@ -64,6 +64,7 @@ class Peer:
         self.suback = 1
         self.swallows_connects = False
         self.swallows_pubacks = False
+        self.swallows_pings = False
         self.answers: tuple[int, ...] = ()  # statuses sent after each message's PUBACK
         self.on_publish: Callable[[Published], None] = lambda published: None
         self.connects: list[Connect] = []
@@ -207,7 +208,7 @@ class Peer:
         elif kind == UNSUBSCRIBE:
             self.unsubscribed += self._names(body[2:], 0)
             self._send(UNSUBACK << 4, body[:2])
-        elif kind == PINGREQ:
+        elif kind == PINGREQ and not self.swallows_pings:
             self._send(PINGRESP << 4, b"")
         elif kind == DISCONNECT:
             self.goodbyes += 1

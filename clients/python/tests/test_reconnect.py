@@ -253,6 +253,15 @@ def test_a_peer_that_never_answers_connect_is_given_up(peer, make):
         assert 2 <= len(peer.connects)
 
 
+def test_a_dead_link_is_noticed_by_its_silence(peer, make):
+    """When nobody answers the ping within keep_alive_s, the link is dropped and a new one made."""
+    peer.swallows_pings = True
+    with make(keep_alive_s=1) as client:
+        client.wait_online(5)
+
+        assert peer.wait(lambda: len(peer.connects) == 2)
+
+
 def test_each_connection_asks_for_a_fresh_token(peer, make, token):
     """A callable token is read anew for every connect, so one that expires can be replaced."""
     tokens = iter([token("alice", jti=str(number)) for number in range(3)])

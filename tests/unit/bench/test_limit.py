@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
-
 import pytest
 
 from mesimqtt.bench.connections import Storm
 from mesimqtt.bench.figures import Periods
-from mesimqtt.bench.limit import Pipe
 from mesimqtt.bench.machine import Process
 from mesimqtt.bench.relay import Shape, measure_relay
 from mesimqtt.bench.wire import connect
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SHORT = Periods(warm_up_s=0.02, measure_s=0.1, stall_s=2.0)
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    pipe = Pipe()
-    is_over = threading.Event()
-
-    def serve() -> None:
-        while not is_over.is_set():
-            pipe.turn(0.02)
-        pipe.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield pipe.port
-    is_over.set()
-    thread.join()
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesimqtt.bench.loop import BenchError
 from mesimqtt.bench.servers import mosquitto_configuration, parse_address, parse_tokens, ready_port
+from mesimqtt.domain.errors import MesimqttError
 
 
 def test_the_port_is_read_from_a_whole_line() -> None:
@@ -36,7 +36,7 @@ def test_mosquitto_keeps_nothing_and_bounds_nothing() -> None:
 @pytest.mark.parametrize("text", ["1883", "host:", ":1883", "host:port", "127.0.0.1:70000"])
 def test_against_must_be_host_and_port(text: str) -> None:
     """An address that is none is answered with an example."""
-    with pytest.raises(BenchError, match="write HOST:PORT"):
+    with pytest.raises(MesimqttError, match="write HOST:PORT"):
         parse_address(text)
 
 

@@ -129,6 +129,16 @@ def test_all_output_of_a_turn_is_one_write():
     assert 9 == world.engine.counters.bytes_out
 
 
+def test_a_turn_with_much_input_is_flushed_before_its_end():
+    """A flood in one turn does not pile up in memory: output is written after every MiB of input."""
+    world = World()
+    protocol = world.connect()
+    for _ in range(5):
+        protocol.data_received(b"x" * 300_000)
+
+    assert [4 * 300_002] == [len(data) for data in protocol.transport.written]
+
+
 def test_output_that_comes_outside_of_a_read_is_written_too():
     """What a commit puts out for a connection wakes the wire."""
     world = World()

@@ -66,7 +66,9 @@ class FaultyDatabase:
 
     def error(self):
         """Return the error of the fault in force."""
-        error = sqlite3.OperationalError("database or disk is full" if self.code == sqlite3.SQLITE_FULL else "disk I/O error")
+        error = sqlite3.OperationalError(
+            "database or disk is full" if self.code == sqlite3.SQLITE_FULL else "disk I/O error"
+        )
         error.sqlite_errorcode = self.code
         self.failures += 1
         return error

@@ -8,9 +8,6 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
-from unit.engine import both_ends as wire
-from unit.messaging.faults import FaultyDatabase, HeldRunner
-
 from mesimqtt.engine.engine import Engine
 from mesimqtt.hooks import Decision
 from mesimqtt.messaging import operations
@@ -21,6 +18,8 @@ from mesimqtt.settings import Store as StoreSettings
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.tokens import TokenSigner
+from unit.engine import both_ends as wire
+from unit.messaging.faults import FaultyDatabase, HeldRunner
 
 START_MS = 1_790_000_000_000
 YEAR_S = 31_536_000

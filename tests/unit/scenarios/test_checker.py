@@ -1,10 +1,11 @@
-"""The checker of the kill loop: it passes what is right and finds each kind of wrong, so that a pass means something."""
+"""The checker of the kill loop: it passes what is right and finds each kind of wrong, so that a pass has a meaning."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+
 from integration.checker import Accepted, Delivery, StatusStep, check
 
 ONE = Accepted("alice", "bob", "a1")

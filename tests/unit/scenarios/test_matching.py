@@ -6,7 +6,7 @@ import pytest
 
 from scenarios import laws
 from scenarios.actors import Received
-from scenarios.matching import Bindings, Names, match_fields, match_payload, payload_bytes
+from scenarios.matching import Bindings, Names, json_payload, match_fields, match_payload, payload_bytes
 
 MID, OTHER = "0123456789abcdef", "0123456789abcdf0"
 
@@ -74,6 +74,11 @@ def test_fields_of_json() -> None:
 
     assert {"c": "42"} == match_fields({"cid": "{c}", "status": "2", "peer": "*", "device": "-"}, text, Bindings())
     assert {} == match_fields({"counts": '{"read":1}'}, text, Bindings())
+    assert {} == match_fields({"counts.read": "1", "counts.x": "-"}, text, Bindings())
+    assert {} == match_fields({"a.1.b": "2"}, '{"a":[{},{"b":2}]}', Bindings())
+    for fields in ({"a.2": "*"}, {"a.x": "1"}, {"a.1.b.c": "1"}):
+        assert None is match_fields(fields, '{"a":[{},{"b":2}]}', Bindings())
+    assert b'{"mid": "x", "n": 3}' == json_payload({"mid": "{m}", "n": "3"}, Bindings(m="x"))
     for fields in ({"peer": "-"}, {"device": "*"}, {"status": "3"}):
         assert None is match_fields(fields, text, Bindings())
     assert None is match_fields({}, "not json", Bindings())

@@ -13,3 +13,18 @@ def memory() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrations.migrate(connection, Path("memory"))
     return connection
+
+
+def insert(connection: sqlite3.Connection, table: str, **values: object) -> None:
+    """Insert a row in which what a test is not about is 0 or empty."""
+    empty = {"INTEGER": 0, "TEXT": "", "BLOB": b""}
+    columns = connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+    row = {
+        name: values.get(name, empty[kind] if needed and not key else None) for _, name, kind, needed, _, key in columns
+    }
+    row.update(values)
+    names = ", ".join(f'"{name}"' for name in row)
+    connection.execute(
+        f'INSERT INTO "{table}" ({names}) VALUES ({", ".join("?" * len(row))})',  # noqa: S608 - names of our own schema
+        tuple(row.values()),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesimqtt.store import groups, tokens, users
 from mesimqtt.store.tokens import TokenRow
-from unit.store.rows import memory
+from unit.store.rows import insert, memory
 
 
 def test_an_address_is_taken_once() -> None:
@@ -53,7 +53,7 @@ def test_disabling_tells_whether_it_changed_anything() -> None:
 
 
 def test_a_deleted_user_leaves_nothing_but_a_number() -> None:
-    """Devices, cursors, sessions, memberships and profile go, tokens are revoked, and the number is never given again."""
+    """Devices, cursors, sessions and memberships go, tokens are revoked, and the number is never given again."""
     connection = memory()
     users.add(connection, "alice", 1, {"name": "Alice"})
     users.add(connection, "bob", 1)
@@ -63,15 +63,9 @@ def test_a_deleted_user_leaves_nothing_but_a_number() -> None:
     connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 1, '{}')")
     connection.execute("INSERT INTO member VALUES (1, ?, 'member', 1, 1, 1), (1, 2, 'member', 1, 1, 1)", (alice.id,))
     connection.execute("INSERT INTO cursor VALUES (7, 1, 1, '')")
-    connection.execute(
-        "INSERT INTO device (id, user_id, client_id, ceiling, status_change, read_change, wants_status, packet_max, online,"
-        " seen_at) VALUES (7, ?, 'phone', 0, 0, 0, 0, 0, 0, 1)",
-        (alice.id,),
-    )
-    connection.execute(
-        "INSERT INTO session (id, \"user\", client_id, next_n, seen_at) VALUES (3, 'alice', 'phone', 0, 1)"
-    )
-    connection.execute("INSERT INTO subscription (session_id, topic_filter, qos) VALUES (3, '#', 1)")
+    insert(connection, "device", id=7, user_id=alice.id, client_id="phone")
+    insert(connection, "session", id=3, user="alice", client_id="phone")
+    insert(connection, "subscription", session_id=3, topic_filter="#")
     users.delete(connection, alice, 100)
     users.add(connection, "alice", 9_000)
     again = users.find(connection, "alice")

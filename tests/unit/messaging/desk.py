@@ -1,0 +1,125 @@
+"""Operations on a database in memory, with a messaging that only writes down what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.messaging.operations import perform
+from mesimqtt.settings import Settings
+from mesimqtt.store import users
+from mesimqtt.tokens import TokenSigner
+from unit.store.rows import memory
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+NOW_MS = 1_800_000_000_500
+NOW_S = NOW_MS // 1000
+
+
+class FakeCommitter:
+    """Runs each piece of work at once, undone if it raises."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        self._connection.execute("SAVEPOINT work")
+        try:
+            return work(self._connection)
+        except BaseException:
+            self._connection.execute("ROLLBACK TO work")
+            raise
+        finally:
+            self._connection.execute("RELEASE work")
+
+
+class FakeStore:
+    """A store in memory."""
+
+    def __init__(self) -> None:
+        self.read = memory()
+        self.committer = FakeCommitter(self.read)
+        self.folder = Path("data")
+        self.health = "ok"
+
+
+class FakeMessaging:
+    """Writes down every call in `told`."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.store = FakeStore()
+        self.signer = TokenSigner(b"s" * 32, issuer="mesimqtt")
+        self.told: list[tuple[Any, ...]] = []
+        self.time_ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def user_changed(self, address: str, *, reason: str) -> None:
+        self.told.append(("user_changed", address, reason))
+
+    def user_deleted(self, number: int, address: str) -> None:
+        self.told.append(("user_deleted", number, address))
+
+    async def user_leaving(self, address: str) -> None:
+        self.told.append(("user_leaving", address))
+
+    def token_revoked(self, jti: str) -> None:
+        self.told.append(("token_revoked", jti))
+
+    async def group_add(self, address: str, owner: str | None) -> bool:
+        self.told.append(("group_add", address, owner))
+        return True
+
+    async def group_join(self, address: str, members: list[str]) -> list[str]:
+        self.told.append(("group_join", address, members))
+        return members
+
+    async def group_leave(self, address: str, members: list[str]) -> list[str]:
+        self.told.append(("group_leave", address, members))
+        return members
+
+    async def group_delete(self, address: str) -> None:
+        self.told.append(("group_delete", address))
+
+    def group_changed(self, address: str) -> None:
+        self.told.append(("group_changed", address))
+
+    async def send(self, sender: str, **message: Any) -> dict[str, Any]:
+        self.told.append(("send", sender, message))
+        return {"mid": "0" * 16, "cid": message["cid"], "status": 1}
+
+    def status(self, mid: str, *, asker: str | None) -> dict[str, Any]:
+        return {"mid": mid, "asker": asker}
+
+    def inbox(self, address: str) -> dict[str, Any]:
+        return {"user": address, "messages": 0, "bytes": 0, "conversations": []}
+
+    def stats(self) -> dict[str, Any]:
+        return {"health": "ok"}
+
+
+class FakeDesk:
+    """Does operations on a fake messaging."""
+
+    def __init__(self, *addresses: str, settings: Settings | None = None) -> None:
+        self.messaging = FakeMessaging(settings)
+        for address in addresses:
+            users.add(self.messaging.store.read, address, NOW_MS - 10_000)
+
+    @property
+    def told(self) -> list[tuple[Any, ...]]:
+        return self.messaging.told
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        return self.messaging.store.read
+
+    def do(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Do one operation and return its answer."""
+        return asyncio.run(perform(self.messaging, op, arguments))  # type: ignore[arg-type]

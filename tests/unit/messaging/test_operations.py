@@ -1,0 +1,226 @@
+"""The registry of operations: names, arguments, and users, groups and messages through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesimqtt.domain.errors import OperationError
+from mesimqtt.messaging.operations import OPERATIONS, ArgumentError
+from mesimqtt.store import groups, users
+from unit.messaging.desk import FakeDesk
+
+EXPECTED = {
+    "user_add",
+    "user_import",
+    "user_disable",
+    "user_enable",
+    "user_delete",
+    "user_list",
+    "user_show",
+    "user_set",
+    "token_issue",
+    "token_list",
+    "token_show",
+    "token_revoke",
+    "group_add",
+    "group_list",
+    "group_show",
+    "group_set",
+    "group_delete",
+    "group_join",
+    "group_leave",
+    "send",
+    "status",
+    "inbox",
+    "stats",
+    "server_info",
+    "ping",
+}
+
+
+def test_every_operation_has_a_name_and_a_sentence() -> None:
+    """What the contract's command line needs is there, and each says what it does."""
+    silent = [each.name for each in OPERATIONS.values() if not each.description.splitlines()[0].endswith((".", ";"))]
+
+    assert set(OPERATIONS) >= EXPECTED
+    assert [] == silent
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "told"),
+    [
+        ("nope", {}, "no operation 'nope'; there are group_add, "),
+        ("user_add", {"addresses": ["a"], "admin": True}, "unknown argument 'admin'; it takes addresses"),
+        ("user_add", {}, "addresses is missing"),
+        ("user_add", {"addresses": "alice"}, "addresses must be a list of at most 1000 texts"),
+        ("user_add", {"addresses": ["alice", 1]}, "addresses must be a list of at most 1000 texts"),
+        ("user_add", {"addresses": ["a"] * 1_001}, "addresses must be a list of at most 1000 texts"),
+        ("user_add", {"addresses": ["\ud800"]}, "addresses must be a list of at most 1000 texts"),
+        ("user_add", {"addresses": []}, "name at least one address"),
+        ("user_add", {"addresses": ["a\nb"]}, "'a\\\\nb': an address must not contain control characters"),
+        ("user_set", {"address": "alice", "profile": {"name": 1}}, "profile must be an object whose values are texts"),
+        ("user_set", {"address": "alice", "profile": {}}, "name at least one KEY=VALUE"),
+        ("user_list", {"limit": True}, "limit must be a whole number"),
+        ("user_list", {"limit": 1_001}, "limit must be from 1 to 1000"),
+        ("token_issue", {"addresses": ["alice"], "short": "yes"}, "short must be true or false"),
+        ("token_issue", {"addresses": ["alice"], "ttl": 1e9}, "ttl must be a whole number or null"),
+        ("status", {"mid": "12"}, "'12' is no mid"),
+        ("send", {"sender": "alice", "text": "x"}, "name one destination"),
+        ("send", {"sender": "alice", "to": "bob", "group": "g", "text": "x"}, "name one destination"),
+        ("send", {"sender": "alice", "to": "bob"}, "give text, or payload in base64"),
+        ("send", {"sender": "alice", "to": "bob", "payload": "%%%"}, "payload valid base64"),
+        ("send", {"sender": "alice", "to": "bob", "text": "x", "cid": "a/b"}, "cid is 1 to 64"),
+        ("send", {"sender": "alice", "to": "bob", "text": "x", "type": -1}, "type is a number from 0"),
+        ("send", {"sender": "alice", "to": "bob", "text": "x", "expiry": 31_536_001}, "expiry is a number of seconds"),
+    ],
+)
+def test_wrong_arguments_are_named(op: str, arguments: dict[str, Any], told: str) -> None:
+    """A wrong argument is refused with its name and what it should be, as wrong usage, before anything is done."""
+    desk = FakeDesk("alice", "bob")
+    with pytest.raises(ArgumentError, match=told) as refusal:
+        desk.do(op, **arguments)
+
+    assert (2, "bad-argument") == (refusal.value.exit_code, refusal.value.code)
+    assert [] == desk.told
+
+
+def test_adding_tells_who_existed() -> None:
+    """New users are made and told to messaging; who existed is named and left alone; twice in one call counts once."""
+    desk = FakeDesk("bob")
+    answer = desk.do("user_add", addresses=["alice", "bob", "alice"])
+
+    assert {"added": ["alice"], "existed": ["bob"]} == answer
+    assert [("user_changed", "alice", "added")] == desk.told
+    assert ["alice", "bob"] == [each["address"] for each in desk.do("user_list")["users"]]
+
+
+def test_importing_gives_names() -> None:
+    """A name becomes the profile's; one that breaks the rules stops the import before it begins."""
+    desk = FakeDesk()
+    answer = desk.do("user_import", names={"alice": "Alice Liddell", "bob": ""})
+    with pytest.raises(ArgumentError, match="name: at most 128"):
+        desk.do("user_import", names={"carol": "ok", "dave": "x\x1b"})
+
+    assert {"added": ["alice", "bob"], "existed": []} == answer
+    assert ["Alice Liddell", ""] == [each["name"] for each in desk.do("user_list")["users"]]
+
+
+@pytest.mark.parametrize("op", ["user_disable", "user_enable", "user_delete"])
+def test_an_unknown_user_stops_the_whole_call(op: str) -> None:
+    """If one of several does not exist, nothing is changed and nobody is told."""
+    desk = FakeDesk("alice")
+    with pytest.raises(OperationError, match="no user 'nobody'; make it with: mesimqtt user add nobody") as refusal:
+        desk.do(op, addresses=["alice", "nobody"])
+
+    assert ("no-such-user", 1) == (refusal.value.code, refusal.value.exit_code)
+    assert [] == desk.told
+    assert ["active"] == [each["state"] for each in desk.do("user_list")["users"]]
+
+
+def test_disabling_and_deleting_are_told_to_messaging() -> None:
+    """Who was disabled before is not told again; a deletion is announced before it happens and told afterwards."""
+    desk = FakeDesk("alice")
+    first = desk.do("user_disable", addresses=["alice"])
+    second = desk.do("user_disable", addresses=["alice"])
+    desk.do("user_delete", addresses=["alice"])
+
+    assert ({"disabled": ["alice"], "unchanged": []}, {"disabled": [], "unchanged": ["alice"]}) == (first, second)
+    assert [
+        ("user_changed", "alice", "disabled"),
+        ("user_leaving", "alice"),
+        ("user_deleted", 1, "alice"),
+    ] == desk.told
+    assert {"users": [], "next": None} == desk.do("user_list")
+
+
+def test_a_profile_is_changed_key_by_key() -> None:
+    """Keys are added, replaced and, with an empty value, removed; a wrong one changes nothing."""
+    desk = FakeDesk("alice")
+    desk.do("user_set", address="alice", profile={"name": "Alice", "team": "a", "x": "1"})
+    answer = desk.do("user_set", address="alice", profile={"team": "b", "x": ""})
+    for wrong in ({"a=b": "x"}, {" a": "x"}, {"a": "x" * 4_097}, {"name": "n\n"}, {str(n): "x" for n in range(63)}):
+        with pytest.raises(ArgumentError):
+            desk.do("user_set", address="alice", profile=wrong)
+
+    assert {"name": "Alice", "team": "b"} == answer["profile"] == desk.do("user_show", address="alice")["profile"]
+
+
+def test_a_list_comes_in_pages() -> None:
+    """`next` leads through all users and is null at the end."""
+    desk = FakeDesk("a", "b", "c")
+    first = desk.do("user_list", limit=2)
+    second = desk.do("user_list", limit=2, after=first["next"])
+
+    assert (["a", "b"], "b") == ([each["address"] for each in first["users"]], first["next"])
+    assert (["c"], None) == ([each["address"] for each in second["users"]], second["next"])
+
+
+def team() -> FakeDesk:
+    """Return a desk with the group `team` of alice."""
+    desk = FakeDesk("alice", "bob")
+    desk.connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 5, '{}')")
+    desk.connection.execute("INSERT INTO member VALUES (1, 1, 'owner', 1, 1, 7)")
+    return desk
+
+
+def test_groups_are_changed_through_messaging() -> None:
+    """Members come and go through messaging, which knows the lanes; who is one already is not added again."""
+    desk = team()
+    joined = desk.do("group_join", address="team", users=["alice", "bob"])
+    with pytest.raises(OperationError, match="'bob' is not a member of 'team'; nothing was changed"):
+        desk.do("group_leave", address="team", users=["alice", "bob"])
+    with pytest.raises(OperationError, match="the group 'team' exists already"):
+        desk.do("group_add", address="team")
+    with pytest.raises(OperationError, match="no group 'nope'"):
+        desk.do("group_delete", addresses=["team", "nope"])
+
+    assert (["bob"], ["alice"]) == (joined["joined"], joined["unchanged"])
+    assert [("group_join", "team", ["bob"])] == desk.told
+
+
+def test_pause_rights_and_profile_of_a_group() -> None:
+    """One call changes all three and messaging hears of it; a wrong part undoes the whole call."""
+    desk = team()
+    answer = desk.do("group_set", address="team", profile={"paused": "on", "receive:alice": "off", "name": "Team"})
+    with pytest.raises(OperationError, match="'bob' is not a member"):
+        desk.do("group_set", address="team", profile={"paused": "off", "send:bob": "off"})
+    with pytest.raises(ArgumentError, match="paused is on or off"):
+        desk.do("group_set", address="team", profile={"paused": "yes"})
+    found = groups.find(desk.connection, "team")
+
+    assert found is not None
+    assert (0, {"name": "Team"}) == (found.active, found.profile)
+    assert ("paused", False) == (answer["state"], answer["members"][0]["receive"])
+    assert [("group_changed", "team")] == desk.told
+
+
+def test_sending_hands_the_bytes_to_messaging() -> None:
+    """Text goes as UTF-8, a payload as its bytes; the sender must exist."""
+    desk = FakeDesk("alice", "bob")
+    desk.do("send", sender="alice", to="bob", text="grüß", type=7, expiry=60, cid="c1")
+    desk.do("send", sender="alice", group="team", payload="AAH/")
+    with pytest.raises(OperationError, match="no user 'nobody'"):
+        desk.do("send", sender="nobody", to="bob", text="x")
+    first = {"to": "bob", "group": None, "type": 7, "expiry": 60, "payload": "grüß".encode(), "cid": "c1"}
+    second = {"to": None, "group": "team", "type": 0, "expiry": None, "payload": b"\0\x01\xff", "cid": None}
+
+    assert [("send", "alice", first), ("send", "alice", second)] == desk.told
+
+
+def test_an_operator_may_see_every_status() -> None:
+    """Asked here, a status has no asker: nobody's own messages alone, but all."""
+    answer = FakeDesk().do("status", mid="0123456789abcdef")
+
+    assert {"mid": "0123456789abcdef", "asker": None} == answer
+
+
+def test_the_server_describes_itself() -> None:
+    """Version, folder, root and the limits in force; the address of a user who never was is nowhere in it."""
+    desk = FakeDesk()
+    info = desk.do("server_info")
+
+    assert ("data", "m", 262_144) == (info["data"], info["root"], info["limits"]["payload_max"])
+    assert {"version": info["version"], "store": "ok"} == desk.do("ping")
+    assert users.find(desk.connection, "nobody") is None
