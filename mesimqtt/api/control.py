@@ -85,6 +85,9 @@ class ControlServer:
                 return
             except asyncio.LimitOverrunError:
                 await _write(writer, _refused("too-large", f"a question has at most {LINE_MAX} bytes", 2))
+                async with asyncio.timeout(IDLE_S):  # closing on unread bytes would take the answer away with them
+                    while await reader.read(LINE_MAX):
+                        pass
                 return
             await _write(writer, await self._answer(line))
 

@@ -130,7 +130,7 @@ def limits_in_force(settings: Settings) -> str:
             f"rate {messaging.rate_per_s:g} messages/s per user" if messaging.rate_per_s else "rate off",
             f"connections per address {limits.connections_per_address or 'off'}",
             f"in flight {limits.inflight_max}",
-            f"QoS 2 on the way in {limits.qos2_incoming_max} (raised for relay-q2)",
+            f"QoS 2 on the way in {limits.qos2_incoming_max}",
             f"queue {limits.queue_messages_max} messages (raised for offline-20000)",
             f"filters {limits.filters_max} per session",
             f"inbox {messaging.inbox_messages_max} messages",

@@ -26,7 +26,6 @@ _QUEUE_LIMITS = {
     "MESIMQTT_LIMITS__QUEUE_MESSAGES_MAX": str(2 * QUEUE),
     "MESIMQTT_LIMITS__QUEUE_BYTES_MAX": str(64 * 1024 * 1024),
 }
-_QOS_2_LIMITS = {"MESIMQTT_LIMITS__QOS2_INCOMING_MAX": "1000"}
 
 _CONNECTING = [f"c{number:04d}" for number in range(CONNECTS)]
 _PAIRS = [f"{side}{number}" for number in range(PAIRS) for side in "ab"]
@@ -96,8 +95,7 @@ def _relays() -> list[Scenario]:
 
 def _relay(name: str, title: str, pairs: int, qos: int, window: int, is_quick: bool) -> Scenario:
     shape = Shape(publishers=pairs, subscribers=pairs, qos=qos, window=window)
-    limits = _QOS_2_LIMITS if qos == 2 else {}
-    return Scenario(name=name, title=title, measure=_shape(shape), is_quick=is_quick, environment=limits)
+    return Scenario(name=name, title=title, measure=_shape(shape), is_quick=is_quick)
 
 
 def _shape(shape: Shape) -> Measure:

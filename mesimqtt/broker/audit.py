@@ -30,7 +30,7 @@ class AuditLog:
         """Note that an access rule said no."""
         if self._may_write(user, now):
             audit_log.warning(
-                "denied user=%s client=%s action=%s topic=%s rule=%s",
+                "denied: user=%s client=%s action=%s topic=%s rule=%s",
                 safe(user), safe(client_id), action, safe(topic), rule,
             )  # fmt: skip
 
@@ -38,7 +38,7 @@ class AuditLog:
         """Note that a CONNECT was refused. Neither the password nor any part of it is ever passed here."""
         if self._may_write(address, now):
             audit_log.warning(
-                "refused address=%s client=%s user=%s reason=%s",
+                "refused: address=%s client=%s user=%s reason=%s",
                 safe(address), safe(client_id), safe(username or ""), safe(reason),
             )  # fmt: skip
 

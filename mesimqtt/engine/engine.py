@@ -14,6 +14,7 @@ from mesimqtt.engine.retained import Retained
 from mesimqtt.engine.routes import Route
 from mesimqtt.engine.session import Session
 from mesimqtt.engine.states import OPEN
+from mesimqtt.engine.topic_index import TopicIndex
 from mesimqtt.engine.topic_tree import TopicTree
 from mesimqtt.engine.wheel import Wheel
 from mesimqtt.hooks import Action
@@ -89,7 +90,7 @@ class Engine:
         self.counters = Counters()
         self.version = 1
         self.draining = False
-        self.routes: dict[bytes, Route] = {}
+        self.routes: TopicIndex[Route] = TopicIndex()
         self.batch: Batch | None = None
         self.wheel = Wheel(now)
         self.root_name = claim.root.decode() if claim is not None else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine.packets import check_topic
-from mesimqtt.engine.topic_tree import has_wildcard
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
@@ -21,7 +20,10 @@ _STALE = -1
 
 
 class Route:
-    """The receivers of one topic, valid while `version` is the engine's."""
+    """The receivers of one topic, valid while `version` is the engine's.
+
+    The engine's version is that of all permissions; a change of subscriptions retires the routes it concerns.
+    """
 
     __slots__ = (
         "granted_one",
@@ -83,8 +85,8 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
 
 def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
     """Return the route of a topic, or the connection whose right to receive is not known yet."""
-    route = engine.routes.get(raw)
-    if route is not None and route.version == engine.version:
+    route = engine.routes.get(topic)
+    if route is not None:
         return route
     route = Route(raw, topic, engine.version)
     decide = engine.gate.decide
@@ -110,22 +112,24 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
     route.granted_some = route.granted_one + route.granted_two
     route.is_plain = not route.kept and not route.granted_zero
     routes = engine.routes
-    if raw not in routes and len(routes) >= _ROUTES_MAX:
-        del routes[next(iter(routes))]
-    routes[raw] = route
+    if len(routes) >= _ROUTES_MAX and (oldest := routes.pop(routes.oldest())) is not None:
+        _retire(oldest)
+    routes.put(topic, route)
     return route
 
 
 def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
-    """Forget the routes that a change of these subscriptions may concern."""
+    """Forget exactly the routes that a change of these subscriptions concerns."""
     for topic_filter in topic_filters:
-        if has_wildcard(topic_filter):
-            engine.permissions_changed()  # which topics it matches is not indexed: all of them
-            return
-        route = engine.routes.pop(topic_filter.encode(), None)
-        if route is not None:
-            route.version = _STALE
-            for receivers in (route.online, route.granted_zero, route.granted_one, route.granted_two):
-                receivers.clear()  # connections may hold the route for long, but not its receivers
-            route.granted_some.clear()
-            route.kept.clear()
+        for route in engine.routes.match(topic_filter):
+            engine.routes.pop(route.topic)
+            _retire(route)
+
+
+def _retire(route: Route) -> None:
+    route.version = _STALE
+    for receivers in (route.online, route.granted_zero):
+        receivers.clear()  # connections may hold the route for long, but not its receivers
+    for sessions in (route.granted_one, route.granted_two, route.granted_some):
+        sessions.clear()
+    route.kept.clear()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from integration.server import Server
 
+from integration.server import Server
 from mesimqtt.cli.main import run
 
 if TYPE_CHECKING:

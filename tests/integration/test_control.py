@@ -165,6 +165,7 @@ def test_a_line_has_an_end(tmp_path: Path) -> None:
         async with serving(path), calling(path) as caller, calling(path) as other:
             fits = await caller.say(head + b"x" * (LINE_MAX - len(head) - len(tail) - 1) + tail)
             other.writer.write(b"x" * (LINE_MAX + 100_000))
+            other.writer.write_eof()
             return fits, await other.ended()
 
     fits, refusal = asyncio.run(story())

@@ -104,7 +104,7 @@ def test_retained_messages_leave_nothing_behind():
     for topic in ("a/b/c", "a", "a/b"):
         retained.put(topic, b"", 0)
 
-    assert not retained._root.children
+    assert not retained._messages._root.children
 
 
 def test_retained_messages_are_bounded():
