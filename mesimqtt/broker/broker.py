@@ -137,6 +137,7 @@ class Broker(amqtt.broker.Broker):
         if self.transitions.state not in ("new", "stopped"):
             raise BrokerError(f"the broker is {self.transitions.state}, it cannot be started")
         self.transitions.start()
+        self.engine.draining = False
         await self.bridge.run(BrokerEvents.PRE_START)
         try:
             await self._start_listeners()
@@ -181,15 +182,17 @@ class Broker(amqtt.broker.Broker):
         self._plugin_subscriptions.connected(connection)
 
     def _tick(self) -> None:
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
         now = self._clock()
         if self.gate.is_volatile and now >= self._forget_at:
             self._forget_at = now + ANSWER_KEPT_S
             self.engine.permissions_changed()
-        self.engine.tick(now)
-        self.gate.tick(now)
-        self.wire.tick(now)
+        for tick in (self.engine.tick, self.gate.tick, self.wire.tick):
+            try:
+                tick(now)
+            except Exception:
+                logger.exception("a periodic task failed; it is tried again")
         self.wire.wake()
-        self._ticker = self._loop.call_later(TICK_S, self._tick)
 
     async def _start_listeners(self) -> None:
         for name, listener in self.listeners_config.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # a turn in which many clients publish to a slow one would hold all of it in memory.
 TURN_BYTES_MAX = 1024 * 1024
 CUT_S = 0.5  # how long a cut connection may take to be gone
+
+logger = logging.getLogger(__name__)
 
 
 class Wire:
@@ -86,7 +89,7 @@ class Wire:
                 size = len(data)
                 total += size
                 if connection.observed:
-                    engine.sent(connection, bytes(data))
+                    self._observe(connection, bytes(data))
                 # What the socket takes is written here and now: that spares a detour through the loop.
                 # A closing transport's descriptor may already be another connection's.
                 if protocol.descriptor < 0:
@@ -135,6 +138,12 @@ class Wire:
             self._addresses[address] = count
         else:
             self._addresses.pop(address, None)
+
+    def _observe(self, connection: Connection, data: bytes) -> None:
+        try:
+            self.engine.sent(connection, data)
+        except Exception:
+            logger.exception("a plugin's event could not be fired; the others are still written to")
 
     def _resume_reading(self) -> None:
         for protocol, connection in list(self.paused.items()):

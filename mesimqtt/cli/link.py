@@ -145,7 +145,7 @@ def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose im
     note = data / CONFIG_NOTE
     try:
         config = json.loads(note.read_text(encoding="utf-8"))["config"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return load_settings(None)
     except (OSError, ValueError, KeyError, TypeError):
         raise MesimqttError(f"cannot read {note}; remove it, or start the server once with its --config") from None

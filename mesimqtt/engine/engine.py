@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.ports import Claim, Gate, Keeper, Observer
     from mesimqtt.settings import Limits
 
+NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
 RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]"]
@@ -95,7 +96,7 @@ class Engine:
         self.wheel = Wheel(now)
         self.root_name = claim.root.decode() if claim is not None else ""
         self._root = claim.root if claim is not None else b""
-        self._root_slash = self._root + b"/"
+        self.root_slash = self._root + b"/" if claim is not None else NO_TOPIC
         self._users: dict[str, Connection | set[Connection]] = {}
         self._sweep_at = now + self._sweep_s
 
@@ -198,7 +199,7 @@ class Engine:
 
     def is_claimed(self, raw: bytes) -> bool:
         """Tell whether a topic belongs to the claim."""
-        return self.claim is not None and (raw.startswith(self._root_slash) or raw == self._root)
+        return self.claim is not None and (raw.startswith(self.root_slash) or raw == self._root)
 
     def mark(self, connection: Connection) -> None:
         """Put a connection on the list of those to be written or closed."""

@@ -104,6 +104,11 @@ def check_topic(raw: bytes) -> str:
     return _decode(raw)
 
 
+def is_plain_topic(raw: bytes) -> bool:
+    """Tell whether a topic name is certainly valid: printable ASCII without wildcards."""
+    return raw.isascii() and len(raw.translate(None, _NOT_IN_TOPICS)) == len(raw) > 0
+
+
 def _decode(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8")

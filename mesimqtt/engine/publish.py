@@ -11,7 +11,17 @@ from array import array
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import kept
-from mesimqtt.engine.packets import FIRST, PUBACK, PUBLISH, PUBREC, MalformedError, ack, check_topic, publish_head
+from mesimqtt.engine.packets import (
+    FIRST,
+    PUBACK,
+    PUBLISH,
+    PUBREC,
+    MalformedError,
+    ack,
+    check_topic,
+    is_plain_topic,
+    publish_head,
+)
 from mesimqtt.engine.routes import DENIED, Route, admit
 from mesimqtt.engine.window import Run, send_run, send_single
 from mesimqtt.hooks import Action
@@ -37,6 +47,8 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
         raise MalformedError("topic reaches past its packet")
     raw = data[body + 2 : stop]
     engine = connection.engine
+    if raw.startswith(engine.root_slash):
+        return _take_claimed(connection, data, position, body, end)
     routes = connection.routes
     route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
@@ -62,9 +74,12 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     stop = body + 2 + (data[body] << 8 | data[body + 1])
     if stop + 2 > end:
         raise MalformedError("topic or packet id reaches past its packet")
+    raw = data[body + 2 : stop]
     engine = connection.engine
+    if raw.startswith(engine.root_slash):
+        return _take_claimed(connection, data, position, body, end)
     routes = connection.routes
-    route = routes.get(data[body + 2 : stop]) if routes is not None else None
+    route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
     step = end - position
@@ -101,6 +116,30 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     else:
         connection.send(acks)
     return following
+
+
+def _take_claimed(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
+    """Hand one plain PUBLISH to the claim: what `take_any` does, for the usual case. Return the position after it."""
+    engine = connection.engine
+    claim = engine.claim
+    size = data[body] << 8 | data[body + 1]
+    stop = body + 2 + size
+    raw = data[body + 2 : stop]
+    qos = data[position] >> 1 & 3
+    is_usual = qos < 2 and end - stop <= engine.payload_max and size <= engine.limits.root_topic_max
+    if not is_usual or claim is None or connection.observed or not is_plain_topic(raw):
+        return take_any(connection, data, position, body, end)
+    if not qos:
+        engine.counters.messages_in += 1
+        claim.publish(connection, raw, data[stop:end], 0, 0, False)
+        return end
+    packet_id = data[stop] << 8 | data[stop + 1]
+    if not packet_id:
+        raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
+    engine.counters.messages_in += 1
+    if claim.publish(connection, raw, data[stop + 2 : end], 1, packet_id, False):
+        connection.send(b"\x40\x02" + data[stop : stop + 2])
+    return end
 
 
 def _acks(kind: int, data: bytes, stop: int, step: int, count: int) -> bytes | bytearray | None:

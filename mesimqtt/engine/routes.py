@@ -8,13 +8,13 @@ from mesimqtt.engine.packets import check_topic
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.session import Session
 
-_ROUTES_MAX = 10_000
+_ROUTES_MAX = 50_000
 _ROUTES_PER_CONNECTION = 256
 _STALE = -1
 
@@ -43,12 +43,17 @@ class Route:
         self.topic = topic
         self.version = version
         self.is_plain = True  # at QoS 1 and 2 nobody but `granted_some`
-        self.online: list[Connection] = []  # everyone who is connected: the receivers of QoS 0
-        self.granted_zero: list[Connection] = []
-        self.granted_one: list[Session] = []  # clean sessions
-        self.granted_two: list[Session] = []
-        self.granted_some: list[Session] = []  # granted_one and granted_two
-        self.kept: list[tuple[Session, int]] = []  # kept sessions with QoS 1 or 2, connected or not
+        self.online: Sequence[Connection] = ()  # everyone who is connected: the receivers of QoS 0
+        self.granted_zero: Sequence[Connection] = ()
+        self.granted_one: Sequence[Session] = ()  # clean sessions
+        self.granted_two: Sequence[Session] = ()
+        self.granted_some: Sequence[Session] = ()  # granted_one and granted_two
+        self.kept: Sequence[tuple[Session, int]] = ()  # kept sessions with QoS 1 or 2, connected or not
+
+    def retire(self) -> None:
+        """Be of no use any more. Connections may hold a route for long, but not its receivers."""
+        self.version = _STALE
+        self.online = self.granted_zero = self.granted_one = self.granted_two = self.granted_some = self.kept = ()
 
 
 DENIED = Route(b"", "", _STALE)  # goes nowhere
@@ -86,36 +91,45 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
 def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
     """Return the route of a topic, or the connection whose right to receive is not known yet."""
     route = engine.routes.get(topic)
-    if route is not None:
+    if route is not None and route.version == engine.version:
         return route
     route = Route(raw, topic, engine.version)
-    decide = engine.gate.decide
-    unknown: Connection | None = None
-    for session, granted in engine.tree.match(topic).items():
-        connection = session.connection
-        if connection is not None:
-            decision = decide(connection, Action.RECEIVE, topic)
-            if decision is None:
-                unknown = unknown or connection  # the others are asked now, too: one wait for all of them
-                continue
-            if not decision.allow:
-                continue
-            route.online.append(connection)
-            if not granted:
-                route.granted_zero.append(connection)
-            elif session.clean:
-                (route.granted_one if granted == 1 else route.granted_two).append(session)
-        if granted and not session.clean:
-            route.kept.append((session, granted))
-    if unknown is not None:
+    found = engine.tree.match(topic)
+    if found and (unknown := _fill(engine, route, found)) is not None:
         return unknown
-    route.granted_some = route.granted_one + route.granted_two
-    route.is_plain = not route.kept and not route.granted_zero
     routes = engine.routes
     if len(routes) >= _ROUTES_MAX and (oldest := routes.pop(routes.oldest())) is not None:
-        _retire(oldest)
+        oldest.retire()
     routes.put(topic, route)
     return route
+
+
+def _fill(engine: Engine, route: Route, found: dict[Session, int]) -> Connection | None:
+    """Sort the matching sessions into a route; return a connection whose right is not known yet."""
+    online: list[Connection] = []
+    granted: tuple[list[Connection], list[Session], list[Session]] = ([], [], [])
+    kept: list[tuple[Session, int]] = []
+    decide = engine.gate.decide
+    for session, qos in found.items():
+        connection = session.connection
+        if connection is not None:
+            decision = decide(connection, Action.RECEIVE, route.topic)
+            if decision is None:
+                return connection
+            if not decision.allow:
+                continue
+            online.append(connection)
+            if not qos:
+                granted[0].append(connection)
+            elif session.clean:
+                (granted[1] if qos == 1 else granted[2]).append(session)
+        if qos and not session.clean:
+            kept.append((session, qos))
+    route.online, route.kept = online, kept
+    route.granted_zero, route.granted_one, route.granted_two = granted
+    route.granted_some = [*route.granted_one, *route.granted_two]
+    route.is_plain = not route.kept and not route.granted_zero
+    return None
 
 
 def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
@@ -123,13 +137,4 @@ def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
     for topic_filter in topic_filters:
         for route in engine.routes.match(topic_filter):
             engine.routes.pop(route.topic)
-            _retire(route)
-
-
-def _retire(route: Route) -> None:
-    route.version = _STALE
-    for receivers in (route.online, route.granted_zero):
-        receivers.clear()  # connections may hold the route for long, but not its receivers
-    for sessions in (route.granted_one, route.granted_two, route.granted_some):
-        sessions.clear()
-    route.kept.clear()
+            route.retire()

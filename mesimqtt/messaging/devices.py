@@ -66,6 +66,7 @@ class Device:
         "status_acked",
         "status_behind",
         "status_loading",
+        "status_partial",
         "status_pending",
         "status_sent",
         "token_warned",
@@ -97,6 +98,7 @@ class Device:
         self.status_acked = 0
         self.status_behind = False
         self.status_loading = False
+        self.status_partial = (0, 0)  # of this change all up to this mid was handed over, the rest not yet
         self.status_pending: deque[list[int]] = deque()
         self.wants_status = False
         self.read_change = 0

@@ -38,7 +38,7 @@ class Directory:
         return user if user is not None else self._load_user(users.find(self._store.read, address))
 
     def create(self, address: str, now_ms: int) -> User | None:
-        """Make a user at once (`tokens.auto_create`): a rare write on the loop, which waits for the commit that runs."""
+        """Make a user at once (`tokens.auto_create`): a rare write on the loop, which waits for a commit that runs."""
         users.add(self._store.read, address, now_ms)
         self.epoch += 1
         return self.user(address)

@@ -45,7 +45,7 @@ class Statuses:
         )  # fmt: skip
         if self.watched:
             self._answer(sender, message.cid, 1, payload)
-        self._push(sender, cid, 1, payload, change)
+        self._push(sender, cid, message.mid, 1, payload, change)
 
     def emit(self, step: Step) -> None:
         """Tell a committed step to the sender, if he is online."""
@@ -66,7 +66,7 @@ class Statuses:
         for message in step.messages:
             cid = message.cid.encode()
             payload = b'{"cid":"%b","mid":"%016x"%b%b' % (cid, message.mid, middle, tail)
-            self._push(sender, cid, step.status, payload, step.change)
+            self._push(sender, cid, message.mid, step.status, payload, step.change)
 
     def refuse(
         self,
@@ -184,15 +184,22 @@ class Statuses:
         cls = device.status_class
         qos = device.qos_of(cls)
         for row in found:
-            payload = self.row_payload(row)
+            is_told = row.change == device.status_partial[0] and row.mid <= device.status_partial[1]
+            payload = None if is_told else self.row_payload(row)
             if payload is not None and qos >= 0:
                 topic, body = self._packet(device, cls, row.cid, row.status, payload)
                 if device.fits(topic, body) and not self._hand_over(device, topic, body, qos, row.change):
-                    # A change is told whole or again: its rows are equal byte for byte.
-                    device.status_sent = row.change - 1
+                    self._stop_at(device, row.change, row.mid)
                     return False
             device.status_sent = max(device.status_sent, row.change)
         return True
+
+    @staticmethod
+    def _stop_at(device: Device, change: int, mid: int) -> None:
+        """Note that there was no room for this status: the store is read again from here."""
+        device.status_behind = True
+        device.status_sent = change - 1
+        device.status_partial = (change, mid - 1)
 
     def _hand_over(self, device: Device, topic: bytes, body: bytes, qos: int, change: int) -> bool:
         result = device.push(topic, body, qos, change)
@@ -203,7 +210,7 @@ class Statuses:
             self._hub.acked(device, [change])
         return True
 
-    def _push(self, sender: User, cid: bytes, code: int, payload: bytes, change: int) -> None:
+    def _push(self, sender: User, cid: bytes, mid: int, code: int, payload: bytes, change: int) -> None:
         sender.change = max(sender.change, change)
         for device in sender.devices:
             if device.status_behind or not device.wants_status:
@@ -216,9 +223,7 @@ class Statuses:
             if device.packet_max and not device.fits(topic, body):
                 device.status_sent = max(device.status_sent, change)
             elif not self._hand_over(device, topic, body, qos, change):
-                # A change is told whole or again: catching up begins before the first of its run.
-                device.status_sent = min(device.status_sent, change - 1)
-                device.status_behind = True
+                self._stop_at(device, change, mid)
 
     def _packet(self, device: Device, cls: str, cid: str, code: int, payload: bytes) -> tuple[bytes, bytes]:
         if cls == "s":

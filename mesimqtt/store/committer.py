@@ -62,6 +62,7 @@ class Committer:
         self._writer = Writer()
         self._busy = False
         self._scheduled = False
+        self._woken = False  # while a commit ran: what is sealed only at the next start does not show in `batch`
         self._lazy_since: float | None = None
         self._io_errors = 0
         self._error: sqlite3.Error | None = None
@@ -70,11 +71,14 @@ class Committer:
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing is being written or waits to be."""
-        return not self._busy and not self._scheduled and self._lazy_since is None and not self.batch
+        is_asked = self._busy or self._scheduled or self._woken or self._lazy_since is not None
+        return not is_asked and not self.batch
 
     def wake(self) -> None:
         """Commit what the batch holds, at the end of this loop turn or after the commit that runs."""
-        if not self._busy and not self._scheduled:
+        if self._busy:
+            self._woken = True
+        elif not self._scheduled:
             self._scheduled = True
             self._schedule(self._start)
 
@@ -137,6 +141,7 @@ class Committer:
             return
         batch = self.batch
         self._lazy_since = None
+        self._woken = False
         self.on_seal(batch)
         if not batch:
             self._wake_idle()
@@ -161,7 +166,7 @@ class Committer:
         else:
             self._failed(batch, error)
         self._wake_idle()
-        if self.batch and error is None:
+        if (self.batch or self._woken) and error is None:
             # Not at the end of this turn but now: everything in it has waited for this commit already.
             self._start()
 

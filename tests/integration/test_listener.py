@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import queue
 import shutil
 import socket
 import ssl
+import threading
 import time
 
+import paho.mqtt.client as paho
 import pytest
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from cryptography import x509
@@ -69,6 +72,37 @@ def test_mosquittos_clients(qos):
 
             assert 0 == await sender.wait()
             assert b"open\n" == printed
+
+    play(story)
+
+
+def talk_with_paho(port):
+    """Publish at each QoS and return what comes back, with paho in its own threads."""
+    arrived, subscribed = queue.Queue(), threading.Event()
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="paho")
+    client.on_message = lambda _client, _data, message: arrived.put((message.topic, message.payload, message.qos))
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    client.subscribe("paho/#", 2)
+    assert subscribed.wait(5)
+    for qos in (0, 1, 2):
+        client.publish(f"paho/{qos}", b"x", qos).wait_for_publish(5)
+    messages = [arrived.get(timeout=5) for _ in range(3)]
+    client.disconnect()
+    client.loop_stop()
+    return messages
+
+
+def test_pahos_client():
+    """The paho client publishes and subscribes at QoS 0, 1 and 2."""
+
+    async def story():
+        async with serving() as broker:
+            messages = await asyncio.to_thread(talk_with_paho, port_of(broker))
+
+            assert [("paho/0", b"x", 0), ("paho/1", b"x", 1), ("paho/2", b"x", 2)] == sorted(messages)
+            await until(lambda: not broker.wire.protocols)
 
     play(story)
 

@@ -92,6 +92,25 @@ def test_a_failed_commit_does_not_swallow_the_next_one(stored):
     assert [b"2"] == payloads(subscriber.received())
 
 
+def test_a_failed_commit_spares_what_waits_in_the_store(stored):
+    """A commit that fails while older messages are still to be read from the store loses none of those."""
+    stored.keeper.is_instant = True
+    kept_subscriber(stored).send(DISCONNECT)
+    publisher = stored.connected("p")
+    publisher.send(*(publish("a", b"%d" % number, qos=1, packet_id=number) for number in range(1, 501)))
+    back = stored.connected("kept", clean=False)
+    stored.keeper.is_instant = False
+    publisher.send(publish("a", b"lost", qos=1))
+    stored.keeper.commit(ok=False)
+    stored.keeper.is_instant = True
+    seen, packets = [], back.rest
+    while packets:
+        seen += payloads(packets)
+        packets = back.send(*(ack("PUBACK", packet.packet_id) for packet in packets))
+
+    assert [b"%d" % number for number in range(1, 501)] == seen
+
+
 def test_offline_messages_wait_and_come_in_order(stored):
     """QoS 1 and 2 messages of an offline session are in the store alone, and follow CONNACK in order."""
     stored.keeper.is_instant = True

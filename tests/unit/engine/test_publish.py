@@ -187,6 +187,33 @@ def test_a_changed_subscription_acts_on_the_next_message(network, topic_filter):
     assert [] == subscriber.received()
 
 
+def test_an_unrelated_subscription_changes_no_route(network):
+    """Who subscribes, with or without wildcards, to something else does not make a publisher's routes be found anew."""
+    network.subscribed(("a/b", 0))
+    publisher = network.connected("p")
+    publisher.send(publish("a/b", b"x"))
+    route = publisher.connection.routes[b"a/b"]
+    for number in range(10):
+        network.subscribed((f"c/{number}/#", 0), ("+/x", 1), ("$SYS/#", 0), client_id=f"other{number}").lose()
+    publisher.send(publish("a/b", b"x"))
+
+    assert route is publisher.connection.routes[b"a/b"]
+    assert network.engine.version == route.version
+
+
+def test_routes_are_bounded_and_forget_who_is_gone(network, monkeypatch):
+    """The oldest route goes when there are too many; a route that is of no use holds no connection."""
+    monkeypatch.setattr("mesimqtt.engine.routes._ROUTES_MAX", 10)
+    subscriber = network.subscribed(("#", 0))
+    publisher = network.connected("p")
+    publisher.send(*(publish(f"t/{number}", b"x") for number in range(30)))
+    routes = list(publisher.connection.routes.values())
+    subscriber.lose()
+
+    assert 0 == len(network.engine.routes)
+    assert [()] * 30 == [route.online for route in routes]
+
+
 def test_a_topic_over_the_limits_is_told_and_not_routed(network):
     """A topic of more than 512 bytes or 32 levels is acknowledged, audited as 'limit' and goes nowhere."""
     subscriber = network.subscribed(("#", 0))
