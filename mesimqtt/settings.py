@@ -33,8 +33,9 @@ class Limits:
     filters_max: int = 200
     inflight_max: int = 64
     qos2_incoming_max: int = 1_000
-    queue_messages_max: int = 10_000
+    queue_messages_max: int = 100_000
     queue_bytes_max: int = 8 * 1024 * 1024
+    queue_bytes_total: int = 64 * 1024 * 1024
     unwritten_max: int = 512 * 1024
     stalled_s: float = 30.0
     keep_alive_max_s: int = 1200

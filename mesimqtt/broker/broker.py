@@ -204,21 +204,9 @@ class Broker(amqtt.broker.Broker):
             except ValueError:
                 raise MesimqttError(f"listener {name!r}: bind {listener.bind!r} is not ADDRESS:PORT") from None
             tls = _tls_context(name, listener) if listener.ssl else None
-            await self._create_server_instance(name, listener.type, host, port, tls)
-
-    async def _create_server_instance(
-        self,
-        listener_name: str,
-        listener_type: ListenerType,
-        address: str | None,
-        port: int,
-        ssl_context: ssl.SSLContext | None,
-    ) -> asyncio.Server:
-        """Open one listener for our protocol instead of amqtt's streams."""
-        connections_max = self.listeners_config[listener_name].max_connections
-        return await self._listeners.open(
-            listener_name, listener_type, address, port, tls=ssl_context, connections_max=connections_max
-        )
+            await self._listeners.open(
+                name, listener.type, host, port, tls=tls, connections_max=listener.max_connections
+            )
 
     async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         """Take a connection that comes as adapters (amqtt's `external_connected`)."""

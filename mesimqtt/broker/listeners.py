@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 from amqtt.contexts import ListenerType
@@ -49,31 +50,28 @@ class Listeners:
         *,
         tls: ssl.SSLContext | None,
         connections_max: int,
-    ) -> asyncio.Server:
+    ) -> None:
         """Listen. Raises MesimqttError, whose text says what to do."""
         if kind != ListenerType.TCP:
             raise MesimqttError(f"listener {name!r}: type {kind.value!r} is not supported yet; use type: tcp")
         listener = Listener(name, self._wire, connections_max=connections_max, is_plain=tls is None)
-        address = host.strip("[]") if host else None
         try:
-            server = await self._wire.loop.create_server(
-                listener.protocol,
-                address,
-                port,
-                backlog=BACKLOG,
-                reuse_address=True,
-                ssl=tls,
-                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
-            )
+            sockets = _bind(host.strip("[]") if host else None, port)
         except OSError as error:
             raise MesimqttError(_explain(error, name, f"{host or '*'}:{port}")) from None
         self._by_name[name] = listener
-        self._servers.append(server)
-        for socket in server.sockets:
-            bound_host, bound_port = socket.getsockname()[:2]
+        for bound in sockets:
+            server = await self._wire.loop.create_server(
+                listener.protocol,
+                sock=bound,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+            )
+            self._servers.append(server)
+            bound_host, bound_port = bound.getsockname()[:2]
             self.bound.append((name, bound_host, bound_port))
             logger.info("listener %s on %s port %d", name, bound_host, bound_port)
-        return server
 
     async def close(self) -> None:
         """Accept no further connection."""
@@ -81,6 +79,33 @@ class Listeners:
             server.close()
         self._servers.clear()
         self.bound.clear()
+
+
+def _bind(host: str | None, port: int) -> list[socket.socket]:
+    """Return a listening-to-be socket for each address of `host` (None: all of this machine).
+
+    Done here and not by the loop, which would start threads to resolve even a literal address: in a process
+    of one thread every system call on a socket is cheaper.
+    """
+    sockets: list[socket.socket] = []
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        for family, kind, protocol, _name, address in dict.fromkeys(found):
+            if family == socket.AF_INET6 and not socket.has_ipv6:
+                continue
+            bound = socket.socket(family, kind, protocol)
+            sockets.append(bound)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+            bound.bind((address[0], port or sockets[0].getsockname()[1], *address[2:]))
+            bound.listen(BACKLOG)  # here, so that a port in use is found before anything is started
+            bound.setblocking(False)
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
 
 
 def _explain(error: OSError, name: str, where: str) -> str:

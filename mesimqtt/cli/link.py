@@ -155,4 +155,11 @@ def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose im
 def remember_config(data: Path, config: Path | None) -> None:
     """Note which configuration a server of this folder has."""
     note = data / CONFIG_NOTE
-    note.write_text(json.dumps({"config": str(config.resolve()) if config else None}) + "\n", encoding="utf-8")
+    text = json.dumps({"config": str(config.resolve()) if config else None}) + "\n"
+    try:
+        if not note.exists() or note.read_text(encoding="utf-8") != text:
+            note.write_text(text, encoding="utf-8")
+    except OSError as error:  # a full disk must not keep a server from starting
+        import logging
+
+        logging.getLogger(__name__).warning("cannot write %s: %s", note, error.strerror)

@@ -89,7 +89,7 @@ def inbox(
     if json:
         emit(answer)
         return
-    line(f"{answer['messages']} messages, {answer['bytes']} bytes wait for {address}")
+    line(f"waiting for {address}: {answer['messages']} ({answer['bytes']} bytes)")
     if answer["conversations"]:
         table(
             ["conversation", "messages", "last seq", "newest"],

@@ -43,6 +43,7 @@ class Connection:
         "due",
         "engine",
         "identity",
+        "inflight_max",
         "keep_alive_s",
         "listener",
         "need",
@@ -77,6 +78,7 @@ class Connection:
         self.session: Session | None = None
         self.session_present = False
         self.keep_alive_s = 0
+        self.inflight_max = engine.limits.inflight_max
         self.will: Will | None = None
         self.out: list[bytes | bytearray] = []
         self.closing = False
@@ -176,12 +178,18 @@ class Connection:
         held = session.held
         if held is None:
             held = session.held = Held()
-        if held.messages + count > limits.queue_messages_max or held.size + len(chunk) > limits.queue_bytes_max:
-            self.engine.counters.dropped += count
+        size, engine = len(chunk), self.engine
+        if (
+            held.messages + count > limits.queue_messages_max
+            or held.size + size > limits.queue_bytes_max
+            or engine.held_bytes + size > limits.queue_bytes_total
+        ):
+            engine.counters.dropped += count
             return
         held.chunks.append(chunk)
         held.messages += count
-        held.size += len(chunk)
+        held.size += size
+        engine.held_bytes += size
 
     def set_congested(self, value: bool) -> None:
         """Tell that the transport has too much (True) or again little (False) unwritten output."""
@@ -192,6 +200,7 @@ class Connection:
         self.unread = 0
         held, session.held = session.held, None
         if held is not None:
+            engine.held_bytes -= held.size
             self.send(b"".join(held.chunks))
             engine.counters.messages_out += held.messages
         window.advance(session)

@@ -74,7 +74,6 @@ class Engine:
         make_client_id: Callable[[], str] = _random_client_id,
     ) -> None:
         self.limits = limits
-        self.inflight_max = limits.inflight_max
         self.payload_max = limits.payload_max
         self.gate = gate
         self.claim = claim
@@ -90,6 +89,7 @@ class Engine:
         self.dirty: list[Connection] = []
         self.counters = Counters()
         self.version = 1
+        self.held_bytes = 0  # waiting in memory for slow readers, all sessions together
         self.draining = False
         self.routes: TopicIndex[Route] = TopicIndex()
         self.batch: Batch | None = None
@@ -141,6 +141,8 @@ class Engine:
                     connection.close("keep alive timeout")
             else:
                 connection.close("CONNECT deadline")
+        if self.held_bytes:  # what was held for a session that ended is counted off here
+            self.held_bytes = sum(session.held_bytes for session in self.sessions.values())
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_s
             self._sweep(now - self.limits.session_expiry_s)

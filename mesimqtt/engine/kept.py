@@ -95,7 +95,6 @@ def committed(engine: Engine, session: Session, n: int, *, ok: bool) -> None:
         kept.stored -= max(n - kept.committed, 0)
         kept.queue = deque(left)
         kept.size = sum(len(item.payload) for item in left)
-        kept.loaded = max(kept.loaded, n)
     kept.committed = max(kept.committed, n)
     pump(engine, session)
 
@@ -106,7 +105,7 @@ def pump(engine: Engine, session: Session) -> None:
     if kept is None or connection is None or connection.congested:
         return
     queue, inflight = kept.queue, kept.inflight
-    room = engine.inflight_max - len(inflight)
+    room = connection.inflight_max - len(inflight)
     while queue and room > 0 and queue[0].n <= kept.committed:
         item = queue[0]
         packet_id = item.n % _IDS + 1

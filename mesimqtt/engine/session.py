@@ -67,6 +67,11 @@ class Session:
         self.held: Held | None = None
 
     @property
+    def held_bytes(self) -> int:
+        """How much waits in memory because the client does not read."""
+        return (self.held.size if self.held is not None else 0) + (self.window.size if self.window is not None else 0)
+
+    @property
     def queue(self) -> Collection[object]:
         """What waits in memory for its turn."""
         if self.window is not None:

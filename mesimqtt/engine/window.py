@@ -54,11 +54,10 @@ def send_run(session: Session, run: Run) -> None:
     window = session.window
     if window is None:
         window = session.window = Window()
-    engine = connection.engine
     if connection.congested or window.queue:
         _hold(connection, window, run)
         return
-    room = engine.inflight_max - len(window.ids)
+    room = connection.inflight_max - len(window.ids)
     if window.unreceived or window.released:
         room -= len(window.unreceived) + len(window.released)
     if run.many <= room:
@@ -81,7 +80,7 @@ def send_single(session: Session, head: bytes, payload: bytes, qos: int) -> None
         packet_id = _IDS_FROM + (counter & (_IDS - 1))
         if (
             qos == 1
-            and len(ids) < connection.engine.inflight_max
+            and len(ids) < connection.inflight_max
             and packet_id not in ids
             and not window.released
             and packet_id not in connection.claimed
@@ -104,7 +103,7 @@ def advance(session: Session) -> None:
     if window is None or connection is None or not window.queue or connection.congested:
         return
     queue = window.queue
-    room = connection.engine.inflight_max - len(window.ids) - len(window.unreceived) - len(window.released)
+    room = connection.inflight_max - len(window.ids) - len(window.unreceived) - len(window.released)
     while queue and room > 0:
         run = queue.popleft()
         if run.many > room:
@@ -112,6 +111,7 @@ def advance(session: Session) -> None:
             queue.appendleft(rest)
         window.messages -= run.many
         window.size -= len(run.data)
+        connection.engine.held_bytes -= len(run.data)
         room -= run.many
         _transmit(connection, session, window, run)
 
@@ -123,19 +123,22 @@ def _split(run: Run, count: int) -> tuple[Run, Run]:
 
 
 def _hold(connection: Connection, window: Window, run: Run) -> None:
-    limits = connection.engine.limits
+    engine = connection.engine
+    limits = engine.limits
     room = min(
         limits.queue_messages_max - window.messages,
         (limits.queue_bytes_max - window.size) // run.step,
+        (limits.queue_bytes_total - engine.held_bytes) // run.step,
     )
     if room < run.many:
-        connection.engine.counters.dropped += run.many - max(room, 0)
+        engine.counters.dropped += run.many - max(room, 0)
         if room <= 0:
             return
         run = _split(run, room)[0]
     window.queue.append(run)
     window.messages += run.many
     window.size += len(run.data)
+    engine.held_bytes += len(run.data)
 
 
 def _transmit(connection: Connection, session: Session, window: Window, run: Run) -> None:

@@ -10,6 +10,7 @@ from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.messages import MessageKind, Outcome
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
+from mesimqtt.store import messages
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class Acceptor:
         key = f"{kind}/{encode_address(out.name)}".encode()
         target = self._hub.directory.target(sender, key, kind, out.name)
         if target is None:
-            self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
+            prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
+            if not self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload)):
+                self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
             return True
         later = [word for word in _LATER if getattr(out.params, word)]
         if later:
@@ -84,16 +87,12 @@ class Acceptor:
         packet_id: int,
     ) -> bool:
         hub = self._hub
-        refusal = self._refusal(sender, target, cid, len(payload))
+        digest = _digest(target.digest_prefix, params, payload) if cid else None
+        refusal = self._refusal(sender, target, cid, digest, len(payload))
         if refusal:
             if refusal == _UNANSWERED and qos and connection is not None:
                 connection.close("store: no room; 3.1.1 has no other way to say so")
             return refusal == _DONE
-        # What a resend must have in common with the first send: destination, parameters, payload.
-        digest = None
-        if cid:
-            source = b"%b%b\0%b" % (target.digest_prefix, params.raw.encode(), payload)
-            digest = blake2b(source, digest_size=16).digest()
         now_ms = hub.now_ms()
         mid = hub.mids.draw_at(now_ms)
         name = cid or f"{mid:016x}"
@@ -120,7 +119,18 @@ class Acceptor:
         hub.committer.wake()
         return False
 
-    def _refusal(self, sender: User, target: Target, cid: str | None, size: int) -> int:
+    def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool:
+        """Answer a resend of what was accepted before, which nothing that came since can refuse; False if it is none."""
+        found = messages.claimed(self._hub.store.read, sender.id, cid) if cid else None
+        if found is None:
+            return False
+        if found[1] == digest:
+            self._statuses.repeat(sender, found[0])
+        else:
+            self._statuses.refuse(sender, cid, Status.BAD_REQUEST, names, reason="cid-reused")
+        return True
+
+    def _refusal(self, sender: User, target: Target, cid: str | None, digest: bytes | None, size: int) -> int:
         """Refuse what must not enter the store. _DONE: refused, acknowledge; _UNANSWERED: do not even that."""
         hub, settings = self._hub, self._hub.settings.messaging
         peer, group = target.peer, target.group
@@ -134,11 +144,12 @@ class Acceptor:
         elif group is not None and not group.members.get(sender.id, (False, False))[0]:
             code, rule = Status.DENIED, "group.send"
         elif peer is not None and peer is not sender:
-            messages, size_now = hub.directory.inbox(peer)
-            if messages >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
+            waiting, size_now = hub.directory.inbox(peer)
+            if waiting >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
                 code = Status.INBOX_FULL
         if code is not None:
-            self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
+            if digest is None or not self._was_accepted(sender, cid, target.names, digest):
+                self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
             return _DONE
         if not hub.store.has_room() or self._unanswered >= hub.settings.store.pending_max:
             self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
@@ -182,6 +193,8 @@ class Acceptor:
             if thread.last_seq == 0:
                 self._hub.directory.began(thread)
             self._statuses.sent(sender, target.json, message, message.change)
+            if target.peer is not sender:
+                self._receipts.own(sender, thread, message.seq)
             self._hand_over(message, sender, target, thread)
             return
         self._uncount(message)
@@ -206,16 +219,15 @@ class Acceptor:
             member = self._hub.directory.known_user(number) or self._hub.directory.user_by_id(number)
             if member is None:
                 continue
-            counted = member.inbox_messages >= 0  # if not, counting it now includes this message
-            messages, size = self._hub.directory.inbox(member)
-            lane = self._hub.directory.lane(thread, member)
-            if messages >= settings.inbox_messages_max or size > settings.inbox_bytes_max:
+            if member.inbox_messages >= 0:  # if not, counting it now includes this message
+                member.inbox_messages += 1
+                member.inbox_bytes += len(message.payload)
+            waiting, size = self._hub.directory.inbox(member)
+            if waiting > settings.inbox_messages_max or size > settings.inbox_bytes_max:
+                lane = self._hub.directory.lane(thread, member)
                 if lane is not None:
                     self._receipts.fail(member, lane, message, Status.INBOX_FULL)
                 continue
-            if counted:
-                member.inbox_messages += 1
-                member.inbox_bytes += len(message.payload)
             recipients.append(member)
         self._delivery.committed(thread, message, recipients, sender)
 
@@ -244,6 +256,11 @@ class Acceptor:
         if peer is not None and peer.inbox_messages > 0:
             peer.inbox_messages -= 1
             peer.inbox_bytes -= len(message.payload)
+
+
+def _digest(prefix: bytes, params: Params, payload: bytes) -> bytes:
+    """Return what a resend must have in common with the first send: destination, parameters, payload."""
+    return blake2b(b"%b%b\0%b" % (prefix, params.raw.encode(), payload), digest_size=16).digest()
 
 
 _GO_ON, _DONE, _UNANSWERED = 0, 1, 2

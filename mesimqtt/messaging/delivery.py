@@ -51,9 +51,11 @@ class Delivery:
         feed = device.feeds.get(thread.id)
         if feed is None:
             if device.is_loading:
-                return  # the store is being read for it; the message is in there
+                # The store is being read for it: the message is in there, unless it was committed after the look.
+                device.late.setdefault(thread.id, (thread, message.seq))
+                return
             if not self._follows(device, thread):
-                self._own_copy_only(device, thread, message)
+                self._live_only(device, thread, message)
                 return
             feed = self._open(device, thread, message.seq - 1)
             if feed is None:
@@ -95,12 +97,13 @@ class Delivery:
         feed.sent = seq
         return True
 
-    def _own_copy_only(self, device: Device, thread: Thread, message: Message) -> None:
-        """Give a `sent` copy to a device that selects those but not the conversation: live only, no cursor."""
-        if message.sender_id == device.user.id and message.device != device.client_id:
-            qos = device.qos_of("sent")
+    def _live_only(self, device: Device, thread: Thread, message: Message) -> None:
+        """Give a `sent` copy or event to a device that selects those but not the conversation: live, no cursor."""
+        is_own = message.sender_id == device.user.id
+        if message.kind == MessageKind.EVENT or (is_own and message.device != device.client_id):
+            qos = device.qos_of("sent" if is_own else "event")
             if qos >= 0:
-                topic = self._topic(device.user, thread, message, is_own=True)
+                topic = self._topic(device.user, thread, message, is_own=is_own)
                 if device.fits(topic, message.payload):
                     self._hub.hand_over(device, topic, message.payload, qos, None)
 
@@ -156,7 +159,7 @@ class Delivery:
         elif is_own and len(set(thread.users)) != 1:
             middle = f"sent/g/{group.level}" if group else f"sent/u/{thread.peer(user).level}"
         elif group is not None:
-            sender = self._hub.directory.user_by_id(message.sender_id)
+            sender = self._hub.directory.party(message.sender_id)
             middle = f"g/{group.level}/{sender.level if sender else '%00'}"
         else:
             middle = f"u/{thread.peer(user).level}"
@@ -186,13 +189,48 @@ class Delivery:
         def done(found: list[Pending]) -> None:
             if device not in user.devices:
                 return
+            for feed in device.feeds.values():  # parked by an UNSUBSCRIBE, and selected again
+                if feed.behind and self._follows(device, feed.thread):
+                    device.behind.setdefault(feed.thread.id, feed)
             for pending in found:
                 self._pend(device, pending)
             if device.selected == selected:  # no filter was added since: what comes now is live
                 device.is_loading = False
+                self._take_late(device)
             self.page(device)
 
         self._hub.store.read_later(read, done)
+
+    def _take_late(self, device: Device) -> None:
+        late, device.late = device.late, {}
+        for number, (thread, seq) in late.items():
+            if number not in device.feeds and self._follows(device, thread):
+                feed = self._open(device, thread, seq - 1)
+                if feed is not None:
+                    self._fall_behind(device, feed)
+
+    def park(self, device: Device) -> None:
+        """Let conversations wait that no filter selects any more; nothing of them is passed over."""
+        for feed in device.feeds.values():
+            if not self._follows(device, feed.thread):
+                feed.behind = True
+                device.behind.pop(feed.thread.id, None)
+
+    def is_due(self, device: Device, feed: Feed, message: Message) -> bool:
+        """Tell whether what waited for the window is still to be sent; if not, take it back or pass it over."""
+        seq, lane = message.seq, feed.lane
+        if device.feeds.get(feed.thread.id) is not feed:
+            return False  # withdrawn
+        if feed.acked.above_count >= ABOVE_MAX or not self._follows(device, feed.thread):
+            feed.sent = min(feed.sent, seq - 1)
+            feed.behind = True
+            if self._follows(device, feed.thread):
+                device.behind.setdefault(feed.thread.id, feed)
+            return False
+        if message.expires_at <= self._hub.now_ms() or seq in lane.failed or not lane.covers(seq):
+            feed.acked.add(seq)
+            return False
+        return True
 
     def _pend(self, device: Device, pending: Pending) -> None:
         if pending.conversation_id in device.feeds:
@@ -215,7 +253,7 @@ class Delivery:
 
     def _follows(self, device: Device, thread: Thread) -> bool:
         if thread.group is not None:
-            return device.qos_of("g", thread.group.address) >= 0 or device.qos_of("event") >= 0
+            return device.qos_of("g", thread.group.address) >= 0
         return device.qos_of("u", thread.peer(device.user).address) >= 0
 
     def _fall_behind(self, device: Device, feed: Feed) -> None:
@@ -238,7 +276,7 @@ class Delivery:
 
         def done(found: list[Message]) -> None:
             device.is_paging = False
-            if device in device.user.devices and device.feeds.get(thread.id) is feed:
+            if device in device.user.devices and device.behind.get(thread.id) is feed:
                 self._paged(device, feed, found, known)
 
         self._hub.store.read_later(read, done)
@@ -267,8 +305,13 @@ class Delivery:
             if len(self._sent) > 10_000:
                 self._sent.pop(next(iter(self._sent)))
             kept = self._sent.setdefault(device.row_id, {})
+            waiting: dict[int, int] = {}  # conversation -> first seq that was handed over but never written
+            for entry in device.outbox:
+                if type(entry[3]) is tuple:
+                    waiting.setdefault(entry[3][0].thread.id, entry[3][1].seq)
             for number, feed in device.feeds.items():
-                kept[number] = max(kept.get(number, 0), feed.sent)
+                written = min(feed.sent, waiting.get(number, feed.sent + 1) - 1)
+                kept[number] = max(kept.get(number, 0), written, feed.resent_upto)
 
     def withdraw(self, thread: Thread, user: User, lane: Lane) -> None:
         """Stop handing over to a user who left: `lane.until` says where."""

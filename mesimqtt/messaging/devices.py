@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
-    from mesimqtt.domain.messages import Lane
+    from collections.abc import Callable
+
+    from mesimqtt.domain.messages import Lane, Message
     from mesimqtt.domain.seqset import SeqSet
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.model import Thread, User
@@ -20,6 +22,21 @@ ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that convers
 CEILING_STEP = 8192
 REFUSED = 0x80
 NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
+
+
+def is_in_flight(user: User, message: Message) -> bool:
+    """Tell whether a device of `user` was sent this message and has not answered."""
+    return any(
+        type(token) is tuple and token[1].mid == message.mid
+        for device in user.devices
+        for token in device.connection.claimed.values()
+    )
+
+
+class ReadMark(int):
+    """The token of a read mark in flight: its change number."""
+
+    __slots__ = ()
 
 
 class Feed:
@@ -54,6 +71,9 @@ class Device:
         "feeds",
         "filters",
         "is_loading",
+        "is_reserving",
+        "late",
+        "left_in_flight",
         "is_paging",
         "json",
         "outbox",
@@ -91,6 +111,9 @@ class Device:
         self.behind: dict[int, Feed] = {}
         self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
         self.is_loading = False  # from a granted filter until the store was asked what waits
+        self.is_reserving = False
+        self.late: dict[int, tuple[Thread, int]] = {}  # conversation -> first seq that came while it was loading
+        self.left_in_flight = False
         self.selected = 0
         self.is_paging = False
         self.sent_before_mid = 0
@@ -183,12 +206,14 @@ class Device:
         self.outbox.append((topic, payload, qos, token, dup))
         return QUEUED
 
-    def pump(self) -> list[object]:
-        """Hand over what waited; return the tokens that went out at QoS 0 (written is acknowledged)."""
+    def pump(self, is_due: Callable[[Device, Feed, Message], bool]) -> list[object]:
+        """Hand over what waited and still is due; return the tokens that went out at QoS 0 (written is acknowledged)."""
         written: list[object] = []
         outbox = self.outbox
         while outbox and self._has_window(outbox[0][2]):
             topic, payload, qos, token, dup = outbox.popleft()
+            if type(token) is tuple and not is_due(self, token[0], token[1]):
+                continue
             self.connection.deliver(topic, payload, qos, token, dup=dup)
             if not qos and token is not None:
                 written.append(token)
@@ -219,7 +244,7 @@ class Device:
                 entry[1] -= 1
                 break
         moved = False
-        while pending and pending[0][1] <= 0:
+        while pending and pending[0][1] <= 0 and pending[0][0] <= self.status_sent:  # told whole
             self.status_acked = max(self.status_acked, pending.popleft()[0])
             moved = True
         return moved

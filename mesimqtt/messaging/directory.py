@@ -62,6 +62,25 @@ class Directory:
         group = self._group_ids.get(number)
         return group if group is not None else self._load_group(groups.by_id(self._store.read, number))
 
+    def party(self, number: int) -> User | None:
+        """Return a user by number, also one who was deleted: statuses and messages go on naming him."""
+        user = self.user_by_id(number)
+        if user is None:
+            row = users.former(self._store.read, number)
+            user = User(row.id, row.address, row.created_at, active=False, root=self._root) if row else None
+        return user
+
+    def room(self, number: int) -> Group | None:
+        """Return a group by number, also one that was deleted: statuses go on naming it."""
+        group = self.group_by_id(number)
+        if group is None:
+            row = groups.former(self._store.read, number)
+            if row is None:
+                return None
+            thread = self._thread(GROUP, row.id, 0)
+            group = thread.group = Group(row.id, row.address, thread, active=False)
+        return group
+
     def pair(self, one: User, other: User) -> Thread:
         """Return the conversation of two users, begun or not."""
         a, b = sorted((one, other), key=lambda user: user.id)
@@ -77,9 +96,9 @@ class Directory:
         if known is not None and (known.users or known.group):
             return known
         if conversation.kind == GROUP:
-            group = self.group_by_id(conversation.a)
+            group = self.room(conversation.a)
             return group.thread if group else None
-        one, other = self.user_by_id(conversation.a), self.user_by_id(conversation.b)
+        one, other = self.party(conversation.a), self.party(conversation.b)
         return self.pair(one, other) if one and other else None
 
     def lane(self, thread: Thread, user: User) -> Lane | None:
@@ -127,7 +146,7 @@ class Directory:
 
     def counters(self, user: User) -> None:
         """Read a user's change numbers, once."""
-        if user.change < 0:
+        if user.read_change < 0:  # a status to him may have raised `change` before
             user.change = conversations.last_change(self._store.read, user.id)
             user.read_change = devices.last_read_change(self._store.read, user.id)
 

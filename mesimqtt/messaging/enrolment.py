@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mesimqtt.messaging.devices import CEILING_STEP
+from mesimqtt.messaging.devices import CEILING_STEP, ReadMark
 from mesimqtt.store import devices as rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
@@ -23,6 +25,7 @@ class Enrolment:
         self._receipts = receipts
         self._started_mid = started_mid
         self._last_id = rows.last_id(hub.store.read)
+        self._made: dict[tuple[int, str], int] = {}  # rows that are not committed yet: (user, client id) -> device
 
     def reselect(self, device: Device) -> bool:
         """Select again what a persistent session had selected [MQTT-3.1.2-4]; False if there is nothing."""
@@ -45,7 +48,9 @@ class Enrolment:
             self._receipts.touch(device)
             return
         row = rows.find(self._hub.store.read, device.user.id, device.client_id)
-        if row is None:
+        if row is None and (device.user.id, device.client_id) in self._made:
+            self._begin(device, self._made[device.user.id, device.client_id])
+        elif row is None:
             self._create(device)
         else:
             self._resume(device, row)
@@ -54,15 +59,28 @@ class Enrolment:
         hub, user = self._hub, device.user
         self._displace(user)
         self._last_id += 1
-        device.row_id = self._last_id
-        device.ceiling = CEILING_STEP
-        device.status_acked = device.status_sent = user.change
-        device.read_change = user.read_change
+        self._begin(device, self._last_id)
+        key = (user.id, device.client_id)
+        self._made[key] = device.row_id
+
+        def committed(ok: bool) -> None:
+            if ok:
+                self._made.pop(key, None)
+            else:  # the row stays in the batch
+                hub.committer.batch.after.append(committed)
+
+        hub.committer.batch.after.append(committed)
         hub.committer.row(
             rows.INSERT, device.row_id, user.id, device.client_id, device.ceiling, user.change, user.read_change, 0,
             device.packet_max, "{}", hub.now_ms(),
         )  # fmt: skip
         hub.committer.row(rows.COPY_CURSORS, device.row_id, user.id)
+
+    def _begin(self, device: Device, row_id: int) -> None:
+        device.row_id = row_id
+        device.ceiling = device.session.packet_counter + CEILING_STEP
+        device.status_acked = device.status_sent = device.user.change
+        device.read_change = device.user.read_change
         self._receipts.touch(device)
 
     def _resume(self, device: Device, row: rows.DeviceRow) -> None:
@@ -73,7 +91,7 @@ class Enrolment:
         device.wants_status = bool(row.wants_status)
         device.read_change = max(row.read_change, read_change)
         device.status_behind = device.wants_status and device.status_sent < device.user.change
-        if row.online:
+        if row.online and row.id not in self._receipts.left:
             # The server went down under it: what was committed before may have been sent already.
             device.sent_before_mid = self._started_mid
         # Contract section 3: packet ids go on above what may have been used before a restart.
@@ -81,14 +99,20 @@ class Enrolment:
         device.ceiling = max(row.ceiling, session.packet_counter + CEILING_STEP)
         self._receipts.touch(device)
 
-    def reserve(self, device: Device) -> None:
-        """Reserve the next packet ids in good time."""
-        if device.row_id and device.session.packet_counter > device.ceiling - CEILING_STEP // 2:
+    def reserve(self, device: Device, resume: Callable[[Device], None]) -> None:
+        """Reserve the next packet ids in good time; `resume` goes on with a device that had to wait for them."""
+        if device.is_reserving or not device.row_id:
+            return
+        if device.session.packet_counter > device.ceiling - CEILING_STEP // 2:
             committer, ceiling = self._hub.committer, device.session.packet_counter + CEILING_STEP
+            device.is_reserving = True
 
             def reserved(ok: bool) -> None:
+                device.is_reserving = False
                 if ok:
                     device.ceiling = max(device.ceiling, ceiling)
+                if device in device.user.devices:
+                    resume(device)
 
             committer.row(rows.RAISE_CEILING, ceiling, device.row_id)
             committer.batch.after.append(reserved)
@@ -113,22 +137,23 @@ class Enrolment:
         ):
             del number
             if kind:
-                group = directory.group_by_id(a)
+                group = directory.room(a)
                 level = f"g/{group.level}" if group else None
             else:
-                peer = directory.user_by_id(b if a == device.user.id else a)
+                peer = directory.party(b if a == device.user.id else a)
                 level = f"u/{peer.level}" if peer else None
             if level is not None:
                 topic = device.user.in_prefix + f"read/{level}".encode()
-                self._hub.hand_over(device, topic, payload.encode(), qos, None)
-            device.read_change = max(device.read_change, change)
-        self._receipts.touch(device)
+                self._hub.hand_over(device, topic, payload.encode(), qos, ReadMark(change))
 
     def _displace(self, user: User) -> None:
         known = rows.of_user(self._hub.store.read, user.id)
         bound = self._hub.settings.messaging.devices_max
-        online = {device.row_id for device in user.devices}
-        for row in [row for row in known if row.id not in online][: max(0, len(known) + 1 - bound)]:
+        online = {device.row_id: device for device in user.devices}
+        longest_unseen = sorted(known, key=lambda row: row.id in online)  # stable: who is online comes last
+        for row in longest_unseen[: max(0, len(known) + 1 - bound)]:
+            if row.id in online:
+                online[row.id].row_id = 0  # goes on live, without a cursor
             self._hub.committer.row(rows.DELETE_CURSORS, row.id)
             self._hub.committer.row(rows.DELETE, row.id)
             self.news(user, {"event": "device-dropped", "device": row.client_id})

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import check_address
-from mesimqtt.domain.errors import AddressError, OperationError
+from mesimqtt.domain.errors import AddressError, OperationError, StoreError
 from mesimqtt.domain.messages import Message, MessageKind
 from mesimqtt.domain.status import Status
+from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.store import members
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
+    from mesimqtt.domain.messages import Lane
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Group, User
     from mesimqtt.messaging.receipts import Receipts
 
 _WITHDRAWN_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Withdrawn:
+    """A message in flight to somebody who left: his answer or the end of his connection judges it, or `until`."""
+
+    until: float
+    user: User
+    lane: Lane
+    message: Message
+    code: Status
+    reason: str
 
 
 class Groups:
@@ -28,6 +43,17 @@ class Groups:
         self._hub = hub
         self._delivery = delivery
         self._receipts = receipts
+        self._open: list[_Withdrawn] = []
+
+    def tick(self, now: float) -> None:
+        """Judge what was in flight to somebody who left and is not any more, or has been for too long."""
+        if self._open:
+            self._judge([each for each in self._open if each.until <= now or not is_in_flight(each.user, each.message)])
+
+    def _judge(self, ended: list[_Withdrawn]) -> None:
+        for each in ended:
+            self._open.remove(each)
+            self._receipts.fail(each.user, each.lane, each.message, each.code, each.reason)
 
     async def add(self, address: str, owner: str | None = None) -> bool:
         """Create a group; False if it was there."""
@@ -60,6 +86,10 @@ class Groups:
             raise OperationError("group-full", f"a group has at most {bound} members")
         if not fresh:
             return []
+        returning = [each for each in self._open if each.user in fresh and each.lane.conversation is group.thread]
+        if returning:  # before a new lane takes the place of the old one
+            self._judge(returning)
+            await self._hub.committer.drain()
         thread, now_ms = group.thread, self._hub.now_ms()
 
         numbers = [user.id for user in fresh]
@@ -85,7 +115,13 @@ class Groups:
         thread = group.thread
 
         numbers = [user.id for user in gone]
-        last = await self._hub.committer.run(lambda connection: members.leave(connection, group.id, thread.id, numbers))
+        try:
+            last = await self._hub.committer.run(
+                lambda connection: members.leave(connection, group.id, thread.id, numbers)
+            )
+        except StoreError:
+            self._hub.directory.refresh_group(address)
+            raise
         for user in gone:
             self._withdraw(group, user, last, Status.NOT_MEMBER, "")
         self._tell(group, "left", [user.address for user in gone])
@@ -97,7 +133,15 @@ class Groups:
         thread = group.thread
 
         left = [user for user in map(self._hub.directory.user_by_id, group.members) if user is not None]
-        last = await self._hub.committer.run(lambda connection: members.delete_group(connection, group.id, thread.id))
+        group.members.clear()  # a send that comes now is refused, and nobody gets what is in the batch already
+        self._hub.directory.epoch += 1
+        try:
+            last = await self._hub.committer.run(
+                lambda connection: members.delete_group(connection, group.id, thread.id)
+            )
+        except StoreError:
+            self._hub.directory.refresh_group(address)
+            raise
         for user in left:
             self._withdraw(group, user, last, Status.FAILED, "group-deleted")
         await self._hub.committer.drain()
@@ -117,7 +161,12 @@ class Groups:
                 break
             for message in found:
                 after = message.seq
-                if message.seq <= last and message.sender_id != user.id and not message.kind:
+                if message.seq > last or message.sender_id == user.id or message.kind:
+                    continue
+                if is_in_flight(user, message):
+                    until = self._hub.now() + self._hub.settings.messaging.verdict_grace_s
+                    self._open.append(_Withdrawn(until, user, lane, message, code, reason))
+                else:
                     self._receipts.fail(user, lane, message, code, reason)
 
     def _tell(self, group: Group, what: str, users: list[str]) -> None:

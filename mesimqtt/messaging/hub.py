@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mesimqtt.messaging.devices import NO_ROOM, WRITTEN, Device
+from mesimqtt.messaging.devices import NO_ROOM, QUEUED, WRITTEN, Device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,16 @@ def _nobody(_device: Device, _tokens: list[object]) -> None:
     """Take no note: the hub before messaging is wired."""
 
 
+def _nothing(_device: Device) -> None:
+    """Reserve nothing: the hub before messaging is wired."""
+
+
 @dataclass(slots=True)
 class Hub:
-    """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go."""
+    """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go.
+
+    `reserve` is called when a device waits for packet ids.
+    """
 
     settings: Settings
     store: Store
@@ -33,6 +40,7 @@ class Hub:
     now: Callable[[], float]
     now_ms: Callable[[], int]
     acked: Callable[[Device, list[object]], None] = _nobody
+    reserve: Callable[[Device], None] = _nothing
     counters: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str, number: int = 1) -> None:
@@ -46,4 +54,6 @@ class Hub:
         result = device.push(topic, payload, qos, token, dup=dup)
         if result == WRITTEN and not qos and token is not None:
             self.acked(device, [token])
+        elif result == QUEUED and device.session.packet_counter >= device.ceiling:
+            self.reserve(device)
         return result != NO_ROOM

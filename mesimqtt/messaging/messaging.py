@@ -109,6 +109,7 @@ class Messaging:
     def tick(self, now: float) -> None:
         """Do what time has made due."""
         self._sweeper.tick(now)
+        self.groups.tick(now)
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":

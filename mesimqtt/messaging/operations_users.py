@@ -117,7 +117,7 @@ async def user_show(desk: Desk, *, address: str) -> Answer:
         "profile": user.profile,
         "groups": users.groups_of(desk.read, user.id),
         "devices": [
-            {"device": each.client_id, "online": bool(each.online), "seen_at": each.seen_at}
+            {"device": each.client_id, "online": each.online == 1, "seen_at": each.seen_at}
             for each in devices.of_user(desk.read, user.id)
         ],
         "tokens": sum(each.state(desk.now_s) == "valid" for each in found),

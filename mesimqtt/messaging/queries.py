@@ -33,7 +33,7 @@ class Queries:
         if not MID_PATTERN.fullmatch(mid):
             raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
         message = rows.by_mid(self._hub.store.read, int(mid, 16))
-        sender = self._hub.directory.user_by_id(message.sender_id) if message is not None else None
+        sender = self._hub.directory.party(message.sender_id) if message is not None else None
         if message is None or sender is None or asker not in (None, sender.address):
             raise OperationError("no-such-message", f"no message {mid} of yours")
         return self._status(message, sender)
@@ -43,17 +43,17 @@ class Queries:
         conversation = message.conversation
         answer: dict[str, Any] = {"mid": format_mid(message.mid), "cid": message.cid, "from": sender.address}
         if conversation.kind == GROUP:
-            group = directory.group_by_id(conversation.a)
+            group = directory.room(conversation.a)
             answer["group"] = group.address if group else None
         else:
-            peer = directory.user_by_id(conversation.b if conversation.a == sender.id else conversation.a)
+            peer = directory.party(conversation.b if conversation.a == sender.id else conversation.a)
             answer["to"] = peer.address if peer else None
         answer |= {"seq": message.seq, "ts": message.ts, "expires_at": message.expires_at, "size": len(message.payload)}
         answer["status"] = [self._row(row) for row in rows.statuses_of(self._hub.store.read, message)]
         return answer
 
     def _row(self, row: rows.StatusRow) -> dict[str, Any]:
-        peer = self._hub.directory.user_by_id(row.recipient_id) if row.recipient_id else None
+        peer = self._hub.directory.party(row.recipient_id) if row.recipient_id else None
         found: dict[str, Any] = {"peer": peer.address} if peer else {}
         found |= {"status": row.status, "name": TITLES[row.status], "ts": row.ts}
         if row.device:
@@ -78,10 +78,10 @@ class Queries:
         for kind, a, b, count, seq, ts in rows.waiting(self._hub.store.read, user.id):
             entry: dict[str, Any] = {"messages": count, "last_seq": seq, "ts": ts}
             if kind == GROUP:
-                group = directory.group_by_id(a)
+                group = directory.room(a)
                 entry = {"group": group.address if group else None} | entry
             else:
-                peer = directory.user_by_id(b if a == user.id else a)
+                peer = directory.party(b if a == user.id else a)
                 entry = {"peer": peer.address if peer else None} | entry
             waiting.append(entry)
         return {"user": user.address, "messages": messages, "bytes": size, "conversations": waiting}

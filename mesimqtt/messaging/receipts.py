@@ -30,6 +30,7 @@ class Receipts:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._steps: list[tuple[Lane, Message, int, str, str]] = []
+        self._reads: list[tuple[Lane, Message, int, str, str]] = []  # READ comes after all else of its message
         self._lanes: dict[int, Lane] = {}
         self._cursors: dict[int, tuple[Device, Feed]] = {}
         self._devices: dict[int, Device] = {}
@@ -51,7 +52,7 @@ class Receipts:
             self._lanes[id(lane)] = lane
         if (
             confirmed
-            and message.sender_id != lane.user_id
+            and (message.sender_id != lane.user_id or feed.thread.a == feed.thread.b)  # notes to oneself count
             and message.kind == MessageKind.MESSAGE
             and seq not in lane.failed
             and lane.delivered.add(seq)
@@ -61,11 +62,29 @@ class Receipts:
                 self._steps.append((lane, message, Status.DELIVERED, device.client_id, ""))
                 hub.committer.wake()
                 return
+        elif message.kind:  # an event is nothing to be delivered or read: the watermarks pass it
+            lane.delivered.add(seq)
+            lane.read.add(seq)
         hub.committer.lazily(hub.now())
+
+    def own(self, sender: User, thread: Thread, seq: int) -> None:
+        """Count what a user sent himself as acknowledged for him: the watermarks of his lane pass it."""
+        lane = sender.lanes.get(thread.id) or self._hub.directory.lane(thread, sender)
+        if lane is not None:
+            lane.acked.add(seq)
+            lane.delivered.add(seq)
+            lane.read.add(seq)
+            self._lanes[id(lane)] = lane
 
     def status_acknowledged(self, device: Device, change: int) -> None:
         """Move a device's status number."""
         if device.settle_status(change) and device.row_id:
+            self.touch(device)
+
+    def mark_acknowledged(self, device: Device, change: int) -> None:
+        """Move the number of the last read mark that a device has."""
+        if change > device.read_change:
+            device.read_change = change
             self.touch(device)
 
     def touch(self, device: Device) -> None:
@@ -115,7 +134,7 @@ class Receipts:
         if lane.delivered.add(seq) and message.flags & FLAG_DELIVERY_RECEIPT and seq not in lane.failed:
             self._steps.append((lane, message, Status.DELIVERED, "", ""))
         if message.flags & FLAG_READ_RECEIPT:
-            self._steps.append((lane, message, Status.READ, "", ""))
+            self._reads.append((lane, message, Status.READ, "", ""))
         self._hub.committer.wake()
 
     def _may_follow(self, message: Message, user: User) -> bool:
@@ -161,12 +180,20 @@ class Receipts:
 
     def too_large(self, device: Device, feed: Feed, message: Message) -> None:
         """Pass a message over for a device it does not fit; a verdict once no device with a cursor takes it."""
+        if not device.row_id or message.kind or message.sender_id == device.user.id:
+            return  # no cursor, an event, a copy: a gap, and nobody's verdict
         self._cursors[id(feed)] = (device, feed)
-        known = device_rows.of_user(self._hub.store.read, device.user.id)
-        size = len(message.payload)
-        if known and all(0 < row.packet_max < size or row.id == device.row_id for row in known):
-            self.fail(device.user, feed.lane, message, Status.FAILED, TOO_LARGE)
         self._hub.committer.lazily(self._hub.now())
+        seq, read = message.seq, self._hub.store.read
+        if seq in feed.lane.acked:
+            return
+        online = {each.row_id: each.feeds.get(feed.thread.id) for each in device.user.devices}
+        for row in device_rows.of_user(read, device.user.id):
+            other = online.get(row.id)
+            acked = other.acked if other is not None else device_rows.cursor(read, row.id, feed.thread.id)
+            if row.id != device.row_id and seq not in acked:
+                return
+        self.fail(device.user, feed.lane, message, Status.FAILED, TOO_LARGE)
 
     # ---- into the batch --------------------------------------------------------------------------------------
 
@@ -183,10 +210,13 @@ class Receipts:
     def seal(self, batch: Batch) -> None:
         """Put what changed since the last commit into the batch: runs of steps, and each state once."""
         ts = self._hub.now_ms()
-        if self._steps:
+        if self._steps or self._reads:
             self._seal_steps(batch, ts)
         for lane in self._lanes.values():
-            batch.lanes[lane.conversation.id, lane.user_id] = lane.row()
+            user = self._hub.directory.known_user(lane.user_id)
+            # One that a new membership has replaced must not overwrite it.
+            if user is None or user.lanes.get(lane.conversation.id, lane) is lane:
+                batch.lanes[lane.conversation.id, lane.user_id] = lane.row()
         self._lanes.clear()
         for device, feed in self._cursors.values():
             batch.cursors[device.row_id, feed.thread.id] = (
@@ -198,7 +228,8 @@ class Receipts:
         self._devices.clear()
 
     def _row(self, device: Device) -> tuple[object, ...]:
-        is_online = int(device in device.user.devices)
+        # 2: it went away with something unacknowledged, which comes again with DUP after a restart too.
+        is_online = 1 if device in device.user.devices else 2 if device.left_in_flight else 0
         return (
             device.ceiling,
             device.status_acked,
@@ -213,7 +244,7 @@ class Receipts:
 
     def _seal_steps(self, batch: Batch, ts: int) -> None:
         runs: dict[tuple[int, int, int, str, str], Step] = {}
-        for lane, message, status, device, reason in self._steps:
+        for lane, message, status, device, reason in (*self._steps, *self._reads):
             key = (id(lane), message.sender_id, status, device, reason)
             run = runs.get(key)
             seq = message.seq
@@ -225,3 +256,4 @@ class Receipts:
                 batch.steps.append(run)
             run.messages.append(message)
         self._steps.clear()
+        self._reads.clear()

@@ -10,7 +10,7 @@ from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.status import Status
 from mesimqtt.hooks import Action, Decision, Identity
-from mesimqtt.messaging.devices import REFUSED, Device
+from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
 from mesimqtt.messaging.model import Names
 from mesimqtt.messaging.transient import Transient
 from mesimqtt.topics import MID_PATTERN, Kind, OutTopic, TopicError, find_cid, parse_out
@@ -60,6 +60,7 @@ class Router:
         self._enrolment = enrolment
         self._perform = perform
         hub.acked = self._acknowledged
+        hub.reserve = self._reserve
 
     # ---- connections -----------------------------------------------------------------------------------------
 
@@ -83,6 +84,7 @@ class Router:
         if device is None or device not in device.user.devices:
             return
         device.user.devices.remove(device)
+        device.left_in_flight = any(type(token) is tuple for token in connection.claimed.values())
         self._delivery.remember(device)
         self._receipts.close(device)
 
@@ -102,10 +104,15 @@ class Router:
                 receipts.acknowledged(device, token[0], token[1], confirmed=True)
             elif type(token) is int:
                 receipts.status_acknowledged(device, token)
+            elif type(token) is ReadMark:
+                self._receipts.mark_acknowledged(device, token)
             elif isinstance(token, Transient):
                 self._transients.acknowledged(device, token)
-        self._enrolment.reserve(device)
+        self._reserve(device)
         self._resume(device)
+
+    def _reserve(self, device: Device) -> None:
+        self._enrolment.reserve(device, self._resume)
 
     def _acknowledged(self, device: Device, tokens: list[object]) -> None:
         """Take what was written at QoS 0: acknowledged, but not confirmed."""
@@ -114,10 +121,12 @@ class Router:
                 self._receipts.acknowledged(device, token[0], token[1], confirmed=False)
             elif type(token) is int:
                 self._receipts.status_acknowledged(device, token)
+            elif type(token) is ReadMark:
+                self._receipts.mark_acknowledged(device, token)
 
     def _resume(self, device: Device) -> None:
         if device.outbox:
-            written = device.pump()
+            written = device.pump(self._delivery.is_due)
             if written:
                 self._acknowledged(device, written)
         if device.behind:
@@ -158,6 +167,7 @@ class Router:
         device: Device | None = connection.claim_state
         if device is not None:
             device.unselect(topic_filter)
+            self._delivery.park(device)
             self._receipts.touch(device)
 
     # ---- PUBLISH ---------------------------------------------------------------------------------------------
@@ -277,12 +287,11 @@ class Router:
 
     def _tell_read(self, user: User, source: Device, topic: bytes, payload: bytes, change: int) -> None:
         for device in user.devices:
-            if device.read_change < change:
-                device.read_change = change
-                self._receipts.touch(device)
             qos = device.qos_of("read")
             if device is not source and qos >= 0 and device.fits(topic, payload):
-                self._hub.hand_over(device, topic, payload, qos, None)
+                self._hub.hand_over(device, topic, payload, qos, ReadMark(change))
+            elif device is source and device.read_change >= change - 1:
+                self._receipts.mark_acknowledged(device, change)
 
     def _presence(self, device: Device, thread: Thread, payload: bytes) -> None:
         user, group = device.user, thread.group

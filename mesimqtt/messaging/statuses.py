@@ -131,13 +131,13 @@ class Statuses:
         """Return the JSON of a stored status, equal byte for byte to what was sent when it was new."""
         directory = self._hub.directory
         if row.kind == GROUP:
-            group = directory.group_by_id(row.a)
-            member = directory.user_by_id(row.recipient_id) if row.recipient_id else None
+            group = directory.room(row.a)
+            member = directory.party(row.recipient_id) if row.recipient_id else None
             if group is None or (row.recipient_id and member is None):
                 return None
             names = Names(member.address if member else None, group.address)
         else:
-            peer = directory.user_by_id(row.recipient_id)
+            peer = directory.party(row.recipient_id)
             if peer is None:
                 return None
             names = Names(peer.address)
@@ -155,7 +155,7 @@ class Statuses:
     def catch_up(self, device: Device) -> None:
         """Read on from the store what a device has not been told."""
         user, hub = device.user, self._hub
-        if device.status_loading or not device.wants_status:
+        if device.status_loading or not device.wants_status or device.status_route()[0] < 0:
             return
         since = hub.now_ms() - hub.settings.messaging.status_kept_s * 1000
         after, known = device.status_sent, user.change
@@ -217,6 +217,7 @@ class Statuses:
                 continue
             qos, prefix, is_number = device.status_route()
             if qos < 0:
+                device.status_behind = True  # until a filter selects them again
                 continue
             topic = prefix + cid
             body = b"%d" % code if is_number else payload
@@ -232,7 +233,7 @@ class Statuses:
 
     def _frame(self, thread: Thread, step: Step) -> tuple[bytes, bytes]:
         """Return what the JSON of a step has after the mid; the same text as `row_payload`, without its look-ups."""
-        recipient = self._hub.directory.user_by_id(step.recipient_id)
+        recipient = self._hub.directory.party(step.recipient_id)
         middle = f',"peer":{recipient.json}' if recipient is not None else ""
         if thread.group is not None:
             middle += f',"group":{thread.group.json}'

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
+from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 
@@ -37,6 +38,7 @@ class Sweeper:
         self._transients = transients
         self._next_second = 0.0
         self._next_hour = 0.0
+        self._judged = 0  # every mid below was looked at when it had lived for the default expiry
         self._waiting: dict[int, float] = {}  # mid in flight at its deadline -> when it is judged all the same
 
     def tick(self, now: float) -> None:
@@ -47,6 +49,7 @@ class Sweeper:
             return
         self._next_second = now + 1.0
         self.judge_due(now)
+        self._judge_old()
         self._statuses.summarise()
         self._expire_tokens()
         if self._hub.committer.is_idle:
@@ -72,7 +75,7 @@ class Sweeper:
             return True
         settled = True
         for user, lane in self._lanes(message):
-            if self._is_in_flight(user, message):
+            if is_in_flight(user, message):
                 until = self._waiting.setdefault(message.mid, now + self._hub.settings.messaging.verdict_grace_s)
                 if now < until:
                     settled = False
@@ -86,23 +89,15 @@ class Sweeper:
         if thread is None:
             return []
         if thread.group is None:
-            users = list(thread.users)
+            users = list(dict.fromkeys(thread.users))
         else:
             users = [user for user in map(directory.user_by_id, thread.group.members) if user is not None]
         found = []
         for user in users:
-            lane = directory.lane(thread, user) if user.id != message.sender_id else None
+            lane = directory.lane(thread, user) if user.id != message.sender_id or thread.a == thread.b else None
             if lane is not None and lane.covers(message.seq):
                 found.append((user, lane))
         return found
-
-    @staticmethod
-    def _is_in_flight(user: User, message: Message) -> bool:
-        return any(
-            type(token) is tuple and token[1].mid == message.mid
-            for device in user.devices
-            for token in device.connection.claimed.values()
-        )
 
     def _expire_tokens(self) -> None:
         """Close connections whose token has expired; warn a minute before (contract section 5)."""
@@ -120,16 +115,25 @@ class Sweeper:
                     device.token_warned = True
                     self._enrolment.tell(device, {"event": "token-expiring", "seconds": max(1, int(left))})
 
+    def _judge_old(self) -> None:
+        """Judge some of what has come to the end of the default expiry, which no index of deadlines holds."""
+        now_ms = self._hub.now_ms()
+        last_ms = now_ms - self._hub.settings.messaging.expiry_default_s * 1000
+        first, last = max(first_mid_at(last_ms - _WEEK_MS), self._judged), first_mid_at(last_ms + 1)
+        found = message_rows.expired_between(self._hub.store.read, first, last, now_ms, _DUE_MAX)
+        for mid in found:
+            message = message_rows.by_mid(self._hub.store.read, mid)
+            if message is not None:
+                self._judge(message, float("inf"))
+        self._judged = found[-1] + 1 if len(found) == _DUE_MAX else last
+
     def _hourly(self) -> None:
         hub, settings = self._hub, self._hub.settings.messaging
         now_ms = hub.now_ms()
-        year = settings.expiry_default_s * 1000
-        first, last = first_mid_at(now_ms - year - _WEEK_MS), first_mid_at(now_ms - year)
-        for mid in message_rows.expired_between(hub.store.read, first, last, now_ms, _DUE_MAX):
-            message = message_rows.by_mid(hub.store.read, mid)
-            if message is not None:
-                self._judge(message, float("inf"))
+        online = {device.row_id for user in hub.directory.online() for device in user.devices}
         for number in device_rows.unseen_since(hub.store.read, now_ms - settings.device_unseen_s * 1000):
+            if number in online:
+                continue
             hub.committer.row(device_rows.DELETE_CURSORS, number)
             hub.committer.row(device_rows.DELETE, number)
         kept_since = now_ms - settings.status_kept_s * 1000

@@ -123,7 +123,6 @@ class Transients:
                 self._judge(delivery, Status.DELIVERED)
             if delivery.message.flags & FLAG_READ_RECEIPT:
                 self._judge(delivery, Status.READ)
-            delivery.code = Status.READ
         return True
 
     def tick(self, now: float) -> None:
@@ -164,5 +163,6 @@ class Transients:
             )
             return
         for delivery in before.deliveries:
-            if delivery.code:
+            is_wanted = delivery.code != Status.DELIVERED or message.flags & FLAG_DELIVERY_RECEIPT
+            if delivery.code and is_wanted:
                 self._statuses.tell(message.sender, message.cid, delivery.code, delivery.payload)

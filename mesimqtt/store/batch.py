@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from mesimqtt.store.messages import RUN_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger(__name__)
 _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
@@ -23,8 +25,14 @@ FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
 INSERT_STEP = """INSERT INTO step (sender_id, change, conversation_id, recipient_id, first_seq, last_seq, status,
     ts, device, reason) VALUES (?,?,?,?,?,?,?,?,?,?)"""
 UPDATE_SEQ = "UPDATE conversation SET last_seq = ? WHERE id = ?"
-UPSERT_LANE = """INSERT OR REPLACE INTO lane (conversation_id, user_id, floor, until, acked, acked_above, delivered,
-    delivered_above, read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+# Floor and end of a lane are the membership's (members.py): a state from before the user left, or left and came back,
+# must not undo them.
+UPSERT_LANE = """INSERT INTO lane (conversation_id, user_id, floor, until, acked, acked_above, delivered,
+    delivered_above, read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)
+    ON CONFLICT DO UPDATE SET acked = excluded.acked, acked_above = excluded.acked_above,
+    delivered = excluded.delivered, delivered_above = excluded.delivered_above, read = excluded.read,
+    read_above = excluded.read_above, failed = excluded.failed, read_payload = excluded.read_payload,
+    read_change = excluded.read_change WHERE floor = excluded.floor"""
 UPSERT_CURSOR = "INSERT OR REPLACE INTO cursor (device_id, conversation_id, acked, acked_above) VALUES (?,?,?,?)"
 
 
@@ -34,9 +42,10 @@ class Batch:
     `lanes` and `cursors` are keyed, so that a later value of the same batch replaces an earlier one.
     """
 
-    __slots__ = ("accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps")
+    __slots__ = ("_early", "accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps")
 
     def __init__(self) -> None:
+        self._early = (0, 0, 0, 0)
         self.accepts: list[Message] = []
         self.steps: list[Step] = []
         self.lanes: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -61,15 +70,23 @@ class Batch:
     def split(self, accepts_max: int) -> Batch:
         """Return the batch after this one: empty, or with the messages that are too many for one transaction.
 
-        What waits for the commit (`after`), and what it waits for, then goes with the second part.
+        What waits for the commit (`after`), and what it waits for, then goes with the second part, and stays
+        there when the messages before it fit, so that under load it is not put off for ever.
         """
         rest = Batch()
         if len(self.accepts) > accepts_max:
             rest.accepts = self.accepts[accepts_max:]
             del self.accepts[accepts_max:]
-            rest.after, self.after = self.after, []
-            rest.functions, self.functions = self.functions, []
-            rest.fragile, self.fragile = self.fragile, []
+            # The first so many of each were put off before, by a split that left the first so many accepts.
+            accepts, after, functions, fragile = self._early
+            if accepts > accepts_max:
+                rest._early = (accepts - accepts_max, after, functions, fragile)
+                after = functions = fragile = 0
+            rest.after, self.after = self.after[after:], self.after[:after]
+            rest.functions, self.functions = self.functions[functions:], self.functions[:functions]
+            rest.fragile, self.fragile = self.fragile[fragile:], self.fragile[:fragile]
+            if accepts <= accepts_max:
+                rest._early = (len(rest.accepts), len(rest.after), len(rest.functions), len(rest.fragile))
         return rest
 
     def take_state(self, failed: Batch) -> None:
@@ -78,6 +95,13 @@ class Batch:
         self.lanes = {**failed.lanes, **self.lanes}
         self.cursors = {**failed.cursors, **self.cursors}
         self.rows[:0] = failed.rows
+
+
+def is_environment(error: BaseException) -> bool:
+    """Tell whether a write failed for the disk, the file or the lock, and not for what was to be written."""
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) != sqlite3.SQLITE_ERROR
+    return type(error) is sqlite3.DatabaseError or isinstance(error, MemoryError)
 
 
 class Function:
@@ -97,6 +121,7 @@ class Writer:
     def __init__(self) -> None:
         self._seqs: dict[int, int] = {}
         self._changes: dict[int, int] = {}
+        self._repeated: list[tuple[Message, int]] = []
 
     def forget(self) -> None:
         """Forget the counters; they are read again from the tables."""
@@ -104,9 +129,15 @@ class Writer:
         self._changes.clear()
 
     def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        """Write and COMMIT a batch; on any error roll back and raise it."""
+        """Write and COMMIT a batch; on any error roll back and raise it.
+
+        What the tables refuse is then no longer in the batch: the rest of its state can be written again.
+        """
+        if connection.in_transaction:  # the last ROLLBACK failed too
+            connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         made: list[Conversation] = []
+        self._repeated.clear()
         try:
             for function in batch.functions:
                 self._call(connection, function)
@@ -115,12 +146,16 @@ class Writer:
             self._number(connection, batch.steps)
             self._rows(connection, batch)
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             for conversation in made:
                 conversation.id = 0
+            for message, mid in self._repeated:
+                message.mid = mid
             self.forget()
             with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
                 connection.execute("ROLLBACK")
+            if not is_environment(error):
+                self._sift(connection, batch)
             raise
         if len(self._seqs) > _COUNTERS_MAX or len(self._changes) > _COUNTERS_MAX:
             self.forget()
@@ -130,9 +165,9 @@ class Writer:
         connection.execute("SAVEPOINT function")
         try:
             function.result = function.call(connection)
-        except sqlite3.OperationalError:
-            raise  # the disk or the lock, not the caller: the whole batch fails
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits this function
+        except Exception as error:
+            if is_environment(error):
+                raise  # the disk or the lock, not the caller: the whole batch fails
             connection.execute("ROLLBACK TO function")
             function.error = error
         connection.execute("RELEASE function")
@@ -193,6 +228,7 @@ class Writer:
                 if mid != message.mid:
                     message.outcome = Outcome.REPEATED if digest == message.digest else Outcome.REUSED
                     if message.outcome is Outcome.REPEATED:
+                        self._repeated.append((message, message.mid))
                         message.mid = mid
                     continue
             fresh.append(message)
@@ -229,3 +265,27 @@ class Writer:
                     end += 1
                 connection.executemany(sql, [row for _, row in statements[start:end]])
                 start = end
+
+    def _sift(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Drop from the batch's state what cannot be written: tried again for ever, it would stop every commit."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            batch.steps = [step for step in batch.steps if _works(self._number, connection, [step])]
+            batch.lanes = {k: row for k, row in batch.lanes.items() if _works(connection.execute, UPSERT_LANE, row)}
+            batch.cursors = {k: r for k, r in batch.cursors.items() if _works(connection.execute, UPSERT_CURSOR, r)}
+            batch.rows = [(sql, row) for sql, row in batch.rows if _works(connection.execute, sql, row)]
+        finally:
+            self.forget()
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+
+def _works(write: Callable[..., object], *values: Any) -> bool:  # noqa: ANN401 - SQLite's own types
+    try:
+        write(*values)
+    except Exception as error:
+        if is_environment(error):
+            raise
+        log.exception("store: dropped a change that cannot be written")
+        return False
+    return True

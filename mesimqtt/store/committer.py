@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store.batch import Batch, Function, Writer
+from mesimqtt.store.batch import Batch, Function, Writer, is_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ class Health(StrEnum):
     FULL = "disk-full"
     LOCKED = "locked"
     IO_ERROR = "io-error"
+    FAULT = "fault"  # ours: something in a batch could not be written; it is dropped
 
 
 class Committer:
@@ -65,7 +66,7 @@ class Committer:
         self._woken = False  # while a commit ran: what is sealed only at the next start does not show in `batch`
         self._lazy_since: float | None = None
         self._io_errors = 0
-        self._error: sqlite3.Error | None = None
+        self._error: Exception | None = None
         self._idle: list[asyncio.Future[None]] = []
 
     @property
@@ -123,13 +124,13 @@ class Committer:
 
     async def drain(self) -> None:
         """Wait until everything given so far is committed (or has failed)."""
-        while self._busy or self._scheduled or self.batch:
-            if self.health is not Health.OK and not self._busy and not self._scheduled:
-                return
+        while not self.is_idle:
             future = asyncio.get_running_loop().create_future()
             self._idle.append(future)
             self.wake()
             await future
+            if self.health is not Health.OK and not self._busy and not self._scheduled:
+                return
 
     def close(self) -> None:
         """Close the committer's thread and its connection; `drain` first."""
@@ -142,7 +143,7 @@ class Committer:
         batch = self.batch
         self._lazy_since = None
         self._woken = False
-        self.on_seal(batch)
+        _guarded(self.on_seal, batch)
         if not batch:
             self._wake_idle()
             return
@@ -153,7 +154,7 @@ class Committer:
     def _write(self, batch: Batch) -> None:
         try:
             self._writer.write(self._database.connection(), batch)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - reported on the loop; this thread must go on
             self._error = error
         else:
             self._error = None
@@ -176,21 +177,21 @@ class Committer:
             log.warning("store: writing again after %s", self.health)
         self.health = Health.OK
         self._io_errors = 0
-        self.on_committed(batch)
+        _guarded(self.on_committed, batch)
         for call in batch.after:
-            call(True)
+            _guarded(call, True)
 
-    def _failed(self, batch: Batch, error: sqlite3.Error) -> None:
+    def _failed(self, batch: Batch, error: Exception) -> None:
         before, self.health = self.health, _health_of(error)
         if before is not self.health:
             log.error("store: cannot commit (%s: %s); nothing of it is acknowledged", self.health, error)
         self.batch.take_state(batch)
-        self.on_failed(batch, self.health)
+        _guarded(self.on_failed, batch, self.health)
         for call in batch.after:
-            call(False)
+            _guarded(call, False)
         if self.health is Health.IO_ERROR:
             self._io_errors += 1
-            if self._io_errors >= _IO_ERRORS_MAX:
+            if self._io_errors == _IO_ERRORS_MAX:
                 self._on_fatal(f"store: {error} three times in a row; check the disk, then start the server again")
 
     def _wake_idle(self) -> None:
@@ -200,10 +201,20 @@ class Committer:
                 future.set_result(None)
 
 
-def _health_of(error: sqlite3.Error) -> Health:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+def _guarded(call: Callable[..., None], *values: object) -> None:
+    try:
+        call(*values)
+    except Exception:  # what the others wait for must still come
+        log.exception("store: a call around a commit failed")
+
+
+def _health_of(error: Exception) -> Health:
+    if not is_environment(error):
+        return Health.FAULT
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):  # the latter: no room for the WAL's index
         return Health.FULL
+    code &= 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Health.LOCKED
     return Health.IO_ERROR

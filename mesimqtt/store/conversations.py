@@ -10,6 +10,7 @@ from mesimqtt.domain.seqset import SeqSet
 if TYPE_CHECKING:
     import sqlite3
 
+_OWN_LATE_MAX = 10_000  # an own message enters its sender's lane at the commit after its own
 _LANE = """SELECT floor, until, acked, acked_above, delivered, delivered_above, read, read_above, failed, read_payload,
     read_change FROM lane WHERE conversation_id = ? AND user_id = ?"""
 
@@ -33,7 +34,11 @@ def of_user(connection: sqlite3.Connection, user: int) -> list[Conversation]:
 
 
 def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
-    """Insert a conversation (and, for a pair, both lanes) and give it its id."""
+    """Insert a conversation (and, for a pair, both lanes) and give it its id; it may have begun already."""
+    begun = find(connection, conversation.kind, conversation.a, conversation.b)
+    if begun is not None:  # by an object of before its user was evicted or renewed
+        conversation.id = begun.id
+        return
     cursor = connection.execute(
         "INSERT INTO conversation (kind, a, b, last_seq) VALUES (?,?,?,0)",
         (conversation.kind, conversation.a, conversation.b),
@@ -63,9 +68,25 @@ def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: 
     lane.delivered = SeqSet(row[4], row[5])
     lane.read = SeqSet(row[6], row[7])
     lane.failed = SeqSet(0, row[8])
+    _add_own(connection, lane)
     lane.read_payload = row[9]
     lane.read_change = row[10]
     return lane
+
+
+def _add_own(connection: sqlite3.Connection, lane: Lane) -> None:
+    """Add what the user sent himself just before a crash, after the last state of his lane was kept."""
+    number = lane.conversation.id
+    after = max(lane.acked.highest, last_seq(connection, number) - _OWN_LATE_MAX)
+    rows = connection.execute(
+        "SELECT seq FROM message WHERE conversation_id = ? AND seq > ? AND sender_id = ? ORDER BY seq",
+        (number, after, lane.user_id),
+    )
+    if lane.conversation.a == lane.conversation.b and lane.conversation.kind == PAIR:
+        return  # to himself: his other devices acknowledge it
+    for (seq,) in rows.fetchall():
+        for seqs in (lane.acked, lane.delivered, lane.read):
+            seqs.add(seq)
 
 
 def last_seq(connection: sqlite3.Connection, conversation: int) -> int:

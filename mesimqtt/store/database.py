@@ -7,7 +7,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from peewee import SqliteDatabase
+from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.store import migrations, models
@@ -58,16 +58,20 @@ class Database:
             connection = self.connection()
             self._check_ours(connection)
             migrations.migrate(connection, self.path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.close()
-            raise StoreError(f"cannot open {self.path}: {error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"cannot open {self.path}: {reason}") from None
         except StoreError:
             self.close()
             raise
 
     def connection(self) -> sqlite3.Connection:
-        """Return this thread's connection."""
-        connection: sqlite3.Connection = self.peewee.connection()  # type: ignore[no-untyped-call]
+        """Return this thread's connection. Raises sqlite3.Error if it cannot be opened."""
+        try:
+            connection: sqlite3.Connection = self.peewee.connection()  # type: ignore[no-untyped-call]
+        except PeeweeException as error:  # everybody else knows SQLite's own errors
+            raise error.__context__ if isinstance(error.__context__, sqlite3.Error) else sqlite3.Error(error) from None
         return connection
 
     def close_thread(self) -> None:

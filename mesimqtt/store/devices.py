@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.seqset import SeqSet
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -20,7 +22,7 @@ _PENDING = """SELECT c.id, c.kind, c.a, c.b, c.last_seq, {acked}, {above} FROM l
     JOIN conversation c ON c.id = l.conversation_id {join}
     WHERE l.user_id = ? AND min(c.last_seq, coalesce(l.until, c.last_seq)) > {acked} ORDER BY c.id"""
 _WITH_CURSOR = _PENDING.format(
-    acked="coalesce(k.acked, l.floor)",
+    acked="max(coalesce(k.acked, 0), l.floor)",  # a cursor from before the user left and came back is behind the floor
     above="coalesce(k.acked_above, '')",
     join="LEFT JOIN cursor k ON k.device_id = ? AND k.conversation_id = l.conversation_id",
 )
@@ -73,18 +75,16 @@ def find(connection: sqlite3.Connection, user: int, client_id: str) -> DeviceRow
 
 
 def last_id(connection: sqlite3.Connection) -> int:
-    """Return the highest device id."""
+    """Return the highest device id that was given; cursors of a device that is gone must not become another's."""
     row = connection.execute(
-        "SELECT max(max(id), coalesce((SELECT max(device_id) FROM cursor), 0)) FROM device"
+        "SELECT max(coalesce(max(id), 0), coalesce((SELECT max(device_id) FROM cursor), 0)) FROM device"
     ).fetchone()
     return int(row[0] or 0)
 
 
 def unseen_since(connection: sqlite3.Connection, before_ms: int) -> list[int]:
-    """Return the devices that are offline and unseen since `before_ms`."""
-    return [
-        row[0] for row in connection.execute("SELECT id FROM device WHERE online = 0 AND seen_at < ?", (before_ms,))
-    ]
+    """Return the devices of which nothing was kept since `before_ms`; who is online knows better."""
+    return [row[0] for row in connection.execute("SELECT id FROM device WHERE seen_at < ?", (before_ms,))]
 
 
 def pending(connection: sqlite3.Connection, user: int, device: int) -> list[Pending]:
@@ -92,6 +92,14 @@ def pending(connection: sqlite3.Connection, user: int, device: int) -> list[Pend
     if device:
         return [Pending(*row) for row in connection.execute(_WITH_CURSOR, (device, user))]
     return [Pending(*row) for row in connection.execute(_WITHOUT_CURSOR, (user,))]
+
+
+def cursor(connection: sqlite3.Connection, device: int, conversation: int) -> SeqSet:
+    """Return what a device has acknowledged of a conversation."""
+    row = connection.execute(
+        "SELECT acked, acked_above FROM cursor WHERE device_id = ? AND conversation_id = ?", (device, conversation)
+    ).fetchone()
+    return SeqSet(*row) if row else SeqSet()
 
 
 def read_marks(connection: sqlite3.Connection, user: int, change: int) -> list[tuple[int, int, int, int, str, int]]:

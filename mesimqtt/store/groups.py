@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.store.users import pack
+from mesimqtt.store.users import DELETED, FORMER, pack
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,6 +49,15 @@ def by_id(connection: sqlite3.Connection, number: int) -> GroupRow | None:
         (number,),
     ).fetchone()
     return _group(row) if row else None
+
+
+def former(connection: sqlite3.Connection, number: int) -> GroupRow | None:
+    """Return a deleted group under the address that it had: statuses go on naming it."""
+    row = connection.execute(
+        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active = ?',  # noqa: S608
+        (number, DELETED),
+    ).fetchone()
+    return _group(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
 
 
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[GroupRow, int]]:

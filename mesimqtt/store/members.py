@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import GROUP, Conversation
 from mesimqtt.store import conversations
+from mesimqtt.store.users import DELETED, FORMER
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
-
-DELETED = -1
 
 
 def create_group(connection: sqlite3.Connection, address: str, now_ms: int) -> None:
@@ -54,12 +53,14 @@ def leave(connection: sqlite3.Connection, group: int, conversation: int, users: 
 
 def delete_group(connection: sqlite3.Connection, group: int, conversation: int) -> int:
     """Delete a group, whose row stays under an address that nobody can have; return the last seq."""
+    (address,) = connection.execute('SELECT address FROM "group" WHERE id = ?', (group,)).fetchone()
     connection.execute(
-        'UPDATE "group" SET address = ?, active = ? WHERE id = ?', (f"\0deleted:{group}", DELETED, group)
+        'UPDATE "group" SET address = ?, active = ? WHERE id = ?', (f"{FORMER}{group}:{address}", DELETED, group)
     )
     connection.execute("DELETE FROM member WHERE group_id = ?", (group,))
     last = conversations.last_seq(connection, conversation)
-    connection.execute("UPDATE lane SET until = ? WHERE conversation_id = ?", (last, conversation))
+    # Who left before keeps the end that he has: what came later was never his to see.
+    connection.execute("UPDATE lane SET until = ? WHERE conversation_id = ? AND until IS NULL", (last, conversation))
     return last
 
 

@@ -56,6 +56,8 @@ def page(connection: sqlite3.Connection, conversation: Conversation, after: int,
 
 def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
     """Return one message."""
+    if mid >> 63:  # more than SQLite's integers hold, so more than any mid of ours
+        return None
     row = connection.execute(
         f"""SELECT {_COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
         FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",  # noqa: S608
@@ -65,6 +67,14 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
         return None
     kind, a, b, last = (int(part) for part in row[13].split())
     return _message(row[:12], Conversation(row[12], kind, a, b, last))
+
+
+def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int, bytes] | None:
+    """Return (mid, digest) of the message that a sender's cid stands for."""
+    row: tuple[int, bytes] | None = connection.execute(
+        "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?", (sender, cid)
+    ).fetchone()
+    return row
 
 
 def unread_before(
@@ -91,7 +101,8 @@ def expired_between(
 ) -> list[int]:
     """Return the mids of that range that have expired without a deadline of their own."""
     rows = connection.execute(
-        "SELECT id FROM message WHERE id >= ? AND id < ? AND expires_at <= ? AND deadline IS NULL AND kind = 0 LIMIT ?",
+        "SELECT id FROM message WHERE id >= ? AND id < ? AND expires_at <= ? AND deadline IS NULL AND kind = 0"
+        " ORDER BY id LIMIT ?",
         (first_mid, last_mid, now_ms, limit),
     )
     return [row[0] for row in rows]
@@ -108,7 +119,8 @@ def statuses_since(
         StatusRow(*row)
         for row in connection.execute(
             f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
-            CASE s.status WHEN 1 THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.cid FROM step s JOIN conversation c ON c.id = s.conversation_id
+            CASE s.status WHEN 1 THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.cid FROM step s
+            JOIN conversation c ON c.id = s.conversation_id
             JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
             AND m.sender_id = s.sender_id
             WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
@@ -163,7 +175,20 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
         WHERE l.user_id = ? AND m.sender_id <> l.user_id AND m.kind = 0""",
         (user,),
     ).fetchone()
-    return int(row[0]), int(row[1])
+    count, size = int(row[0]), int(row[1])
+    lanes = connection.execute(
+        "SELECT conversation_id, acked_above FROM lane WHERE user_id = ? AND acked_above <> ''", (user,)
+    )
+    for conversation, above in lanes.fetchall():
+        for run in above.split(","):  # acknowledged above a gap: these do not wait
+            first, _, last = run.partition("-")
+            row = connection.execute(
+                """SELECT count(*), coalesce(sum(length(payload)), 0) FROM message
+                WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id <> ? AND kind = 0""",
+                (conversation, int(first), int(last or first), user),
+            ).fetchone()
+            count, size = count - row[0], size - row[1]
+    return count, size
 
 
 def last_mid(connection: sqlite3.Connection) -> int:

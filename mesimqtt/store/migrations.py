@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import StoreError
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 _VERSION_1 = """
@@ -91,5 +92,6 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
+                connection.execute("ROLLBACK")
             raise

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 _INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at) VALUES (?,?,?,?,?)"
 _INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscription (session_id, topic_filter, qos) VALUES (?,?,?)"
 _DELETE_SUBSCRIPTION = "DELETE FROM subscription WHERE session_id = ? AND topic_filter = ?"
-_ENQUEUE = "INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos, released) VALUES (?,?,?,?,?,0)"
+# A session that is dropped in the same batch leaves nothing behind: its key may be another's after a restart.
+_ENQUEUE = """INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos, released)
+    SELECT id, ?, ?, ?, ?, 0 FROM session WHERE id = ?"""
 _NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
 _RELEASED = "UPDATE queued SET released = 1 WHERE session_id = ? AND n = ?"
 _DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
-_INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) VALUES (?,?)"
+_INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) SELECT id, ? FROM session WHERE id = ?"
 _FORGET_INCOMING = "DELETE FROM incoming WHERE session_id = ? AND packet_id = ?"
 _RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos) VALUES (?,?,?)"
 _UNRETAIN = "DELETE FROM retained WHERE topic = ?"
@@ -81,7 +83,7 @@ class SessionKeeper:
     def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
         """Keep a message for a session; it is not tried again when the commit fails."""
         fragile = self._committer.batch.fragile
-        fragile.append((_ENQUEUE, (session.key, n, topic, payload, qos)))
+        fragile.append((_ENQUEUE, (n, topic, payload, qos, session.key)))
         # The highest n alone matters, but which that is is only known at the end: the guard keeps it cheap and right.
         self._committer.batch.rows.append((_NEXT_N, (n + 1, session.key, n + 1)))
 
@@ -109,7 +111,7 @@ class SessionKeeper:
 
     def incoming(self, session: Session, packet_id: int) -> None:
         """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL."""
-        self._committer.batch.fragile.append((_INCOMING, (session.key, packet_id)))
+        self._committer.batch.fragile.append((_INCOMING, (packet_id, session.key)))
 
     def forget_incoming(self, session: Session, packet_id: int) -> None:
         """Forget it: PUBREL came."""

@@ -75,6 +75,8 @@ class Store:
                 answer.append(read(self._database.connection()))
             except sqlite3.Error as error:
                 log.error("store: cannot read: %s", error)  # noqa: TRY400 - the text says all
+            except Exception:  # this thread must go on
+                log.exception("store: a read failed")
 
         def finish() -> None:
             if answer:
@@ -102,8 +104,6 @@ class Store:
         await self.committer.drain()
         self.committer.close()
         self._reader.close(self._database.close_thread)
-        if self._database.peewee.is_closed():
-            self._database.connection()
         try:
             self.read.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -112,10 +112,12 @@ class Store:
 
     def _make_ballast(self) -> bool:
         size = self.settings.ballast_bytes
-        if not size:
-            return False
         try:
-            if self._ballast.exists() and self._ballast.stat().st_size == size:
+            if not size or (self._ballast.exists() and self._ballast.stat().st_size != size):
+                self._ballast.unlink(missing_ok=True)  # of other settings
+            if not size:
+                return False
+            if self._ballast.exists():
                 return True
             descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
             try:

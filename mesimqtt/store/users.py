@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 DELETED = -1
+FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
 _COLUMNS = "id, address, active, created_at, profile"
 _SESSIONS = 'SELECT id FROM session WHERE "user" = ?'
 
@@ -39,6 +40,15 @@ def by_id(connection: sqlite3.Connection, number: int) -> UserRow | None:
         (number,),
     ).fetchone()
     return _user(row) if row else None
+
+
+def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
+    """Return a deleted user under the address that he had: statuses and messages go on naming him."""
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active = ?",  # noqa: S608
+        (number, DELETED),
+    ).fetchone()
+    return _user(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
 
 
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[UserRow]:
@@ -80,7 +90,7 @@ def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     """
     connection.execute(
         "UPDATE user SET address = ?, active = ?, profile = '{}' WHERE id = ?",
-        (f"\0deleted:{user.id}", DELETED, user.id),
+        (f"{FORMER}{user.id}:{user.address}", DELETED, user.id),
     )
     connection.execute("UPDATE token SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL", (now_s, user.id))
     connection.execute("DELETE FROM member WHERE user_id = ?", (user.id,))

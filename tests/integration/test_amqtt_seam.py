@@ -28,7 +28,6 @@ SEAM = {
     "amqtt.broker.Broker._init_states": "self",
     "amqtt.broker.Broker._start_listeners": "self",
     "amqtt.broker.Broker._create_ssl_context": "listener",
-    "amqtt.broker.Broker._create_server_instance": "self, listener_name, listener_type, address, port, ssl_context",
     "amqtt.broker.Broker._split_bindaddr_port": "port_str, default_port",
     "amqtt.broker.Broker._client_connected": "self, listener_name, reader, writer",
     "amqtt.broker.Broker.external_connected": "self, reader, writer, listener_name",

@@ -177,8 +177,32 @@ def test_a_message_from_the_operators_side(mesimqtt: CommandLine) -> None:
     assert [("bob", 1, "sent")] == [(each["peer"], each["status"], each["name"]) for each in status["status"]]
     assert re.search(r"bob +sent +1", text)
     assert (1, 5) == (inbox["messages"], inbox["bytes"])
-    assert ["1 messages, 5 bytes wait for bob", "alice"] == [table[0], table[2].split()[0]]
+    assert ["waiting for bob: 1 (5 bytes)", "alice"] == [table[0], table[2].split()[0]]
     assert (2, 1, "ok") == (stats["users"], stats["messages"], stats["health"])
+
+
+def test_a_deleted_user_takes_his_inbox_along(mesimqtt: CommandLine) -> None:
+    """What waited for him fails with `user-deleted`; a namesake made later has none of it, and no old token is good."""
+    mesimqtt.fine("user", "add", "alice", "bob")
+    mesimqtt.fine("group", "add", "family", "--owner", "alice")
+    mesimqtt.fine("group", "join", "family", "bob")
+    token = mesimqtt.fine("token", "issue", "bob").out.strip()
+    mids = [
+        mesimqtt.fine("send", "--from", "alice", *to, "hello").out.strip()
+        for to in (("--to", "bob"), ("--group", "family"))
+    ]
+    mesimqtt.fine("user", "delete", "bob")
+    gone = mesimqtt("send", "--from", "alice", "--to", "bob", "hello?")
+    mesimqtt.fine("user", "add", "bob")
+    statuses = [mesimqtt.fine("status", mid, "--json").json["status"] for mid in mids]
+    members = mesimqtt.fine("group", "show", "family", "--json").json["members"]
+
+    assert [(128, "user-deleted")] == [(each["status"], each["reason"]) for each in statuses[0]]
+    assert [1, 128] == sorted(each["status"] for each in statuses[1])
+    assert (1, "invalid-destination") == (gone.code, gone.err.split("(")[1].rstrip(")\n"))
+    assert 0 == mesimqtt.fine("inbox", "bob", "--json").json["messages"]
+    assert ["alice"] == [each["address"] for each in members]
+    assert "revoked" == mesimqtt.fine("token", "show", token, "--json").json["state"]
 
 
 def test_text_from_standard_input(stopped: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """An acknowledgement means: on the disk. strace sees the WAL synced between a message's writes and its PUBACK.
 
-Goal: no PUBACK and no SENT leaves before the commit of what it acknowledges has been synced. Method: the server runs
-under strace; a client sends single messages and bursts, each payload with a mark of its own; in the trace every mark must
-first be written to the WAL, then an fsync or fdatasync of the WAL must begin and succeed, and only then may the PUBACK of
-that very message, and its SENT, be written to a socket.
+Goal: no PUBACK and no SENT leaves before the commit of what it acknowledges has been synced.
+Method: the server runs under strace; a client sends single messages and bursts, each payload with a mark of its own; in
+the trace every mark must first be written to the WAL, then an fsync or fdatasync of the WAL must begin and succeed, and
+only then may the PUBACK of that very message, and its SENT, be written to a socket.
 """
 
 from __future__ import annotations

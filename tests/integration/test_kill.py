@@ -1,8 +1,9 @@
 """kill -9 between PUBACK and delivery, again and again: nothing accepted is lost, nothing is doubled for the user.
 
-Goal: what the server acknowledged survives the death of its process at any moment. Method: four senders flat out to
-two receivers, SIGKILL at a seeded random moment, restart on the same data; senders send again what has no PUBACK, and at
-the end everything is read back and all that anybody saw goes through `checker.py`. `make kill` does it 50 times.
+Goal: what the server acknowledged survives the death of its process at any moment.
+Method: four senders flat out to two receivers, SIGKILL at a seeded random moment, restart on the same data; senders
+send again what has no PUBACK, and at the end all is read back and what anybody saw goes through `checker.py`.
+`make kill` does it 50 times.
 """
 
 from __future__ import annotations

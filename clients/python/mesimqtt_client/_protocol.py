@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PAYLOAD_MAX: Final = 256 * 1024
 RECENT_MAX: Final = 4_096
 SIGNALS_MAX: Final = 1_000
+PLACES_MAX: Final = 64  # packets in flight to a device (contract section 3): the server's bound
 TRANSIENT_WAIT_S: Final = 10.0
 _BASE_FILTERS: Final = ("status/#", "rpc/#", "session")
 _FILTERS: Final = {
@@ -255,6 +256,11 @@ class Core:
                 del self._deliveries[index]
                 return delivery
         return None
+
+    @property
+    def unhandled(self) -> int:
+        """How many deliveries wait for their handlers, or for these to return."""
+        return len(self._open)
 
     def handled(self, delivery: Delivery) -> None:
         """Acknowledge a delivery: its handlers have returned."""

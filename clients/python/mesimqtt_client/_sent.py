@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesimqtt_client._protocol import PLACES_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -68,4 +70,7 @@ class Sent:
     def _describe_wait(self, wanted: Status, timeout: float | None, core: Core) -> str:
         so_far = "nothing" if self.status is None else f"{self.status.title!r}"
         connection = f"{core.state}: {core.reason}" if core.reason else str(core.state)
-        return f"no {wanted.title!r} for {self.to!r} within {timeout or 0:g} s, {so_far} so far ({connection})"
+        text = f"no {wanted.title!r} for {self.to!r} within {timeout or 0:g} s, {so_far} so far ({connection})"
+        if core.unhandled >= PLACES_MAX:
+            text += f"; {core.unhandled} messages wait for their handler, and no status passes them: do not wait in one"
+        return text

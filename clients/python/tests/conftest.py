@@ -10,9 +10,11 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from mesimqtt_client import Client
 
 if TYPE_CHECKING:
     import ssl
@@ -266,6 +268,21 @@ def tls_peer() -> Iterator[Callable[[ssl.SSLContext], Peer]]:
 @pytest.fixture
 def token() -> Callable[..., str]:
     return make_token
+
+
+@pytest.fixture
+def make(peer: Peer, token: Callable[..., str]) -> Iterator[Callable[..., Client]]:
+    """Make blocking clients of `peer` that come back quickly, and close them in the end."""
+    clients = []
+
+    def start(user: str = "alice", *, url: str | None = None, **options: Any) -> Client:
+        usual = {"token": token(user), "device": "phone", "reconnect_base_s": 0.01, "reconnect_max_s": 0.05}
+        clients.append(Client(url or peer.url, **(usual | options)))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        client.close(timeout=0.0)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ async def test_send_and_wait_go_through_the_steps(peer, make):
             await failing.wait("sent", timeout=5)
 
     assert f"m/alice/out/u/bob/{message.cid}/type=2" == peer.messages()[0].topic
-    assert peer.goodbyes == 1
+    assert await seen(peer, lambda: peer.goodbyes == 1)
 
 
 @in_loop

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 
 import pytest
 
 from mesimqtt_client import (
-    Client,
-    ClientClosed,
     ConnectionLost,
     Flag,
     GroupEvent,
@@ -21,27 +18,11 @@ from mesimqtt_client import (
     ReadMark,
     RpcError,
     SessionNews,
-    State,
     Status,
     StatusUpdate,
 )
 
 MID = "00000000000000a1"
-FAST = {"reconnect_base_s": 0.01, "reconnect_max_s": 0.05}
-
-
-@pytest.fixture
-def make(peer, token):
-    clients = []
-
-    def start(user="alice", **options):
-        client = Client(peer.url, token=token(user), **{"device": "phone", **FAST, **options})
-        clients.append(client)
-        return client
-
-    yield start
-    for client in clients:
-        client.close(timeout=0.0)
 
 
 @pytest.fixture
@@ -118,6 +99,29 @@ def test_wait_times_out_and_says_how_far_it_is(peer, alice):
 
     with pytest.raises(TimeoutError, match=r"no 'delivered' for 'bob' within 0\.05 s, 'sent' so far \(online\)"):
         message.wait("delivered", timeout=0.05)
+
+
+def test_waiting_in_a_handler_behind_64_messages_says_why_it_fails(peer, make, until):
+    """No status can pass what the device does not acknowledge, so the time-out names the cause."""
+    client = make()
+    caught = []
+
+    @client.on_message
+    def wait_in_vain(message: Message) -> None:
+        if not caught:
+            assert until(lambda: client._core.unhandled == 64)
+            with pytest.raises(TimeoutError) as error:
+                client.send("bob", "reply").wait("sent", timeout=0.05)
+            caught.append(str(error.value))
+
+    with client:
+        client.wait_online(5)
+        for number in range(64):
+            peer.push(f"m/alice/in/u/bob/{number:016x}/seq={number + 1}", b"")
+        assert peer.wait(lambda: len(peer.acked) == 64)
+        peer.status(peer.messages()[0].cid, 1)
+
+    assert "64 messages wait for their handler" in caught[0]
 
 
 def test_a_group_message_has_a_status_per_member(peer, alice):
@@ -334,51 +338,3 @@ def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
         assert client.flush(5)
         peer.answers = (1,)
         assert client.send("bob", "3").wait("sent", timeout=5) is Status.SENT
-
-
-def test_close_waits_for_the_outbox_and_then_says_no(peer, make):
-    """close returns whether all was settled; afterwards every verb raises ClientClosed."""
-    peer.answers = (1,)
-    client = make()
-    client.start()
-    message = client.send("bob", "hi")
-
-    assert client.close(timeout=5)
-    assert message.status is Status.SENT
-    for act in (
-        lambda: client.send("bob", "x"),
-        lambda: client.rpc("ping"),
-        lambda: message.wait("read"),
-        client.start,
-    ):
-        with pytest.raises(ClientClosed):
-            act()
-
-
-def test_close_gives_up_what_nobody_answers(peer, make, caplog):
-    """With a peer that never tells SENT, close ends in time, returns False and says how much is lost."""
-    client = make()
-    client.start()
-    message = client.send("bob", "hi")
-    begun = time.monotonic()
-
-    assert not client.close(timeout=0.1)
-    assert time.monotonic() - begun < 5
-    assert "closed with 1 unacknowledged" in caplog.text
-    assert message.status is None
-
-
-def test_states_are_told_in_order(peer, make, until):
-    """From start to close: connecting, online, offline, connecting, online."""
-    client = make()
-    states = []
-    client.on_state(lambda state, reason: states.append(state))
-    with client:
-        client.wait_online(5)
-        peer.cut()
-        assert peer.wait(lambda: len(peer.connects) == 2)
-        client.wait_online(5)
-        assert until(lambda: len(states) >= 5)
-
-    assert [State.CONNECTING, State.ONLINE, State.OFFLINE, State.CONNECTING, State.ONLINE] == states[:5]
-    assert State.OFFLINE is client.state

@@ -13,24 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mesimqtt_client import Client, ConnectionDenied, MessageFailed, State, Status
+from mesimqtt_client import ConnectionDenied, MessageFailed, State, Status
 
 MID = "00000000000000a1"
-FAST = {"reconnect_base_s": 0.01, "reconnect_max_s": 0.05}
-
-
-@pytest.fixture
-def make(peer, token):
-    clients = []
-
-    def start(url=None, **options):
-        client = Client(url or peer.url, **{"token": token("alice"), "device": "phone", **FAST, **options})
-        clients.append(client)
-        return client
-
-    yield start
-    for client in clients:
-        client.close(timeout=0.0)
 
 
 def test_a_cut_before_the_puback_resends_with_the_same_cid(peer, make):
@@ -158,31 +143,6 @@ def test_a_message_cut_off_while_it_is_handled_is_acknowledged_on_the_new_connec
     assert old not in peer.acked
 
 
-def test_what_was_not_handled_at_close_is_not_acknowledged(peer, make):
-    """It stays pending on the server and comes again to this device."""
-    client = make()
-    entered, release = threading.Event(), threading.Event()
-
-    @client.on_message
-    def slow(message):
-        entered.set()
-        release.wait(5)
-
-    with client:
-        client.wait_online(5)
-        handled = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
-        waiting = peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"")
-        assert entered.wait(5)
-        closer = threading.Thread(target=client.close)
-        closer.start()
-        release.set()
-        closer.join()
-
-    assert peer.wait(lambda: peer.goodbyes == 1)
-    assert [handled] == peer.acked
-    assert waiting not in peer.acked
-
-
 @pytest.mark.parametrize("code", [2, 4, 5])
 def test_a_wrong_token_is_said_once_and_not_tried_again(peer, make, until, code):
     """CONNACK 2, 4 or 5 is final: state denied with the reason, waiters and senders are told, no more connects."""
@@ -230,7 +190,7 @@ def test_a_server_that_is_down_is_tried_until_it_is_up(peer, make):
     """Refused connects leave the client offline with the reason; what was sent meanwhile goes out later."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
-    client = make(f"mqtt://127.0.0.1:{port}")
+    client = make(url=f"mqtt://127.0.0.1:{port}")
     tries = threading.Semaphore(0)
     client.on_state(lambda state, reason: tries.release() if state is State.OFFLINE and "refused" in reason else None)
     with client:
@@ -317,18 +277,6 @@ def test_a_kept_session_forgets_what_has_no_handler_any_more(peer, make):
     assert [f"m/alice/in/{kind}/#" for kind in kinds] == peer.unsubscribed
 
 
-def test_a_handler_may_close_its_client(peer, make, until):
-    """close from inside a handler ends the network at once and the handlers' thread when the handler returns."""
-    client = make()
-    client.on_message(lambda message: client.close())
-    client.start()
-    client.wait_online(5)
-    peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
-
-    assert peer.wait(lambda: peer.goodbyes == 1)
-    assert until(lambda: client.state is State.OFFLINE)
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A self-signed certificate of 127.0.0.1 and its key, in one file."""
@@ -357,7 +305,7 @@ def test_it_speaks_tls_with_an_authority_of_ones_own(make, tls_peer, certificate
     peer = tls_peer(server)
     peer.answers = (1,)
     url = f"mqtts://127.0.0.1:{peer.port}"
-    client = make(url, tls=ssl.create_default_context(cafile=certificate))
+    client = make(url=url, tls=ssl.create_default_context(cafile=certificate))
     got = []
     client.on_message(lambda message: got.append(message.payload))
     big = bytes(range(256)) * 1000
@@ -367,5 +315,5 @@ def test_it_speaks_tls_with_an_authority_of_ones_own(make, tls_peer, certificate
         assert peer.wait(lambda: len(peer.acked) == 2)
     assert [big] == got == [each.payload for each in peer.messages()]
 
-    with make(url) as stranger, pytest.raises(TimeoutError, match=r"(?i)certificate"):
+    with make(url=url) as stranger, pytest.raises(TimeoutError, match=r"(?i)certificate"):
         stranger.wait_online(0.5)

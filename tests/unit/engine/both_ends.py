@@ -254,8 +254,14 @@ class FakeKeeper:
             self.commit()
 
     def commit(self, *, ok=True):
-        """Commit, or fail to commit, everything that waits, then call back."""
+        """Commit, or fail to commit, everything that waits, then call back.
+
+        After a failure messages and their packet ids are forgotten, since their senders send them again;
+        everything else is tried again with the next commit, as the store does it.
+        """
         waiting, self.waiting = self.waiting, []
+        if not ok:
+            self.waiting = [entry for entry in waiting if entry[0] not in ("enqueue", "incoming", "call")]
         if ok:
             for what, key, *values in waiting:
                 if what != "call" and (key == 0 or self.sessions[key]["who"]):

@@ -40,6 +40,30 @@ def test_the_queue_of_a_slow_reader_is_bounded_in_bytes():
     assert 1 == network.engine.counters.dropped
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+def test_all_slow_readers_together_are_bounded(qos):
+    """Whatever each may hold, together they hold at most `queue_bytes_total`; who is gone makes room again."""
+    network = Network(queue_bytes_max=5000, queue_bytes_total=6000)
+    slow = [network.subscribed((f"a/{n}", qos), client_id=f"slow-{n}") for n in range(3)]
+    for client in slow:
+        client.connection.set_congested(True)
+    publisher = network.connected("p")
+    for n in range(3):
+        publisher.send(publish(f"a/{n}", bytes(2500), qos=qos))
+
+    assert 1 == network.engine.counters.dropped
+    slow[0].connection.lost(network.now)
+    network.engine.tick(network.now)
+    publisher.send(publish("a/2", bytes(2500), qos=qos))
+
+    assert 1 == network.engine.counters.dropped
+    slow[1].connection.set_congested(False)
+    slow[2].connection.set_congested(False)
+
+    assert [1, 1] == [len(client.received()) for client in slow[1:]]
+    assert 0 == network.engine.held_bytes
+
+
 def test_who_asks_on_and_never_reads_is_cut():
     """PINGREQs of a client that does not read its answers are answered up to the bound, then it is closed."""
     network = Network(unwritten_max=1000)

@@ -55,7 +55,7 @@ def test_an_acknowledgement_lost_in_a_crash_only_repeats(world):
     world.listener("bob", "second").disconnect()
     alice.publish("u/bob/1")
     world.advance(2)
-    second = world.listener("bob", "second")
+    second = world.connect("bob", "second")
     assert [1] == seqs(second)
     world.restart()
 

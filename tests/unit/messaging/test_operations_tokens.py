@@ -147,10 +147,8 @@ def test_a_token_of_another_server_is_invalid() -> None:
     shown = [desk.do("token_show", token=text) for text in (stranger, issue(other)["token"])]
 
     assert ["invalid", "invalid"] == [each["state"] for each in shown]
-    assert [
-        "bad signature, key, audience or issuer",
-        "signed with our secret, but not issued from this data folder",
-    ] == [each["reason"] for each in shown]
+    assert "signature" in shown[0]["reason"]
+    assert "signed with our secret, but not issued from this data folder" == shown[1]["reason"]
 
 
 def test_a_token_of_a_user_who_is_gone_is_invalid() -> None:

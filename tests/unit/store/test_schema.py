@@ -1,0 +1,147 @@
+"""The schema of the migrations is that of the models, and a file is migrated in whole steps or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from peewee import SqliteDatabase
+
+from mesimqtt.domain.errors import StoreError
+from mesimqtt.store import migrations, models
+from mesimqtt.store.migrations import MIGRATIONS, VERSION
+from unit.store.rows import memory
+
+STATEMENTS = [statement for script in MIGRATIONS for statement in script.split(";") if statement.strip()]
+ONLY_SQL = {"message_deadline": "the sweep's index holds the few rows that have a deadline; models know no WHERE"}
+
+
+def columns_of(connection):
+    """Return name, type, NOT NULL and place in the key of every column of every table."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return {
+        table: sorted(
+            (name, kind, needed or bool(key), key)
+            for _, name, kind, needed, _, key in connection.execute(f'PRAGMA table_info("{table}")')
+        )
+        for (table,) in tables
+    }
+
+
+def indexes_of(connection):
+    """Return table, uniqueness, partiality and columns of every index, and what kind of table it stands on."""
+    found = {}
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for _, name, unique, origin, partial in connection.execute(f'PRAGMA index_list("{table}")').fetchall():
+            columns = [row[2] for row in connection.execute(f'PRAGMA index_info("{name}")')]
+            found[name if origin == "c" else (table, origin)] = (table, unique, partial, columns)
+    return found
+
+
+def tables_without_rowid(connection):
+    return {row[1] for row in connection.execute("PRAGMA table_list") if row[4]}
+
+
+@pytest.fixture
+def modelled():
+    """A database made from the models alone."""
+    database = SqliteDatabase(":memory:")
+    with database.bind_ctx(models.TABLES):
+        database.create_tables(models.TABLES)
+        yield database.connection()
+    database.close()
+
+
+def test_every_table_is_listed():
+    """Each model of the file is in TABLES, so that the comparison below leaves none out."""
+    found = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, models._Table)]
+
+    assert {kind for kind in found if kind is not models._Table} == set(models.TABLES)
+
+
+def test_models_and_migrations_have_the_same_tables(modelled):
+    """Tables, columns, types, NOT NULL, keys and WITHOUT ROWID are the same on both ways."""
+    migrated = memory()
+
+    assert columns_of(modelled) == columns_of(migrated)
+    assert tables_without_rowid(modelled) == tables_without_rowid(migrated)
+
+
+def test_models_and_migrations_have_the_same_indexes(modelled):
+    """Indexes are the same, but for those that only SQL can say."""
+    migrated = indexes_of(memory())
+
+    assert indexes_of(modelled) == {name: index for name, index in migrated.items() if name not in ONLY_SQL}
+    assert set(ONLY_SQL) <= set(migrated)
+
+
+def test_nothing_becomes_the_newest_version():
+    """An empty file gets all tables and the version."""
+    connection = memory()
+
+    assert (VERSION,) == connection.execute("PRAGMA user_version").fetchone()
+    assert {model._meta.table_name for model in models.TABLES} == set(columns_of(connection))
+
+
+def test_migrating_again_changes_nothing(tmp_path):
+    """A file of the newest version is left as it is."""
+    connection = sqlite3.connect(tmp_path / "x", isolation_level=None)
+    migrations.migrate(connection, tmp_path)
+    before = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+    changes = connection.total_changes
+    migrations.migrate(connection, tmp_path)
+
+    assert (before, changes) == (connection.execute("SELECT sql FROM sqlite_master").fetchall(), connection.total_changes)
+    connection.close()
+
+
+class Interrupted:
+    """A connection that fails before its n-th statement; `way` says how."""
+
+    def __init__(self, connection, at, way):
+        self._connection = connection
+        self._left = at
+        self._way = way
+
+    def execute(self, sql, *values):
+        if self._left == 0:
+            self._left = -1
+            if self._way == "crash":
+                self._connection.close()  # what a dying process leaves: no ROLLBACK, no COMMIT
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._connection.execute(sql, *values)
+
+
+@pytest.mark.parametrize("way", ["raise", "crash"])
+def test_an_interrupted_migration_leaves_old_or_new(tmp_path, way):
+    """Stopped before any statement, the file opens as it was or as it was to be, and the next start completes it."""
+    wanted = columns_of(memory())
+    for number in range(len(STATEMENTS) + 4):
+        path = tmp_path / f"{number}.db"
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA synchronous = OFF")
+        with contextlib.suppress(KeyboardInterrupt):
+            migrations.migrate(Interrupted(connection, number, way), path)
+        connection.close()
+        again = sqlite3.connect(path, isolation_level=None)
+        again.execute("PRAGMA synchronous = OFF")
+        version, found = again.execute("PRAGMA user_version").fetchone()[0], columns_of(again)
+
+        assert (version, found) in [(0, {}), (VERSION, wanted)], f"stopped before statement {number}"
+        migrations.migrate(again, path)
+
+        assert wanted == columns_of(again)
+        again.close()
+
+
+def test_newer_data_is_refused():
+    """A file of a later version is not touched, and the text says what to do."""
+    connection = memory()
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StoreError, match="install a newer mesimqtt"):
+        migrations.migrate(connection, Path("file.db"))
+
+    assert (VERSION + 1,) == connection.execute("PRAGMA user_version").fetchone()
