@@ -262,15 +262,9 @@ def test_a_function_fails_with_its_commit(desk):
 def test_a_function_that_meets_a_full_disk_fails_the_whole_batch(desk):
     """SQLite may have rolled back everything: nothing of that batch is acknowledged."""
 
-    def full(connection):
-        raise desk.database.error()
-
     async def story():
         desk.committer.row(ROW, "row")
-        desk.database.code = FULL
-        future = desk.committer.run(full)
-        desk.database.code = 0
-        desk.batch.functions[0].call = _raising(sqlite3.SQLITE_FULL)
+        future = desk.committer.run(raising(FULL))
         desk.after("puback")
         desk.commit()
         with pytest.raises(StoreError):
@@ -281,7 +275,7 @@ def test_a_function_that_meets_a_full_disk_fails_the_whole_batch(desk):
     assert ["failed: disk-full", ("puback", False)] == desk.happened[-2:]
 
 
-def _raising(code):
+def raising(code):
     def call(connection):
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = code

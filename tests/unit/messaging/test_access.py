@@ -1,0 +1,187 @@
+"""Who may enter and stay: tokens, devices, expiry, revocation, disabling, deletion (contract sections 1 and 5)."""
+
+from __future__ import annotations
+
+import pytest
+from unit.engine import both_ends as wire
+from unit.messaging.world import SECRET, START_MS, mid_of
+
+from mesimqtt.tokens import TokenSigner
+
+REFUSED = ("CONNACK", 0, 5)
+
+
+def issue(world, user="bob", **arguments):
+    return world.do("token_issue", addresses=[user], **arguments)["tokens"][0]
+
+
+def test_a_token_of_another_user_is_refused(world):
+    """The address in CONNECT must be the token's; the victim's session with the same client id is untouched."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    intruder = world.connect("bob", token=world.tokens["alice"])
+    alice.publish("u/bob/1")
+
+    assert (REFUSED, False, ["hi"]) == (intruder.connack, bob.is_closed, bob.payloads())
+
+
+def test_no_token_is_refused(world):
+    """Also with a good address."""
+    connection = world.engine.open("192.0.2.1", "default", world.now())
+    connection.receive(wire.connect("phone", user="bob"), world.now())
+
+    assert [REFUSED] == wire.decode(b"".join(connection.out))
+
+
+def test_the_address_may_be_left_empty(world):
+    """The token says who it is."""
+    connection = world.engine.open("192.0.2.1", "default", world.now())
+    connection.receive(wire.connect("phone", user="", password=world.tokens["bob"].encode()), world.now())
+
+    assert "bob" == connection.user
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_bound_token_enters_as_its_device_alone(world, short):
+    """Any other client id is refused."""
+    token = issue(world, device="door-1", short=short)["token"]
+
+    assert REFUSED == world.connect("bob", "door-2", token=token).connack
+    assert ("CONNACK", 0, 0) == world.connect("bob", "door-1", token=token).connack
+
+
+def test_a_token_we_never_issued_is_refused(world):
+    """Signed with our secret, but not in our table."""
+    signer = TokenSigner(SECRET, issuer="mesimqtt")
+    token = signer.issue("bob", now=START_MS // 1000, ttl_s=60, jti="forged")
+
+    assert REFUSED == world.connect("bob", token=token).connack
+
+
+def test_a_short_token_of_nobody_is_refused(world):
+    """32 characters that were never issued."""
+    assert REFUSED == world.connect("bob", token="x" * 32).connack
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_an_expired_token_is_refused(world, short):
+    """From its last second on."""
+    token = issue(world, ttl=100, short=short)["token"]
+    world.advance(99)
+    assert ("CONNACK", 0, 0) == world.connect("bob", "a", token=token).connack
+    world.advance(1)
+
+    assert REFUSED == world.connect("bob", "b", token=token).connack
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_token_that_expires_loses_its_connection(world, short):
+    """A warning on `in/session` 60 s before, closed within a second of the end; other connections live."""
+    bob = world.listener("bob", "timed", token=issue(world, ttl=100, short=short)["token"])
+    other = world.listener("bob", "other")
+    world.advance(39)
+    assert [] == bob.news()
+    world.advance(2)
+    (news,) = bob.news()
+    assert ("token-expiring", True) == (news["event"], 58 <= news["seconds"] <= 60)
+    world.advance(58)
+    assert not bob.is_closed
+    world.advance(2)
+
+    assert (True, False, []) == (bob.is_closed, other.is_closed, other.news())
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_revoked_token_loses_its_connections_at_once(world, short):
+    """All that it opened, no others; what waits stays, and nothing is delivered to it any more."""
+    token = issue(world, short=short)
+    bob, other = world.listener("bob", "lost", token=token["token"]), world.listener("bob", "other")
+    world.do("token_revoke", what=token["jti"])
+    world.connect("alice").publish("u/bob/1")
+
+    assert (True, False, []) == (bob.is_closed, other.is_closed, bob.payloads())
+    assert REFUSED == world.connect("bob", "lost", token=token["token"]).connack
+    assert ["hi"] == world.listener("bob", "lost").payloads()
+
+
+def test_a_disabled_user_loses_his_connections_and_keeps_his_mail(world):
+    """He may come back when he is enabled; what was sent meanwhile waits."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    world.do("user_disable", addresses=["bob"])
+    assert bob.is_closed
+    assert REFUSED == world.connect("bob").connack
+    assert alice.publish("u/bob/1")
+    assert [("1", 1)] == alice.steps()
+    world.do("user_enable", addresses=["bob"])
+
+    assert ["hi"] == world.listener("bob").payloads()
+
+
+def test_a_deleted_user_is_gone(world):
+    """Connections closed, senders told `user-deleted`, no more to be found, devices wiped."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("u/bob/1")
+    alice.steps()
+    world.do("user_delete", addresses=["bob"])
+
+    (status,) = alice.statuses()
+    assert ("1", "bob", 0x80, "user-deleted") == tuple(status[key] for key in ("cid", "peer", "status", "reason"))
+    assert (True, REFUSED) == (bob.is_closed, world.connect("bob").connack)
+    alice.publish("u/bob/2")
+    assert [("2", 0x83)] == alice.steps()
+    assert [(0,)] == world.rows("SELECT count(*) FROM device WHERE client_id = 'phone' AND user_id = 2")
+
+
+def test_a_sender_who_returns_is_told_of_the_deletion(world):
+    """Byte for byte what he would have been told live, also to a resend and over a restart."""
+    alice, laptop = world.listener("alice"), world.listener("alice", "laptop")
+    alice.publish("u/bob/1")
+    laptop.disconnect()
+    alice.received()
+    world.do("user_delete", addresses=["bob"])
+    told = [message.payload for message in alice.received()]
+    world.restart()
+
+    laptop = world.listener("alice", "laptop")
+    assert told == [message.payload for message in laptop.received("status/")]
+    laptop.publish("u/bob/1")
+    assert told == [message.payload for message in laptop.received("status/")]
+
+
+def test_messages_of_a_deleted_user_still_arrive(world):
+    """What he sent before was accepted, so it is delivered, under his address."""
+    world.connect("alice").publish("u/bob/1", "last words")
+    world.do("user_delete", addresses=["alice"])
+    world.restart()
+
+    (message,) = world.listener("bob").received("u/")
+    assert f"m/bob/in/u/alice/{mid_of(message)}/seq=1" == message.topic
+
+
+def test_a_user_of_the_same_address_is_another_user(world):
+    """Old tokens are refused, old mail and conversations are not his."""
+    old = world.tokens["bob"]
+    alice, _ = world.listener("alice"), world.listener("bob")
+    alice.publish("u/bob/1", "for the old bob")
+    world.do("user_delete", addresses=["bob"])
+    world.advance(2)
+    world.user("bob")
+    alice.publish("u/bob/2", "for the new bob")
+
+    assert REFUSED == world.connect("bob", token=old).connack
+    (message,) = world.listener("bob").received("u/")
+    assert (b"for the new bob", "seq=1") == (message.payload, message.topic.rpartition("/")[2])
+
+
+def test_a_deleted_member_leaves_his_groups(world):
+    """The others go on; the sender is told that he is gone."""
+    world.group("team", "alice", "bob", "carol")
+    alice, carol = world.listener("alice"), world.listener("carol")
+    alice.publish("g/team/1")
+    alice.statuses()
+    world.do("user_delete", addresses=["bob"])
+    told = [(status.get("peer"), status["status"]) for status in alice.statuses()]
+    alice.publish("g/team/2")
+
+    assert [("bob", 0x80)] == told
+    assert ["hi", "hi"] == carol.payloads("g/")
