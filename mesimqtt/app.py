@@ -103,6 +103,7 @@ class App:
         self.broker = Broker(self.settings, services=Services(self.messaging, keeper))
         self.broker.engine.restore(kept)
         self.broker.engine.restore_retained(retained)
+        self.messaging.on_user_deleted = self.broker.engine.forget_user
         await self.broker.start()
         self.bound = [("mqtt", host, port) for _name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)

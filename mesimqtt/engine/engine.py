@@ -286,6 +286,14 @@ class Engine:
         if session.key:
             self.keeper.drop_session(session)
 
+    def forget_user(self, user: str) -> None:
+        """Close the connections of a user and forget his sessions: whoever gets the name next inherits nothing."""
+        for connection in self.connections_of(user):
+            connection.will = None
+            connection.close("user deleted")
+        for session in [session for session in self.sessions.values() if session.user == user]:
+            self.drop_session(session)
+
     def fire_will(self, connection: Connection) -> None:
         """Publish the will of a connection that ended; the access decision is taken again."""
         will, identity = connection.will, connection.identity

@@ -132,7 +132,7 @@ class Directory:
     def _find_target(self, sender: User, kind: str, name: str) -> Target | None:
         if kind == "u":
             peer = self.user(name)
-            return Target(self.pair(sender, peer), peer, None) if peer else None
+            return Target(self.pair(sender, peer), peer, None) if peer and not peer.is_leaving else None
         group = self.group(name)
         if group is None or sender.id not in group.members:
             return None

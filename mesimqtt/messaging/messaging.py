@@ -86,6 +86,7 @@ class Messaging:
             enrolment=self._enrolment,
             perform=self._rpc,
         )
+        self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
         store.committer.on_seal = self._receipts.seal
         store.committer.on_committed = self._acceptor.committed
         store.committer.on_failed = self._failed
@@ -144,7 +145,11 @@ class Messaging:
         user = self._hub.directory.user(address)
         if user is None:
             return
+        user.active, user.is_leaving = False, True
+        self._hub.directory.epoch += 1
+        self._entry.forget()
         self._close(user.devices, "user deleted")
+        await self._hub.committer.drain()  # what was accepted for him before is there to be judged
         await self._withdraw_inbox(user)
         for group in users.groups_of(self.store.read, user.id):
             await self.groups.leave(group, [address])
@@ -157,6 +162,7 @@ class Messaging:
             self._close(user.devices, "user deleted")
         self._hub.directory.forget_user(address)
         self._entry.forget()
+        self.on_user_deleted(address)
 
     @staticmethod
     def _close(devices: list[Device], reason: str) -> None:
@@ -267,3 +273,7 @@ class Messaging:
         if op == "ping":
             return {"pong": self.now_ms()}
         raise OperationError("no-such-operation", f"no operation {op[:64]!r}; there are {', '.join(sorted(_RPC))}")
+
+
+def _nothing(_address: str) -> None:
+    """Stand in for an engine: a command on a stopped server has none."""

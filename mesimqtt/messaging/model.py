@@ -27,6 +27,7 @@ class User:
         "in_prefix",
         "inbox_bytes",
         "inbox_messages",
+        "is_leaving",
         "json",
         "lanes",
         "level",
@@ -52,6 +53,7 @@ class User:
         self.lanes: dict[int, Lane] = {}
         self.change = -1
         self.read_change = -1
+        self.is_leaving = False  # being deleted: nobody can send to him any more
         self.inbox_messages = -1  # not counted yet
         self.inbox_bytes = 0
         self.rate_tokens = 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from integration.checker import check
@@ -34,7 +35,8 @@ def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     with server:
         complaints, accepted = asyncio.run(_kill_loop(server, tokens))
 
-    assert [] == complaints[:20], f"MESIMQTT_KILL_SEED={SEED} MESIMQTT_KILL_ROUNDS={ROUNDS}"
+    kinds = Counter(complaint.split(":")[0] for complaint in complaints)
+    assert [] == complaints[:10], f"{kinds} with MESIMQTT_KILL_SEED={SEED} MESIMQTT_KILL_ROUNDS={ROUNDS}"
     assert accepted >= ROUNDS * len("s0s1")
 
 

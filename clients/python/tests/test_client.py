@@ -230,7 +230,7 @@ def test_without_a_handler_the_device_takes_no_messages(peer, make):
 
         got = []
         client.on_message(lambda message: got.append(message.seq))
-        assert peer.wait(lambda: len(peer.acked) == 2)
+        assert peer.wait(lambda: len(peer.acked) == 2 and len(peer.subscribed) == 5)
 
     assert [1] == got
     assert ["m/alice/in/u/#", "m/alice/in/g/#"] == peer.subscribed[3:]
