@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import check_address
@@ -15,7 +14,6 @@ from mesimqtt.store import members
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
-    from mesimqtt.domain.messages import Lane
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Group, User
@@ -23,17 +21,6 @@ if TYPE_CHECKING:
 
 _WITHDRAWN_MAX = 10_000
 
-
-@dataclass(frozen=True, slots=True)
-class _Withdrawn:
-    """A message in flight to somebody who left: his answer or the end of his connection judges it, or `until`."""
-
-    until: float
-    user: User
-    lane: Lane
-    message: Message
-    code: Status
-    reason: str
 
 
 class Groups:
@@ -43,17 +30,6 @@ class Groups:
         self._hub = hub
         self._delivery = delivery
         self._receipts = receipts
-        self._open: list[_Withdrawn] = []
-
-    def tick(self, now: float) -> None:
-        """Judge what was in flight to somebody who left and is not any more, or has been for too long."""
-        if self._open:
-            self._judge([each for each in self._open if each.until <= now or not is_in_flight(each.user, each.message)])
-
-    def _judge(self, ended: list[_Withdrawn]) -> None:
-        for each in ended:
-            self._open.remove(each)
-            self._receipts.fail(each.user, each.lane, each.message, each.code, each.reason)
 
     async def add(self, address: str, owner: str | None = None) -> bool:
         """Create a group; False if it was there."""
@@ -86,10 +62,7 @@ class Groups:
             raise OperationError("group-full", f"a group has at most {bound} members")
         if not fresh:
             return []
-        returning = [each for each in self._open if each.user in fresh and each.lane.conversation is group.thread]
-        if returning:  # before a new lane takes the place of the old one
-            self._judge(returning)
-            await self._hub.committer.drain()
+        await self._end_before(group, fresh)
         thread, now_ms = group.thread, self._hub.now_ms()
 
         numbers = [user.id for user in fresh]
@@ -147,7 +120,17 @@ class Groups:
         await self._hub.committer.drain()
         self._hub.directory.forget_group(address)
 
-    def _withdraw(self, group: Group, user: User, last: int, code: Status, reason: str) -> None:
+    async def _end_before(self, group: Group, users: list[User]) -> None:
+        """Give what is still in flight from a former membership its verdict, before a new lane replaces the old one."""
+        for user in users:
+            lane = self._hub.directory.lane(group.thread, user)
+            if lane is not None and lane.until is not None and lane.acked.upto < lane.until:
+                self._withdraw(group, user, lane.until, Status.NOT_MEMBER, "", is_final=True)
+        await self._hub.committer.drain()
+
+    def _withdraw(
+        self, group: Group, user: User, last: int, code: Status, reason: str, *, is_final: bool = False
+    ) -> None:
         thread = group.thread
         lane = self._hub.directory.lane(thread, user)
         if lane is None:
@@ -163,9 +146,9 @@ class Groups:
                 after = message.seq
                 if message.seq > last or message.sender_id == user.id or message.kind:
                     continue
-                if is_in_flight(user, message):
-                    until = self._hub.now() + self._hub.settings.messaging.verdict_grace_s
-                    self._open.append(_Withdrawn(until, user, lane, message, code, reason))
+                if is_in_flight(user, message) and not is_final:
+                    # Judged by the sweeper: as at a deadline, which is now. It survives a restart.
+                    self._hub.committer.row(message_rows.SET_DEADLINE, self._hub.now_ms(), message.mid)
                 else:
                     self._receipts.fail(user, lane, message, code, reason)
 

@@ -110,7 +110,6 @@ class Messaging:
     def tick(self, now: float) -> None:
         """Do what time has made due."""
         self._sweeper.tick(now)
-        self.groups.tick(now)
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":

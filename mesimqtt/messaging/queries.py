@@ -92,7 +92,7 @@ class Queries:
         counts = dict(sorted(self._hub.counters.items()))
         users, messages = rows.totals(self._hub.store.read)
         return {
-            "health": str(committer.health),
+            "health": str(self._hub.store.health),
             "commits": committer.commits,
             "users": users,
             "messages": messages,

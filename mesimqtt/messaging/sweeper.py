@@ -6,7 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
+from mesimqtt.domain.status import Status
 from mesimqtt.messaging.devices import is_in_flight
+from mesimqtt.store import conversations
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Lane, Message
     from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.model import Thread, User
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
@@ -65,7 +67,10 @@ class Sweeper:
             message = message_rows.by_mid(self._hub.store.read, mid)
             if message is not None and self._judge(message, now):
                 self._waiting.pop(mid, None)
-                self._hub.committer.row(message_rows.CLEAR_DEADLINE, mid)
+                if message.expires_at > now_ms and "expiry=" in message.params:  # it was due to a member who left
+                    self._hub.committer.row(message_rows.SET_DEADLINE, message.expires_at, mid)
+                else:
+                    self._hub.committer.row(message_rows.CLEAR_DEADLINE, mid)
                 self._hub.committer.wake()
 
     def _judge(self, message: Message, now: float) -> bool:
@@ -80,8 +85,15 @@ class Sweeper:
                 if now < until:
                     settled = False
                     continue
-            self._receipts.expire(user, lane, message)
+            if lane.until is not None:
+                code, reason = (Status.NOT_MEMBER, "") if self._is_alive(thread) else (Status.FAILED, "group-deleted")
+                self._receipts.fail(user, lane, message, code, reason)
+            elif message.expires_at <= self._hub.now_ms():
+                self._receipts.expire(user, lane, message)
         return settled
+
+    def _is_alive(self, thread: Thread) -> bool:
+        return thread.group is not None and self._hub.directory.group_by_id(thread.group.id) is not None
 
     def _lanes(self, message: Message) -> list[tuple[User, Lane]]:
         directory = self._hub.directory
@@ -91,7 +103,9 @@ class Sweeper:
         if thread.group is None:
             users = list(dict.fromkeys(thread.users))
         else:
-            users = [user for user in map(directory.user_by_id, thread.group.members) if user is not None]
+            former = conversations.former(self._hub.store.read, thread.id, message.seq)
+            parties = map(directory.user_by_id, (*thread.group.members, *former))
+            users = [user for user in dict.fromkeys(parties) if user is not None]
         found = []
         for user in users:
             lane = directory.lane(thread, user) if user.id != message.sender_id or thread.a == thread.b else None

@@ -89,6 +89,14 @@ def _add_own(connection: sqlite3.Connection, lane: Lane) -> None:
             seqs.add(seq)
 
 
+def former(connection: sqlite3.Connection, conversation: int, seq: int) -> list[int]:
+    """Return the users who left a conversation, and were in it at `seq`."""
+    rows = connection.execute(
+        "SELECT user_id FROM lane WHERE conversation_id = ? AND floor < ? AND until >= ?", (conversation, seq, seq)
+    )
+    return [row[0] for row in rows]
+
+
 def last_seq(connection: sqlite3.Connection, conversation: int) -> int:
     """Return the highest seq given in a conversation."""
     row = connection.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()

@@ -18,6 +18,7 @@ _WAITING = """SELECT c.kind, c.a, c.b, count(m.id), max(m.seq), max(m.ts) FROM l
     JOIN message m ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.sender_id <> l.user_id
         AND m.kind = 0 AND m.seq <= coalesce(l.until, m.seq)
     WHERE l.user_id = ? GROUP BY c.id ORDER BY max(m.ts) DESC LIMIT 1000"""
+SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 
 

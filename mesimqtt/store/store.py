@@ -60,8 +60,9 @@ class Store:
 
     @property
     def health(self) -> Health:
-        """What the store can do at the moment."""
-        return self.committer.health
+        """What the store can do at the moment; without its ballast the disk is as good as full."""
+        health = self.committer.health
+        return health if health is not Health.OK or self.has_room() else Health.FULL
 
     def read_later(self, read: Callable[[sqlite3.Connection], T], done: Callable[[T], None]) -> None:
         """Run `read` in the reader's thread, then `done` with its result on the loop.
@@ -112,6 +113,7 @@ class Store:
 
     def _make_ballast(self) -> bool:
         size = self.settings.ballast_bytes
+        noise = os.urandom(65_536)  # what no file system can make smaller
         try:
             if not size or (self._ballast.exists() and self._ballast.stat().st_size != size):
                 self._ballast.unlink(missing_ok=True)  # of other settings
@@ -121,7 +123,8 @@ class Store:
                 return True
             descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, size)
+                for left in range(size, 0, -len(noise)):
+                    os.write(descriptor, noise[:left])
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -112,10 +112,11 @@ class Actor:
             self.received.append(received)
             self.board.notify_all()
 
-    def changed(self, change: Callable[[], None]) -> None:
-        """Make a change that somebody may wait for."""
+    def changed(self, **values: object) -> None:
+        """Set attributes that somebody may wait for."""
         with self.board:
-            change()
+            for name, value in values.items():
+                setattr(self, name, value)
             self.board.notify_all()
 
     def wait(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
@@ -166,7 +167,7 @@ class MosquittoSub(Actor):
             command += ["--will-topic", spec.will.topic, "--will-payload", spec.will.payload.decode()]
             command += ["--will-qos", str(spec.will.qos)]
         self.connection += 1
-        self.refusal, self.granted, self._output = None, [], []
+        self.changed(refusal=None, granted=[], _output=[])
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
@@ -174,9 +175,10 @@ class MosquittoSub(Actor):
         self.wait(
             lambda: self.granted or self.refusal or process.poll() is not None, "mosquitto_sub connected and subscribed"
         )
-        if self.refusal:
+        refusal = self.refusal
+        if refusal:
             self.close()
-            raise ConnectRefusedError(self.refusal)
+            raise ConnectRefusedError(refusal)
         if not self.granted:
             raise ActorError("mosquitto_sub ended:\n" + "\n".join(self._output))
 
@@ -213,7 +215,7 @@ class MosquittoSub(Actor):
         for line in process.stdout or ():
             self._line(process, line.rstrip("\n"))
         if self._process is process:
-            self.changed(lambda: setattr(self, "is_open", False))
+            self.changed(is_open=False)
 
     def _line(self, process: subprocess.Popen[str], line: str) -> None:
         self._output.append(line)
@@ -225,13 +227,13 @@ class MosquittoSub(Actor):
             self._dup = found[1] == "1"
         elif found := self._CONNACK.match(line):
             code = int(found[1])
-            self.changed(lambda: setattr(self, "refusal", code or None))
+            self.changed(refusal=code or None)
         elif found := self._SUBACK.match(line):
             granted = [int(code) for code in found[1].split(", ")]
-            self.changed(lambda: (setattr(self, "granted", granted), setattr(self, "is_open", True))[0])
+            self.changed(granted=granted, is_open=True)
         elif "sending CONNECT" in line and self.granted and self._process is process:
             process.kill()  # it was cut and would come back: for the story it is simply gone
-            self.changed(lambda: setattr(self, "is_open", False))
+            self.changed(is_open=False)
 
 
 class MosquittoPub(Actor):

@@ -122,4 +122,4 @@ class App(Actor):
         self.arrived(received)
 
     def _on_state(self, state: object, _reason: str) -> None:
-        self.changed(lambda: setattr(self, "is_open", str(state) == "online"))
+        self.changed(is_open=str(state) == "online")

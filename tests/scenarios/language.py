@@ -293,9 +293,10 @@ class _Parser:
             self._fail(number, f"{match['user']} is not among the [users]")
         if name in self.clients:
             self._fail(number, f"{name} is declared twice")
-        rest, filters = match["rest"], ()
+        rest = match["rest"]
+        filters: tuple[tuple[str, int], ...] = ()
         if found := _FILTERS.match(rest):
-            filters = tuple((name, int(found["qos"])) for name in found["filters"].split(" and "))
+            filters = tuple((each, int(found["qos"])) for each in found["filters"].split(" and "))
             rest = rest[found.end() :]
         spec = ClientSpec(name, match["user"], match["device"], Kind(match["kind"]), filters)
         self.clients[name] = self._with_options(number, spec, rest)

@@ -112,16 +112,16 @@ def match_fields(fields: dict[str, str], text: str, bindings: Bindings) -> Bindi
         return None
     if not isinstance(tree, dict):
         return None
-    result: Bindings | None = bindings
     for key, wanted in fields.items():
         found = _inside(tree, key)
-        if wanted == "-" or found is None:
-            result = result if wanted == "-" and found is None else None
-        elif wanted != "*":
-            result = result.match(wanted, _plain(found), open_ended=".+")
-        if result is None:
+        if (found is None) is not (wanted == "-"):
             return None
-    return result
+        if wanted not in ("-", "*"):
+            bound = bindings.match(wanted, _plain(found), open_ended=".+")
+            if bound is None:
+                return None
+            bindings = bound
+    return bindings
 
 
 def json_payload(fields: dict[str, str], bindings: Bindings) -> bytes:

@@ -46,7 +46,7 @@ class Paho(Actor):
         if spec.will:
             client.will_set(spec.will.topic, spec.will.payload, spec.will.qos)
         # Without this each publish behind an acknowledgement waits 40 ms for the kernel [RFC 896].
-        client.on_socket_open = lambda _client, _data, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -95,8 +95,8 @@ class Paho(Actor):
         self.lost_links += 1
         client = self._connected()
         self.is_open = False
-        if (sock := client.socket()) is not None:
-            sock.shutdown(2)
+        if isinstance(sock := client.socket(), socket.socket):
+            sock.shutdown(socket.SHUT_RDWR)
         self._drop()
 
     def close(self) -> None:
@@ -116,26 +116,24 @@ class Paho(Actor):
         if client is not None:
             client.loop_stop()
 
-    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        def change() -> None:
-            self._answered = True
-            self.is_open = not reason.is_failure
-            self.refusal = _RETURN_CODES.get(reason.value, reason.value) if reason.is_failure else None
+    def _on_socket_open(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        self.changed(change)
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        refusal = _RETURN_CODES.get(reason.value, reason.value) if reason.is_failure else None
+        self.changed(_answered=True, is_open=refusal is None, refusal=refusal)
 
     def _on_disconnect(self, client: paho.Client, *_: Any) -> None:
         if client is self._client:
-            self.changed(lambda: setattr(self, "is_open", False))
+            self.changed(is_open=False)
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, packet_id: int, codes: list[Any], _properties: Any
     ) -> None:
-        self.changed(lambda: self._subacks.__setitem__(packet_id, [code.value for code in codes]))
+        self.changed(_subacks={**self._subacks, packet_id: [code.value for code in codes]})
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if not self.spec.acknowledges:
             self._pending.append((message.mid, message.qos))
-        self.arrived(
-            Received(message.topic, message.payload, message.qos, message.retain, message.dup, self.connection)
-        )
+        payload = bytes(message.payload)
+        self.arrived(Received(message.topic, payload, message.qos, message.retain, message.dup, self.connection))

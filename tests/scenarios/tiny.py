@@ -77,8 +77,9 @@ class TinyDevice(Actor):
             return [packet for packet in self._answers if packet.kind == kind]
 
         self.wait(found, f"the answer of type {kind}")
-        answer = found()[0]
-        self._answers.remove(answer)
+        with self.board:
+            answer = found()[0]
+            self._answers.remove(answer)
         return answer
 
     def _end(self) -> None:
@@ -99,13 +100,15 @@ class TinyDevice(Actor):
                 for packet in reader.feed(data):
                     self._take(sock, packet)
         if self._socket is sock:
-            self.changed(lambda: setattr(self, "is_open", False))
+            self.changed(is_open=False)
 
     def _take(self, sock: socket.socket, packet: wire.Packet) -> None:
         if packet.size > PACKET_MAX:
             self.complaints.append(f"a packet of {packet.size} bytes came to a device that takes {PACKET_MAX}")
         if packet.kind != wire.PUBLISH:
-            self.changed(lambda: self._answers.append(packet))
+            with self.board:
+                self._answers.append(packet)
+                self.board.notify_all()
             return
         message = wire.decode_publish(packet)
         self.arrived(

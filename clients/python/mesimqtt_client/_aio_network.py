@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ class AsyncNetwork:
         self._work = asyncio.Event()  # the task has something to do
         self._news = asyncio.Event()  # a waiter may find its condition true; replaced each time
         self._is_stopping = False
+        self._is_reading = False
         self._is_writing = False
         self._leave_by = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -82,7 +84,10 @@ class AsyncNetwork:
         online_s = 0.0
         try:
             await self._open(link)
-            online_s = await self._serve(link)
+            try:
+                online_s = await self._serve(link)
+            finally:
+                link.drop("closed")
             reason = link.lost_reason
         except (OSError, ValueError) as error:
             reason = str(error)
@@ -91,26 +96,28 @@ class AsyncNetwork:
             _log.exception("the connection failed")
             reason = repr(error)
         finally:
-            link.drop(reason)
             self._core.lost(reason)
             self.notify()
         return online_s
 
     async def _open(self, link: Link) -> None:
-        opening = asyncio.get_running_loop().run_in_executor(None, link.open)
-        while not opening.done() and not self._is_stopping:
-            self._work.clear()
-            opening.add_done_callback(self._on_opened)
-            try:
+        loop = asyncio.get_running_loop()
+        opening = _Opening(link)
+        opened = loop.run_in_executor(None, opening.run)
+        opened.add_done_callback(self._on_opened)
+        try:
+            while not opened.done() and not self._is_stopping:
+                self._work.clear()
                 await self._work.wait()
-            except asyncio.CancelledError:
-                self._abandon(opening, link)
-                raise
-        if not opening.done():
-            self._abandon(opening, link)
+        except asyncio.CancelledError:
+            opening.abandon()
+            raise
+        if self._is_stopping:
+            opening.abandon()
             raise ConnectionAbortedError("closed")
-        opening.result()
-        asyncio.get_running_loop().add_reader(link.fileno(), self._on_readable, link)
+        opened.result()
+        loop.add_reader(link.fileno(), self._on_readable, link)
+        self._is_reading = True
         self.wake()
 
     async def _serve(self, link: Link) -> float:
@@ -173,20 +180,39 @@ class AsyncNetwork:
             link.read()
         self.wake()
 
-    def _on_opened(self, _opening: asyncio.Future[None]) -> None:
+    def _on_opened(self, opened: asyncio.Future[None]) -> None:
+        if not opened.cancelled():
+            opened.exception()  # looked at: given up, it would be logged as never retrieved
         self.wake()
 
-    def _abandon(self, opening: asyncio.Future[None], link: Link) -> None:
-        """Let an opening under way end by itself (at the latest with its time-out) and close what it opened."""
-
-        def close(done: asyncio.Future[None]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                link.drop("closed")
-
-        opening.add_done_callback(close)
-
     def _forget(self, link: Link) -> None:
-        loop = asyncio.get_running_loop()
-        self._is_writing = False
-        loop.remove_reader(link.fileno())
-        loop.remove_writer(link.fileno())
+        if self._is_reading:
+            loop = asyncio.get_running_loop()
+            self._is_reading = self._is_writing = False
+            loop.remove_reader(link.fileno())
+            loop.remove_writer(link.fileno())
+
+
+class _Opening:
+    """The opening of a link in a thread, which may be given up: then the thread closes what it opened."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._is_abandoned = False
+
+    def run(self) -> None:
+        """Open the link. Blocks; at most for the time-out of a connect."""
+        self._link.open()
+        with self._lock:
+            self._is_open = True
+            if self._is_abandoned:
+                self._link.drop("closed")
+
+    def abandon(self) -> None:
+        """Give it up. From the event loop; it may just have been opened."""
+        with self._lock:
+            self._is_abandoned = True
+            if self._is_open:
+                self._link.drop("closed")

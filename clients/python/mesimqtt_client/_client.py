@@ -137,7 +137,7 @@ class Client(Handlers[Message]):
 
     @property
     def state_reason(self) -> str:
-        """Why the connection is offline or denied; '' if it is not."""
+        """Why the connection is not online; '' if it is."""
         return self._core.reason
 
     def start(self) -> None:

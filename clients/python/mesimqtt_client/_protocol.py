@@ -102,10 +102,11 @@ class Core:
     # ---- the connection
 
     def connecting(self) -> None:
-        """Note that a connection is being tried."""
+        """Note that a connection is being tried; the reason of the last failure stays, for who waits for this one."""
+        reason = self.reason if self._connection else ""
         self._connection += 1
         self._is_accepted = False
-        self._enter(State.CONNECTING, "")
+        self._enter(State.CONNECTING, reason)
 
     def accepted(self, *, session_present: bool) -> None:
         """Take CONNACK 0: subscribe to what there are handlers for, and only to that.

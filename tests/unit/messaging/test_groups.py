@@ -304,3 +304,23 @@ def test_groups_survive_a_restart(team):
     bob = team.listener("bob", "b")
     bob.publish("g/team/2")
     assert ["hi", "hi"] == team.listener("carol").payloads("g/")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_in_flight_when_leaving_and_coming_back_or_at_a_restart(team, again):
+    """Neither a return nor a restart leaves a message without its verdict."""
+    team.do("group_leave", address="team", users=["bob"])
+    team.do("group_join", address="team", users=["bob"])
+    alice, bob = team.listener("alice"), team.listener("bob")
+    bob.auto_ack = False
+    alice.publish("g/team/1")
+    alice.statuses()
+    team.do("group_leave", address="team", users=["bob"])
+    if again:
+        team.do("group_join", address="team", users=["bob"])
+    else:
+        team.restart()
+        team.advance(2)
+        alice = team.listener("alice")
+
+    assert [("bob", 0x91)] == [(each["peer"], each["status"]) for each in alice.statuses() if each["status"] != 1]

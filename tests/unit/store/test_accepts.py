@@ -103,9 +103,12 @@ def test_sent_is_kept_in_runs(desk):
     found.append(desk.message("", other, digest=None))
     desk.commit()
 
-    assert [(ALICE, 1, BOB, 1, 2, 1), (ALICE, 2, BOB, 4, 4, 1), (ALICE, 3, CAROL, 1, 1, 1), (BOB, 1, ALICE, 3, 3, 1)] == (
-        runs(desk)
-    )
+    assert [
+        (ALICE, 1, BOB, 1, 2, 1),
+        (ALICE, 2, BOB, 4, 4, 1),
+        (ALICE, 3, CAROL, 1, 1, 1),
+        (BOB, 1, ALICE, 3, 3, 1),
+    ] == (runs(desk))
     assert [1, 1, 1, 2, 3] == [message.change for message in found]
 
 

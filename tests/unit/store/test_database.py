@@ -39,11 +39,7 @@ def opened(folder):
 
 def descriptors():
     """Return the files that this process has open."""
-    return sorted(os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name))
-
-
-def _is_open(name):
-    return Path(f"/proc/self/fd/{name}").exists()
+    return sorted(str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
 
 
 def modes(folder):
@@ -157,9 +153,9 @@ def test_a_folder_without_write_permission(tmp_path):
     try:
         if user == 0:
             os.seteuid(65534)
-        with pytest.raises(StoreError, match="cannot write in the data folder .*: Permission denied; choose another"):
+        with pytest.raises(StoreError, match=r"cannot write in the data folder .*: Permission denied; choose another"):
             opened(folder)
-        with pytest.raises(StoreError, match="cannot make the data folder .*: Permission denied; choose another"):
+        with pytest.raises(StoreError, match=r"cannot make the data folder .*: Permission denied; choose another"):
             opened(folder / "data")
     finally:
         os.seteuid(user)
@@ -169,7 +165,7 @@ def test_a_folder_without_write_permission(tmp_path):
 def test_a_file_in_the_folders_place(tmp_path):
     """A data folder that is a file is refused in one sentence."""
     (tmp_path / "data").write_text("x")
-    with pytest.raises(StoreError, match="cannot make the data folder .*: File exists"):
+    with pytest.raises(StoreError, match=r"cannot make the data folder .*: File exists"):
         opened(tmp_path / "data")
 
     assert "x" == (tmp_path / "data").read_text()

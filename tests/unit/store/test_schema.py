@@ -93,7 +93,10 @@ def test_migrating_again_changes_nothing(tmp_path):
     changes = connection.total_changes
     migrations.migrate(connection, tmp_path)
 
-    assert (before, changes) == (connection.execute("SELECT sql FROM sqlite_master").fetchall(), connection.total_changes)
+    assert (before, changes) == (
+        connection.execute("SELECT sql FROM sqlite_master").fetchall(),
+        connection.total_changes,
+    )
     connection.close()
 
 

@@ -1,0 +1,128 @@
+"""Disks that run full and become free again when a test says so, each under a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from integration.server import Server
+from mesimqtt.app import running
+from mesimqtt.settings import Settings
+from mesimqtt.settings import Store as StoreSettings
+
+USERS = ["alice", "bob"]
+TMPFS_BYTES = 4 * 1024 * 1024
+FILLER_BYTES = 2 * 1024 * 1024
+PAGES = 250
+
+
+class Tmpfs:
+    """A server process on a tmpfs of 4 MiB of its own, half of it taken by a file that `free` removes."""
+
+    name = "tmpfs"
+
+    def __init__(self, folder, ballast):
+        self.mount = folder / "disk"
+        self.data = self.mount / "data"
+        config = folder / "mesimqtt.yaml"
+        config.write_text(f"store: {{ballast_bytes: {ballast}}}\n")
+        self.server = Server(self.data, config=config)
+
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls, folder, ballast):
+        """Mount, serve, and leave neither process nor mount behind."""
+        disk = cls(folder, ballast)
+        disk.mount.mkdir()
+        mount(disk.mount)
+        try:
+            disk.tokens = await asyncio.to_thread(disk.server.add_users, *USERS)
+            (disk.mount / "filler").write_bytes(bytes(FILLER_BYTES))
+            await asyncio.to_thread(disk.server.start)
+            try:
+                yield disk
+            finally:
+                disk.server.kill()
+        finally:
+            unmount(disk.mount)
+
+    @property
+    def port(self):
+        return self.server.port
+
+    async def health(self):
+        """What `mesimqtt stats` says of the store."""
+        return json.loads(await asyncio.to_thread(self.server.run, "stats", "--json"))["health"]
+
+    async def free(self):
+        (self.mount / "filler").unlink()
+
+
+class PageLimit:
+    """A server in this process whose database may have no more than so many pages, until `free` lifts the limit.
+
+    SQLite answers as on a full disk; it needs no right to mount anything, so that it runs everywhere.
+    """
+
+    name = "page limit"
+
+    @classmethod
+    @asynccontextmanager
+    async def serving(cls, folder, ballast):
+        """Serve on a free port."""
+        settings = Settings()
+        broker = {**settings.broker, "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:0"}}}
+        settings = replace(settings, broker=broker, store=StoreSettings(ballast_bytes=ballast))
+        disk = cls()
+        disk.data = folder / "data"
+        async with running(settings, disk.data) as disk.app:
+            await disk.app.perform("user_add", {"addresses": USERS})
+            issued = await disk.app.perform("token_issue", {"addresses": USERS})
+            disk.tokens = {each["address"]: each["token"] for each in issued["tokens"]}
+            await disk._limit(PAGES)
+            yield disk
+
+    @property
+    def port(self):
+        return self.app.bound[0][2]
+
+    async def health(self):
+        """What the operation behind `mesimqtt stats` says of the store."""
+        return (await self.app.perform("stats", {}))["health"]
+
+    async def free(self):
+        await self._limit(100_000)
+
+    async def _limit(self, pages):
+        # The limit is the connection's, and this one runs on the committer's.
+        await self.app.store.committer.run(
+            lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+        )
+
+
+def mount(folder):
+    """Mount a small tmpfs."""
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)], check=True, capture_output=True
+    )
+
+
+def unmount(folder):
+    """Take the tmpfs away; everything on it is gone."""
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def disks(folder):
+    """Return the disks that can be had here; a real one only where a tmpfs may be mounted."""
+    if os.geteuid() != 0:
+        return [PageLimit]
+    try:
+        mount(folder)
+    except (OSError, subprocess.CalledProcessError):
+        return [PageLimit]
+    unmount(folder)
+    return [PageLimit, Tmpfs]

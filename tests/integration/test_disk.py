@@ -1,0 +1,246 @@
+"""A disk that is full or broken: no acknowledgement without its row, and good again without a restart.
+
+Goal: with a full disk a message is refused, never acknowledged and forgotten; the server lives, says what is wrong, and
+takes messages again within five seconds once there is room. Method: QoS 1 publishes fill a disk of a few megabytes (a
+tmpfs with a server process where one may be mounted, a limit of pages in this process in any case). With a sync that
+fails there is nothing to be had: no acknowledgement after it, and the server ends with a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+from integration import wire
+from integration.disks import disks
+from integration.raw_client import RawClient, play, until
+from integration.server import Server
+
+RECOVERY_S = 5.0
+WINDOW = 20
+PAYLOAD = 3_000
+BALLAST = 256 * 1024
+
+
+class Sender:
+    """Alice's connections: sends messages with cids of their own and remembers which were acknowledged."""
+
+    def __init__(self, disk):
+        self._disk = disk
+        self._number = 0
+        self.acked = []
+        self.refused = set()
+
+    async def connect(self):
+        client = await RawClient.connect(self._disk.port, "laptop", "alice", self._disk.tokens["alice"])
+        assert 0 == client.code
+        return client
+
+    async def send_until_closed(self):
+        """Publish windows at QoS 1 until the server closes the connection; nothing may be acknowledged afterwards."""
+        client = await self.connect()
+        await client.subscribe("m/alice/in/status/#")
+        while await self._window(client):
+            pass
+        await client.close()
+
+    async def _window(self, client):
+        cids = {}
+        for _ in range(WINDOW):
+            self._number += 1
+            cids[self._number % 65_000 + 1] = f"c{self._number}"
+        client.writer.write(b"".join(packet(number, cid) for number, cid in cids.items()))
+        waiting = set(cids)
+        try:
+            while waiting:
+                if not client._arrived:
+                    await client._read()
+                while client._arrived:
+                    ack = client._arrived.popleft()
+                    assert wire.PUBACK == ack.kind
+                    waiting.remove(ack.packet_id)
+                    self.acked.append(cids[ack.packet_id])
+                self._statuses(client)
+        except (EOFError, OSError):
+            self._statuses(client)
+            return False
+        return True
+
+    def _statuses(self, client):
+        while client._messages:
+            message = client._messages.popleft()
+            if b'"status":128,' in message.payload:
+                assert b'"reason":"store"' in message.payload
+                self.refused.add(message.topic.rpartition("/")[2])
+
+    async def one(self):
+        """Publish one message; tell whether it was acknowledged, and not refused by a status."""
+        self._number += 1
+        cid = f"c{self._number}"
+        client = await self.connect()
+        try:
+            await client.subscribe("m/alice/in/status/#")
+            client.writer.write(packet(1, cid))
+            await client.expect(wire.PUBACK)
+        except (EOFError, OSError):
+            return False
+        finally:
+            self._statuses(client)
+            await client.close()
+        self.acked.append(cid)
+        return True
+
+
+def packet(number, cid):
+    payload = cid.encode().ljust(PAYLOAD, b".")
+    return wire.publish(f"m/alice/out/u/bob/{cid}", payload, qos=1, packet_id=number)
+
+
+def stored(disk):
+    """Return the cids in the file, and what integrity_check says, as another process sees them."""
+    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=5)
+    try:
+        cids = {cid for (cid,) in connection.execute("SELECT cid FROM message")}
+        return cids, connection.execute("PRAGMA integrity_check").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def delivered(disk):
+    """Return of how many messages the file says DELIVERED."""
+    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=5)
+    try:
+        return connection.execute("SELECT sum(last_seq - first_seq + 1) FROM step WHERE status = 2").fetchone()[0]
+    finally:
+        connection.close()
+
+
+async def recovered(alice):
+    """Wait until a message of alice is accepted again."""
+    async with asyncio.timeout(RECOVERY_S):
+        while not await alice.one():
+            pass
+
+
+async def received_by_bob(disk, wanted):
+    """Let bob acknowledge all that comes until he has `wanted`; return every payload's cid in order."""
+    client = await RawClient.connect(disk.port, "phone", "bob", disk.tokens["bob"])
+    await client.subscribe("m/bob/in/u/#", 1)
+    found = []
+    while not wanted <= set(found):
+        found.append((await client.message()).payload.rstrip(b".").decode())
+    await client.close()
+    return found
+
+
+@pytest.mark.parametrize("ballast", [0, BALLAST])
+def test_a_full_disk_refuses_and_recovers(tmp_path, ballast):
+    """No PUBACK without its row, the store's health is told, and room is used within five seconds of its coming."""
+    told = []
+
+    async def story(kind):
+        async with kind.serving(tmp_path / kind.name, ballast) as disk:
+            alice = Sender(disk)
+            await alice.send_until_closed()
+            assert len(alice.acked) > WINDOW
+            assert alice.refused
+            while await alice.one():
+                pass  # one message may fit where twenty did not
+            if ballast:  # without it a change that is small enough may still be written, and all is well again
+                assert "disk-full" == await disk.health()
+            cids, integrity = stored(disk)
+            assert (set(), "ok") == (set(alice.acked) - cids, integrity)
+            assert not alice.refused & cids
+
+            await disk.free()
+            await recovered(alice)
+            assert "ok" == await disk.health()
+            got = await received_by_bob(disk, set(alice.acked))
+            cids, integrity = stored(disk)
+            assert (set(), "ok") == (set(alice.acked) - cids, integrity)
+            assert len(got) == len(set(got))
+            assert not alice.refused & set(got)
+            told.append(kind.name)
+
+    (tmp_path / "probe").mkdir()
+    kinds = disks(tmp_path / "probe")
+    for kind in kinds:
+        (tmp_path / kind.name).mkdir()
+        play(lambda kind=kind: story(kind))
+
+    assert [kind.name for kind in kinds] == told
+
+
+def test_the_ballast_is_for_acknowledgements(tmp_path):
+    """On a full disk what a recipient acknowledges is still kept as DELIVERED, and does not come a second time."""
+
+    async def story():
+        (kind, *_) = disks_first(tmp_path)
+        async with kind.serving(tmp_path, BALLAST) as disk:
+            alice = Sender(disk)
+            await alice.send_until_closed()
+            first = await received_by_bob(disk, set(alice.acked))
+            assert not (disk.data / "ballast").exists()
+            await until(lambda: delivered(disk) == len(alice.acked))
+            await disk.free()
+            await recovered(alice)
+            second = await received_by_bob(disk, {alice.acked[-1]})
+
+            assert (disk.data / "ballast").stat().st_size == BALLAST
+            assert set(alice.acked[:-1]) == set(first)
+            assert [alice.acked[-1]] == second
+
+    play(story)
+
+
+def disks_first(folder):
+    """Return the best disk that can be had."""
+    probe = folder / "probe"
+    probe.mkdir()
+    return reversed(disks(probe))
+
+
+def test_a_sync_that_fails_acknowledges_nothing(tmp_path):
+    """From the first failed sync on nothing is acknowledged; after the third the server ends with one line."""
+    if shutil.which("strace") is None:
+        raise AssertionError("strace is not installed, so a broken disk cannot be shown: apt-get install strace")
+    trace = tmp_path / "trace"
+    inject = [part for call in ("fsync", "fdatasync") for part in ("-e", f"inject={call}:error=EIO:when=12+")]
+    server = Server(
+        tmp_path / "data", wrapper=["strace", "-f", "-D", "-o", str(trace), "-e", "trace=fsync,fdatasync", *inject]
+    )
+    tokens = server.add_users("alice", "bob")
+    answers = []
+
+    async def story():
+        with contextlib.suppress(EOFError, OSError):  # the server is on its way out
+            while server.is_running:
+                answers.append(await alice.one())
+
+    server.start()
+    alice = Sender(SimpleNamespace(port=server.port, tokens=tokens))
+    try:
+        play(story)
+        code = server._process.wait(10)
+    finally:
+        server.kill()
+    calls = re.findall(r"f(?:data)?sync\(\d+.*", trace.read_text())
+    cids, integrity = stored(server)
+
+    assert any("EIO" in call for call in calls)
+    assert [True, False] == sorted(set(answers), reverse=True)
+    assert sorted(answers, reverse=True) == answers, "acknowledged after a sync that failed"
+    assert 2 == code
+    last = server.printed.splitlines()[-1]
+    assert "three times in a row; check the disk, then start the server again" in last
+    assert "Traceback" not in server.printed
+    assert (set(), "ok") == (set(alice.acked) - cids, integrity)
+    with Server(server.data) as again:
+        (line,) = [line for line in again.run("stats").splitlines() if line.startswith("health")]
+        assert "ok" == line.split()[-1]

@@ -1,0 +1,78 @@
+"""A set of sequence numbers as a watermark and runs, against a plain set."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesimqtt.domain.seqset import SeqSet
+
+SEQS = st.lists(st.integers(1, 60), max_size=80)
+
+
+def members(seqs: SeqSet) -> set[int]:
+    return {seq for seq in range(1, 80) if seq in seqs}
+
+
+@given(st.integers(0, 10), SEQS)
+def test_it_holds_what_a_set_holds(upto, added):
+    """Adding tells whether a number was new; the watermark stands before the first gap; nothing else is in it."""
+    seqs, plain = SeqSet(upto), set(range(1, upto + 1))
+    for seq in added:
+        assert seqs.add(seq) == (seq not in plain)
+        plain.add(seq)
+
+    gap = next(seq for seq in range(1, 100) if seq not in plain)
+    assert (plain, gap - 1) == (members(seqs), seqs.upto)
+    assert len([seq for seq in plain if seq > seqs.upto]) == seqs.above_count
+    assert max(plain, default=0) == seqs.highest
+
+
+@given(st.integers(0, 10), SEQS)
+def test_it_survives_the_store(upto, added):
+    """Watermark and text make the same set again, and the text has each run once."""
+    seqs = SeqSet(upto)
+    for seq in added:
+        seqs.add(seq)
+    again = SeqSet(seqs.upto, seqs.above)
+
+    assert (members(seqs), seqs.above) == (members(again), again.above)
+    assert seqs.add(70)
+    assert again.add(70)
+    assert members(seqs) == members(again)
+
+
+@given(SEQS, st.integers(0, 70))
+def test_filling_adds_all_up_to_a_number(added, upto):
+    """`fill` swallows the runs that it reaches."""
+    seqs, plain = SeqSet(), set(range(1, upto + 1))
+    for seq in added:
+        seqs.add(seq)
+        plain.add(seq)
+    seqs.fill(upto)
+
+    assert plain == members(seqs)
+    assert seqs.upto + 1 not in plain
+
+
+@given(SEQS, SEQS)
+def test_a_copy_is_independent(first, second):
+    """Adding to a copy leaves the original as it was."""
+    seqs = SeqSet()
+    for seq in first:
+        seqs.add(seq)
+    before, copy = members(seqs), seqs.copy()
+    for seq in second:
+        copy.add(seq)
+
+    assert (before, before | set(second)) == (members(seqs), members(copy))
+
+
+def test_the_text_names_runs():
+    """Single numbers and runs, apart by commas; empty without exceptions."""
+    seqs = SeqSet(3)
+    for seq in (5, 9, 8, 12):
+        seqs.add(seq)
+
+    assert ("5,8-9,12", 4, "") == (seqs.above, seqs.above_count, SeqSet(3).above)
+    assert "SeqSet(3, '5,8-9,12')" == repr(seqs)
