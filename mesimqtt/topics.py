@@ -23,6 +23,7 @@ FLAG_TRANSIENT = 4
 FLAG_FORWARDED = 0x80
 FLAGS_DEFAULT = FLAG_DELIVERY_RECEIPT | FLAG_READ_RECEIPT
 _FLAGS_ALLOWED = FLAGS_DEFAULT | FLAG_TRANSIENT | FLAG_FORWARDED
+_OWN_PARAMS = frozenset({"type", "expiry", "flags", "ref", "edit", "recall", "when", "age"})
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~@!$'()*,;:-]|%[0-9A-Fa-f]{2})*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
 IN_CLASSES = frozenset({"u", "g", "sent", "status", "s", "read", "presence", "rpc", "event"})
@@ -88,11 +89,8 @@ def parse_params(level: str) -> Params:
     """Parse a parameter level. Raises TopicError, whose text names the key."""
     if len(level) > PARAMS_BYTES_MAX:
         raise TopicError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
-    parts = level.split("&")
-    if len(parts) > PARAMS_MAX:
-        raise TopicError(f"more than {PARAMS_MAX} parameters")
     values: dict[str, str] = {}
-    for part in parts:
+    for part in level.split("&"):
         key, equals, value = part.partition("=")
         if not equals or not key or not _ENCODED.fullmatch(key) or not _ENCODED.fullmatch(value):
             raise TopicError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
@@ -102,6 +100,8 @@ def parse_params(level: str) -> Params:
         if key == "seq":
             raise TopicError("parameter 'seq' is the server's")
         values[key] = _decoded(value)
+    if len(values.keys() - _OWN_PARAMS) > PARAMS_MAX:
+        raise TopicError(f"more than {PARAMS_MAX} parameters of your own")
     expiry = _number(values, "expiry", EXPIRY_MAX_S) if "expiry" in values else None
     flags = _number(values, "flags", 0xFFFF) if "flags" in values else FLAGS_DEFAULT
     if flags & ~_FLAGS_ALLOWED:

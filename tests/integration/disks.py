@@ -15,13 +15,13 @@ from mesimqtt.settings import Settings
 from mesimqtt.settings import Store as StoreSettings
 
 USERS = ["alice", "bob"]
-TMPFS_BYTES = 4 * 1024 * 1024
-FILLER_BYTES = 2 * 1024 * 1024
+TMPFS_BYTES = 8 * 1024 * 1024
+FILLER_BYTES = 4 * 1024 * 1024
 PAGES = 250
 
 
 class Tmpfs:
-    """A server process on a tmpfs of 4 MiB of its own, half of it taken by a file that `free` removes."""
+    """A server process on a tmpfs of 8 MiB of its own, half of it taken by a file that `free` removes."""
 
     name = "tmpfs"
 

@@ -205,5 +205,5 @@ class Chat(RuleBasedStateMachine):
 TestChat = Chat.TestCase
 TestChat.__doc__ = "Nothing accepted is lost, doubled or out of order, and every status is a legal step, whatever happens."
 TestChat.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
