@@ -143,7 +143,7 @@ class TokenSigner:
         scope = claims.get("scope", "user")
         if not isinstance(user, str) or not isinstance(jti, str) or not 0 < len(jti) <= 128:
             raise TokenError("sub and jti are texts")
-        if scope not in SCOPES or not (device is None or isinstance(device, str)):
+        if not isinstance(scope, str) or scope not in SCOPES or not (device is None or isinstance(device, str)):
             raise TokenError("scope is user, backend or admin, dev a text")
         return Claims(user, jti, claims["iat"], claims["exp"], scope, device, _acl(claims.get("acl", [])), foreign)
 

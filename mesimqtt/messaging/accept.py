@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.committer import Health
 
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
+_FULL_TOLD_S = 60.0
 _LATER = ("edit", "recall", "when", "age")
 
 
@@ -120,7 +121,7 @@ class Acceptor:
         return False
 
     def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool:
-        """Answer a resend of what was accepted before, which nothing that came since can refuse; False if it is none."""
+        """Answer a resend of what was accepted, which nothing that came since can refuse; False if it is none."""
         found = messages.claimed(self._hub.store.read, sender.id, cid) if cid else None
         if found is None:
             return False
@@ -147,6 +148,7 @@ class Acceptor:
             waiting, size_now = hub.directory.inbox(peer)
             if waiting >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
                 code = Status.INBOX_FULL
+                self._tell_full(peer)
         if code is not None:
             if digest is None or not self._was_accepted(sender, cid, target.names, digest):
                 self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
@@ -155,6 +157,13 @@ class Acceptor:
             self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
             return _UNANSWERED
         return _GO_ON
+
+    def _tell_full(self, peer: User) -> None:
+        """Tell somebody on `in/session`, at most once a minute, that his inbox refuses messages."""
+        now = self._hub.now()
+        if now - peer.full_told_at >= _FULL_TOLD_S:
+            peer.full_told_at = now
+            self._hub.news(peer, {"event": "inbox-full", "messages": peer.inbox_messages, "bytes": peer.inbox_bytes})
 
     def _has_rate(self, sender: User) -> bool:
         settings, now = self._hub.settings.messaging, self._hub.now()
@@ -224,6 +233,7 @@ class Acceptor:
                 member.inbox_bytes += len(message.payload)
             waiting, size = self._hub.directory.inbox(member)
             if waiting > settings.inbox_messages_max or size > settings.inbox_bytes_max:
+                self._tell_full(member)
                 lane = self._hub.directory.lane(thread, member)
                 if lane is not None:
                     self._receipts.fail(member, lane, message, Status.INBOX_FULL)

@@ -71,11 +71,11 @@ class Device:
         "feeds",
         "filters",
         "is_loading",
+        "is_paging",
         "is_reserving",
+        "json",
         "late",
         "left_in_flight",
-        "is_paging",
-        "json",
         "outbox",
         "packet_max",
         "read_change",
@@ -207,7 +207,7 @@ class Device:
         return QUEUED
 
     def pump(self, is_due: Callable[[Device, Feed, Message], bool]) -> list[object]:
-        """Hand over what waited and still is due; return the tokens that went out at QoS 0 (written is acknowledged)."""
+        """Hand over what waited and still is due; return the tokens that went out at QoS 0 (written is acked)."""
         written: list[object] = []
         outbox = self.outbox
         while outbox and self._has_window(outbox[0][2]):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _WITHDRAWN_MAX = 10_000
 
 
-
 class Groups:
     """Creates groups and changes their members. A send commits before a removal or is refused after it."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.domain.ids import MidFactory
     from mesimqtt.messaging.directory import Directory
+    from mesimqtt.messaging.model import User
     from mesimqtt.settings import Settings
     from mesimqtt.store.committer import Committer
     from mesimqtt.store.store import Store
@@ -25,11 +26,15 @@ def _nothing(_device: Device) -> None:
     """Reserve nothing: the hub before messaging is wired."""
 
 
+def _silent(_user: User, _news: dict[str, object]) -> None:
+    """Tell nothing: the hub before messaging is wired."""
+
+
 @dataclass(slots=True)
 class Hub:
     """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go.
 
-    `reserve` is called when a device waits for packet ids.
+    `reserve` is called when a device waits for packet ids, `news` tells a user's devices something on `in/session`.
     """
 
     settings: Settings
@@ -41,6 +46,7 @@ class Hub:
     now_ms: Callable[[], int]
     acked: Callable[[Device, list[object]], None] = _nobody
     reserve: Callable[[Device], None] = _nothing
+    news: Callable[[User, dict[str, object]], None] = _silent
     counters: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str, number: int = 1) -> None:

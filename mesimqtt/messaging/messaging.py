@@ -72,6 +72,7 @@ class Messaging:
         self._transients = Transients(hub, self._statuses)
         self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
+        hub.news = self._enrolment.news
         self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
         self._entry = Entry(hub, signer)
         self._queries = Queries(hub)

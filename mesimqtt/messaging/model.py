@@ -23,6 +23,7 @@ class User:
         "created_at",
         "devices",
         "epoch",
+        "full_told_at",
         "id",
         "in_prefix",
         "inbox_bytes",
@@ -56,6 +57,7 @@ class User:
         self.is_leaving = False  # being deleted: nobody can send to him any more
         self.inbox_messages = -1  # not counted yet
         self.inbox_bytes = 0
+        self.full_told_at = float("-inf")
         self.rate_tokens = 0.0
         self.rate_at = 0.0
 

@@ -75,6 +75,7 @@ class Receipts:
             lane.delivered.add(seq)
             lane.read.add(seq)
             self._lanes[id(lane)] = lane
+            self._hub.committer.lazily(self._hub.now())
 
     def status_acknowledged(self, device: Device, change: int) -> None:
         """Move a device's status number."""

@@ -18,7 +18,8 @@ ALLOWED = (
 
 
 @pytest.mark.parametrize(("code", "name"), [
-    (1, "sent"), (2, "delivered"), (3, "read"), (0x21, "deleted"), (0x22, "wiped"), (0x80, "failed"), (0x81, "user-offline"),
+    (1, "sent"), (2, "delivered"), (3, "read"), (0x21, "deleted"), (0x22, "wiped"), (0x80, "failed"),
+    (0x81, "user-offline"),
     (0x82, "inbox-full"), (0x83, "invalid-destination"), (0x84, "expired"), (0x85, "bad-request"), (0x88, "blocked"),
     (0x8C, "rate-limited"), (0x8D, "denied"), (0x90, "group-paused"), (0x91, "not-member"),
 ])  # fmt: skip

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from unit.messaging.world import mid_of, seq_of
-
 from mesimqtt.domain.status import Status, may_step
+from unit.messaging.world import mid_of, seq_of
 
 KEPT_AFTER_MS = 1500  # an acknowledgement younger than this may be lost in a crash
 
@@ -125,7 +124,7 @@ class Checker:
 
     def _verdicts(self, send) -> None:
         rows = self.world.rows(
-            "SELECT printf('%016x', message_id) FROM cid JOIN user ON user.id = sender_id WHERE cid = ? AND address = ?",
+            "SELECT printf('%016x', message_id) FROM cid JOIN user u ON u.id = sender_id WHERE cid = ? AND address = ?",
             send.cid, send.sender,
         )  # fmt: skip
         assert 1 == len(rows), f"accepted, but not in the store: {send}"

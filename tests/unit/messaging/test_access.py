@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from unit.engine import both_ends as wire
-from unit.messaging.world import SECRET, START_MS, mid_of
 
 from mesimqtt.tokens import TokenSigner
+from unit.engine import both_ends as wire
+from unit.messaging.world import SECRET, START_MS, mid_of
 
 REFUSED = ("CONNACK", 0, 5)
 

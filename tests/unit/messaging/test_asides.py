@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.messaging.world import mid_of
 
 
@@ -42,7 +43,17 @@ def test_a_will_with_parameters_to_a_group(world):
     assert message.topic.endswith("&type=4")
 
 
-@pytest.mark.parametrize("topic", ["m/bob/out/u/carol/1", "m/alice/in/u/bob/1", "m/alice/out/read/u/bob", "m/alice/out/u/b!b/1", "m", "m/alice/out/rpc/ping/1"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "m/bob/out/u/carol/1",
+        "m/alice/in/u/bob/1",
+        "m/alice/out/read/u/bob",
+        "m/alice/out/u/b!b/1",
+        "m",
+        "m/alice/out/rpc/ping/1",
+    ],
+)
 def test_a_will_elsewhere_is_refused_at_connect(world, topic):
     """The access decision is taken before CONNACK, and the first session of that client id is untouched."""
     first = world.listener("alice", "sensor")
@@ -63,7 +74,7 @@ def test_a_will_is_decided_again_when_it_fires(world):
     assert [] == [message for message in world.listener("bob").received() if message.payload in (b"1", b"2")]
 
 
-# ---- presence ----------------------------------------------------------------------------------------------------------
+# ---- presence ----------------------------------------------------------------------------------------------
 
 
 def test_presence_goes_to_who_is_online_now(world):
@@ -73,7 +84,10 @@ def test_presence_goes_to_who_is_online_now(world):
 
     (message,) = bob.received("presence/")
     assert ("m/bob/in/presence/u/alice", b"typing") == (message.topic, message.payload)
-    assert ([], [(0,)]) == (world.listener("bob", "late").received("presence/"), world.rows("SELECT count(*) FROM message"))
+    assert ([], [(0,)]) == (
+        world.listener("bob", "late").received("presence/"),
+        world.rows("SELECT count(*) FROM message"),
+    )
     assert [] == alice.statuses()
 
 
@@ -97,7 +111,7 @@ def test_presence_to_whom_one_may_not_know(world, topic):
     assert [0x83] == [status["status"] for status in alice.statuses()]
 
 
-# ---- rpc ---------------------------------------------------------------------------------------------------------------
+# ---- rpc ---------------------------------------------------------------------------------------------------
 
 
 def test_rpc_status(world):
@@ -110,7 +124,9 @@ def test_rpc_status(world):
     (answer,) = alice.rpc("status", mid=mid)
 
     assert {"ok": True, "result": world.do("status", mid=mid)} == answer
-    assert (mid, "1", "alice", "team", 5) == tuple(answer["result"][key] for key in ("mid", "cid", "from", "group", "size"))
+    assert (mid, "1", "alice", "team", 5) == tuple(
+        answer["result"][key] for key in ("mid", "cid", "from", "group", "size")
+    )
     assert [(None, 1), ("bob", 2)] == [(row.get("peer"), row["status"]) for row in answer["result"]["status"]]
 
 
@@ -161,7 +177,8 @@ def test_an_rpc_answer_goes_to_who_asked(world):
     [
         ("nothing", b"{}", "no-such-operation"), ("status", b"{}", "bad-request"), ("status", b"[1]", "bad-request"),
         ("status", b"{", "bad-request"), ("status", b'{"mid":7}', "bad-request"), ("status", b'{"mid":"x"}', "bad-mid"),
-        ("status", b"\xff", "bad-request"), ("status", b"[" * 60_000, "bad-request"), ("ping", b"9" * 5000, "bad-request"),
+        ("status", b"\xff", "bad-request"), ("status", b"[" * 60_000, "bad-request"),
+        ("ping", b"9" * 5000, "bad-request"),
         ("ping", b" " * 70_000, "bad-request"), ("status", b'{"mid":"\\ud800"}', "bad-mid"),
     ],
 )  # fmt: skip
@@ -176,7 +193,7 @@ def test_a_wrong_rpc_is_answered(world, op, payload, code):
     assert (False, code, True) == (answer["ok"], answer["code"], len(answer["message"]) > 5)
 
 
-# ---- news of the session -------------------------------------------------------------------------------------------------
+# ---- news of the session -----------------------------------------------------------------------------------
 
 
 def test_a_denied_free_topic_is_told_at_most_once_a_second(world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.messaging.world import seq_of
 
 
@@ -308,7 +309,9 @@ def test_a_device_with_small_packets_is_passed_over(world):
 
 def test_too_large_for_every_device_is_a_verdict(world):
     """Once every device with a cursor has passed a message over: 0x80 `too-large-for-device`."""
-    tokens = [world.do("token_issue", addresses=["bob"], short=True, packet=size)["tokens"][0]["token"] for size in (128, 150)]
+    tokens = [
+        world.do("token_issue", addresses=["bob"], short=True, packet=size)["tokens"][0]["token"] for size in (128, 150)
+    ]
     world.listener("bob", "other", token=tokens[1], clean=True).disconnect()
     alice, bob = world.listener("alice"), world.listener("bob", "tiny", token=tokens[0], clean=True)
     alice.publish("u/bob/1", "x" * 110)  # more than either takes with its topic

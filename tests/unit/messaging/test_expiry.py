@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.messaging.world import YEAR_S
 
 

@@ -1,4 +1,4 @@
-"""A store that cannot write: nothing is acknowledged, the sender is told, and it goes on by itself (contract section 4)."""
+"""A store that cannot write: nothing is acknowledged, the sender told, it recovers by itself (contract section 4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def test_nothing_is_acknowledged_that_is_not_committed(world, code):
     acknowledged = alice.publish("u/bob/1")
 
     (status,) = phone.statuses()
-    assert ("1", 0x80, "failed", "store", "bob") == tuple(status[key] for key in ("cid", "status", "name", "reason", "peer"))
+    assert ("1", 0x80, "failed", "store", "bob") == tuple(
+        status[key] for key in ("cid", "status", "name", "reason", "peer")
+    )
     assert (False, True, False) == (acknowledged, alice.is_closed, phone.is_closed)
     assert ([], [(0,)]) == (bob.received(), world.rows("SELECT count(*) FROM message"))
 
@@ -137,7 +139,10 @@ def test_a_group_change_that_cannot_be_written_did_not_happen(world):
     world.group("team", "alice", "bob")
     alice, bob = world.listener("alice"), world.listener("bob")
     world.database.code = sqlite3.SQLITE_FULL
-    for op, arguments in (("group_leave", {"address": "team", "users": ["bob"]}), ("group_delete", {"addresses": ["team"]})):
+    for op, arguments in (
+        ("group_leave", {"address": "team", "users": ["bob"]}),
+        ("group_delete", {"addresses": ["team"]}),
+    ):
         with pytest.raises(Exception, match="cannot write"):
             world.do(op, **arguments)
     world.database.code = 0

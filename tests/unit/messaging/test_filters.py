@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from unit.messaging.world import seq_of
 
 REFUSED = [
@@ -19,7 +20,17 @@ def test_any_other_filter_is_refused(world, rest):
 
 @pytest.mark.parametrize(
     "topic_filter",
-    ["m/alice/in/#", "m/+/in/#", "m/bob/in/+/#", "m/#", "m/%62ob/in/#", "m/bob/out/#", "m/bob/#", "m", "$share/x/m/bob/in/#"],
+    [
+        "m/alice/in/#",
+        "m/+/in/#",
+        "m/bob/in/+/#",
+        "m/#",
+        "m/%62ob/in/#",
+        "m/bob/out/#",
+        "m/bob/#",
+        "m",
+        "$share/x/m/bob/in/#",
+    ],
 )
 def test_nothing_of_another_user_can_be_subscribed(world, topic_filter):
     """Outside the own `in/` every filter under the root is refused, however it is spelled."""

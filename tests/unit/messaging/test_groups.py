@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from unit.messaging.world import mid_of, seq_of
 
 
@@ -25,7 +26,10 @@ def test_every_other_member_gets_it_and_the_sender_is_told_by_member(team):
     alice.publish("g/team/1", "all")
 
     (message,) = bob.received("g/")
-    assert (f"m/bob/in/g/team/alice/{mid_of(message)}/seq={seq_of(message)}", b"all") == (message.topic, message.payload)
+    assert (f"m/bob/in/g/team/alice/{mid_of(message)}/seq={seq_of(message)}", b"all") == (
+        message.topic,
+        message.payload,
+    )
     assert ["all"] == carol.payloads("g/")
     assert [(1, None, "team"), (2, "bob", "team"), (2, "carol", "team")] == [
         (status["status"], status.get("peer"), status["group"]) for status in alice.statuses()
@@ -108,7 +112,7 @@ def test_a_paused_group_refuses(team):
     assert [("1", 0x90), ("2", 1)] == alice.steps()
 
 
-# ---- coming and going --------------------------------------------------------------------------------------------------
+# ---- coming and going --------------------------------------------------------------------------------------
 
 
 def test_members_are_told_who_joined_and_left(team):

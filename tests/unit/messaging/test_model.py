@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
 from unit.messaging.chat_model import Checker, Send
 from unit.messaging.world import World, mid_of
 
@@ -203,7 +204,7 @@ class Chat(RuleBasedStateMachine):
 
 
 TestChat = Chat.TestCase
-TestChat.__doc__ = "Nothing accepted is lost, doubled or out of order, and every status is a legal step, whatever happens."
+TestChat.__doc__ = "Nothing accepted is lost, doubled or out of order, and every status is a legal step."
 TestChat.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )

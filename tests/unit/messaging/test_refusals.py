@@ -35,7 +35,10 @@ def test_without_a_usable_cid_a_mid_stands_for_it(world):
     assert 16 == len(cid)
 
 
-@pytest.mark.parametrize("topic", ["m/bob/out/u/carol/7", "m/bob/in/u/alice/7", "m/alice/in/u/bob/7", "m/bob", "m/x/y", "m/%61lice/out/u/bob/7"])
+@pytest.mark.parametrize(
+    "topic",
+    ["m/bob/out/u/carol/7", "m/bob/in/u/alice/7", "m/alice/in/u/bob/7", "m/bob", "m/x/y", "m/%61lice/out/u/bob/7"],
+)
 def test_a_foreign_folder_is_denied_and_audited(world, topic, caplog):
     """0x8D with the rule, one audit line, nothing stored and nothing delivered."""
     alice, bob, carol = world.listener("alice"), world.listener("bob"), world.listener("carol")
@@ -113,7 +116,7 @@ def test_refusals_go_to_small_devices_as_numbers(world):
     assert ["131"] == tiny.payloads("s/")
 
 
-# ---- the inbox cap ---------------------------------------------------------------------------------------------------
+# ---- the inbox cap -----------------------------------------------------------------------------------------
 
 
 def test_a_full_inbox_refuses_and_is_released_by_acknowledgements(make_world):
@@ -133,6 +136,18 @@ def test_a_full_inbox_refuses_and_is_released_by_acknowledgements(make_world):
     alice.publish("u/bob/4")
 
     assert [("3", 1), ("4", 0x82)] == alice.steps()
+
+
+def test_the_owner_of_a_full_inbox_is_told(make_world):
+    """On `in/session` of his online devices, at most once a minute."""
+    world = make_world(messaging={"inbox_messages_max": 1})
+    alice, bob = world.listener("alice"), world.listener("bob", filters=("session",))
+    for number in range(5):
+        alice.publish(f"u/bob/{number}")
+    world.advance(61)
+    alice.publish("u/bob/6")
+
+    assert [{"event": "inbox-full", "messages": 1, "bytes": 2}] * 2 == bob.news()
 
 
 def test_the_count_survives_a_restart(make_world):
@@ -207,7 +222,7 @@ def test_a_full_member_is_told_by_member(make_world):
     assert ["hi"] * 2 == world.listener("bob").payloads("g/")
 
 
-# ---- rate ------------------------------------------------------------------------------------------------------------
+# ---- rate --------------------------------------------------------------------------------------------------
 
 
 def test_too_fast_is_rate_limited(make_world):

@@ -153,7 +153,7 @@ def test_retain_is_ignored(world):
     assert [] == world.listener("bob", "tablet").payloads()
 
 
-# ---- resending ---------------------------------------------------------------------------------------------------
+# ---- resending ---------------------------------------------------------------------------------------------
 
 
 def test_a_resend_is_never_a_second_message(world):
@@ -327,7 +327,7 @@ def test_a_resend_to_a_group_left_since_tells_its_status(world):
     assert told in [message.payload for message in alice.received("status/")]
 
 
-# ---- copies for the sender's own devices ---------------------------------------------------------------------------
+# ---- copies for the sender's own devices -------------------------------------------------------------------
 
 
 def test_other_devices_of_the_sender_get_a_copy(world):
@@ -351,7 +351,9 @@ def test_an_offline_device_of_the_sender_gets_its_copy_later(world):
 
     laptop = world.listener("alice", "laptop")
 
-    assert ["question", "answer", "thanks"] == [message.payload.decode() for message in laptop.received() if "/status/" not in message.topic]
+    assert ["question", "answer", "thanks"] == [
+        message.payload.decode() for message in laptop.received() if "/status/" not in message.topic
+    ]
 
 
 def test_copies_raise_no_status_and_count_for_no_cap(make_world):
@@ -376,7 +378,9 @@ def test_own_messages_stay_a_watermark(world):
         bob.publish(f"u/alice/b{number}")
     world.advance(2)
 
-    assert [(40, "", 40, ""), (40, "", 40, "")] == world.rows("SELECT acked, acked_above, delivered, delivered_above FROM lane")
+    assert [(40, "", 40, ""), (40, "", 40, "")] == world.rows(
+        "SELECT acked, acked_above, delivered, delivered_above FROM lane"
+    )
 
 
 def test_a_message_to_oneself_reaches_the_other_devices(world):

@@ -135,7 +135,7 @@ class World:
         """Run everything that can run without time passing, clients' acknowledgements included."""
         while True:
             self.loop.run()
-            if not any([peer.exchange() for peer in self.peers]) and not self.loop.queue:
+            if not sum(peer.exchange() for peer in self.peers) and not self.loop.queue:
                 return
 
     def advance(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.domain.messages import Outcome
+from mesimqtt.domain.status import Status
 from mesimqtt.store.committer import Health
 from unit.store.desk import ALICE, BOB, ROW, pair
 
@@ -101,19 +102,26 @@ def test_states_of_failed_commits_are_written_once_and_in_order(desk):
 
 def test_what_came_during_the_failing_commit_is_behind_it(desk):
     """Changes given while a commit fails are newer than what it leaves behind."""
-    key = (1, BOB)
+    conversation = pair()
+    desk.accept("1", conversation=conversation)
+    key = (conversation.id, BOB)
     desk.runner.hold()
+    desk.batch.lanes[key] = (*key, 0, None, 1, "", 0, "", 0, "", "", "", 0)
     desk.batch.cursors[key] = (*key, 1, "")
+    desk.step(conversation, 1, Status.DELIVERED)
     desk.committer.row(ROW, "old")
     desk.commit()
+    desk.batch.lanes[key] = (*key, 0, None, 2, "", 0, "", 0, "", "", "", 0)
     desk.batch.cursors[key] = (*key, 2, "")
+    desk.step(conversation, 1, Status.READ)
     desk.committer.row("UPDATE retained SET payload = x'02' WHERE topic = ?", "old")
     desk.database.code = FULL
     desk.runner.release()
     desk.database.code = 0
     desk.commit()
 
-    assert [(2,)] == desk.all("SELECT acked FROM cursor")
+    assert [(2, 2)] == desk.all("SELECT c.acked, l.acked FROM cursor c JOIN lane l WHERE user_id = ?", BOB)
+    assert [(2, Status.DELIVERED), (3, Status.READ)] == desk.all("SELECT change, status FROM step WHERE status > 1")
     assert [(b"\2",)] == desk.all("SELECT payload FROM retained")
 
 

@@ -203,6 +203,8 @@ def test_the_next_number_never_goes_back(keeper):
     keeper.commit()
     fill(keeper, session, 2, first=4)
     keeper.commit(ok=False)
+    fill(keeper, session, 1)  # a number of before
+    keeper.commit()
     for number in (1, 2, 3):
         keeper.dequeue(session, number)
     keeper.commit()

@@ -1,0 +1,171 @@
+"""What a sender is told who was away: the newest status of each message, at least once (contract section 4)."""
+
+from __future__ import annotations
+
+from unit.messaging.world import mid_of
+
+
+def test_a_returning_sender_gets_the_newest_status_of_each(world):
+    """What happened while he was away, one per message, in the order of change, also after a restart."""
+    alice = world.listener("alice")
+    for number in range(3):
+        alice.publish(f"u/bob/{number}")
+    alice.publish("u/carol/3")
+    assert 4 == len(alice.statuses())
+    alice.disconnect()
+    carol = world.listener("carol")
+    bob = world.listener("bob")
+    got = bob.received("u/")
+    bob.publish("read/u/alice", mid_of(got[0]))
+    assert 1 == len(carol.received("u/"))
+    world.advance(2)
+    world.restart()
+
+    alice = world.listener("alice")
+
+    assert [("3", 2), ("1", 2), ("2", 2), ("0", 3)] == alice.steps()
+    world.advance(2)
+    alice.disconnect()
+    assert [] == world.listener("alice").steps()
+
+
+def test_a_status_that_was_not_acknowledged_comes_again(world):
+    """The number of a device moves on PUBACK: at least once, each repeat equal byte for byte."""
+    alice, _ = world.listener("alice"), world.listener("bob")
+    alice.auto_ack = False
+    alice.publish("u/bob/1")
+    told = [message.payload for message in alice.received()]
+    alice.lose()
+
+    again = [message.payload for message in world.listener("alice").received()]
+
+    assert told[-1:] == again
+
+
+def test_at_qos_0_a_written_status_is_told(world):
+    """The number moves on writing."""
+    alice = world.listener("alice", qos=0)
+    world.listener("bob")
+    alice.publish("u/bob/1")
+    assert [1, 2] == [step for _, step in alice.steps()]
+    alice.lose()
+
+    assert [] == world.listener("alice", qos=0).steps()
+
+
+def test_the_number_starts_at_the_first_subscription(world):
+    """A device that subscribes to statuses for the first time is not told the past."""
+    alice = world.listener("alice")
+    alice.publish("u/bob/1")
+    world.advance(2)
+    late = world.listener("alice", "late", filters=("u/#",))
+    alice.publish("u/bob/2")
+
+    late.subscribe("status/#")
+    alice.publish("u/bob/3")
+
+    assert [("3", 1)] == late.steps()
+
+
+def test_without_a_client_id_the_number_starts_at_each_subscription(world):
+    """Nobody without a device is told the past."""
+    alice = world.listener("alice", "", clean=True)
+    alice.publish("u/bob/1")
+    alice.lose()
+    world.listener("bob")
+
+    assert [] == world.listener("alice", "", clean=True).steps()
+
+
+def test_a_device_that_lets_statuses_go_catches_up_when_it_takes_them_again(world):
+    """Statuses that no filter selects for a while wait under the device's number."""
+    alice = world.listener("alice", filters=("status/#",))
+    alice.publish("u/bob/1")
+    alice.unsubscribe("status/#")
+    alice.publish("u/bob/2")
+    world.listener("bob")
+    assert [("1", 1)] == alice.steps()
+
+    alice.subscribe("status/#")
+
+    assert [("1", 2), ("2", 2)] == alice.steps()
+
+
+def test_numbers_alone_can_be_had_instead(world):
+    """A device with `in/s/#` gets the decimal code under `in/s/{cid}`, and no JSON, also with `in/#`."""
+    tiny = world.listener("alice", "tiny", filters=("#", "s/#"))
+    world.listener("bob")
+    tiny.publish("u/bob/ab")
+    tiny.publish("u/nobody/cd")
+
+    assert [("m/alice/in/s/ab", b"1"), ("m/alice/in/s/ab", b"2"), ("m/alice/in/s/cd", b"131")] == [
+        (message.topic, message.payload) for message in tiny.received()
+    ]
+
+
+def test_a_returning_device_gets_numbers_too(world):
+    """The catch-up speaks the class that the device selects."""
+    tiny = world.listener("alice", "tiny", filters=("s/#",))
+    tiny.publish("u/bob/1")
+    tiny.disconnect()
+    tiny.received()
+    world.listener("bob")
+
+    assert ["2"] == world.listener("alice", "tiny", filters=("s/#",)).payloads("s/")
+
+
+def test_seven_days_back_at_most(world):
+    """What changed more than seven days ago is not told any more."""
+    alice = world.listener("alice")
+    alice.publish("u/bob/1")
+    alice.publish("u/carol/2")
+    alice.disconnect()
+    world.listener("bob").disconnect()
+    world.jump(6.5 * 86_400)
+    world.listener("carol").disconnect()
+    world.jump(0.6 * 86_400)
+    alice.statuses()
+
+    assert [("2", 2)] == world.listener("alice").steps()
+
+
+def test_thousands_of_statuses_are_told_each_once(world):
+    """A sender who returns to far more than his window takes them by pages: none is missing, none comes twice."""
+    alice = world.connect("alice", "laptop")
+    phone = world.listener("alice", filters=("status/#",))
+    phone.disconnect()
+    bob = world.listener("bob", filters=("read/#",))
+    world.commits.hold()
+    for number in range(1500):
+        alice.publish(f"u/bob/{number}", qos=0)
+    world.commits.release()
+    world.turn()
+    bob.subscribe("u/#")
+
+    phone = world.listener("alice", filters=("status/#",))
+
+    assert [(str(number), 2) for number in range(1500)] == phone.steps()
+
+
+def test_a_window_full_of_statuses_loses_none(world):
+    """One acknowledgement at a time, while more happens: a device that is slow is told everything all the same."""
+    alice = world.listener("alice", filters=("status/#",))
+    alice.auto_ack = False
+    world.commits.hold()
+    alice.publish("u/carol/opens", qos=0)
+    for number in range(600):
+        alice.publish(f"u/bob/{number}", qos=0)
+    world.commits.release()
+    world.turn()
+    told = []
+    for _ in range(2000):
+        got = alice.received()
+        told += got
+        if not got:
+            break
+        for message in got:
+            alice.ack(message)
+
+    cids = [message.topic.rpartition("/")[2] for message in told]
+    assert ["opens", *map(str, range(600))] == list(dict.fromkeys(cids))
+    assert len(cids) == len(set(cids))

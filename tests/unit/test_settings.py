@@ -1,0 +1,102 @@
+"""Settings: defaults, the file, the environment, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import Settings, load_settings
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mesimqtt.yaml"
+    path.write_text(text)
+    return load_settings(path)
+
+
+def test_without_a_file_the_defaults_hold():
+    """Nothing has to be configured."""
+    assert Settings() == load_settings(None)
+
+
+def test_the_defaults_are_those_of_the_contract():
+    """Root, sizes and times that the contract names."""
+    settings = Settings()
+    messaging, limits = settings.messaging, settings.limits
+
+    assert ("m", 262_144, 31_536_000, 100_000, 2**30) == (
+        settings.root, limits.payload_max, messaging.expiry_default_s, messaging.inbox_messages_max,
+        messaging.inbox_bytes_max,
+    )  # fmt: skip
+    assert (20, 90 * 86_400, 7 * 86_400, 100, 1_000, 10.0, 30.0, 60.0) == (
+        messaging.devices_max, messaging.device_unseen_s, messaging.status_kept_s, messaging.group_status_max,
+        messaging.read_upto_max, messaging.offline_answer_s, messaging.verdict_grace_s, messaging.expiry_zero_kept_s,
+    )  # fmt: skip
+    assert (0.0, 200, 60) == (messaging.rate_per_s, messaging.rate_burst, settings.tokens.warning_s)
+
+
+def test_a_file_changes_what_it_names_and_no_more(tmp_path):
+    """The rest keeps its default."""
+    settings = load(tmp_path, "root: chat\nlimits:\n  payload_max: 10\nmessaging:\n  rate_per_s: 60\n")
+
+    assert ("chat", 10, 60.0, 200) == (
+        settings.root, settings.limits.payload_max, settings.messaging.rate_per_s, settings.limits.filters_max,
+    )  # fmt: skip
+
+
+def test_an_empty_file_is_the_defaults(tmp_path):
+    """As if there were none."""
+    assert Settings() == load(tmp_path, "# nothing\n")
+
+
+def test_the_environment_outranks_the_file(tmp_path, monkeypatch):
+    """`MESIMQTT_LIMITS__FILTERS_MAX=50`; what the file says beside it stays."""
+    monkeypatch.setenv("MESIMQTT_LIMITS__FILTERS_MAX", "50")
+    settings = load(tmp_path, "limits:\n  filters_max: 7\n  payload_max: 9\n")
+
+    assert (50, 9) == (settings.limits.filters_max, settings.limits.payload_max)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("limitz: {}\n", "unknown key 'limitz'"),
+        ("limits:\n  payload_maxx: 1\n", "unknown key 'limits.payload_maxx'"),
+        ("limits:\n  payload_max: many\n", "limits.payload_max"),
+        ("limits: 3\n", "limits"),
+        ("- a\n", "`key: value` lines"),
+        ("a: [\n", "line 2 is not YAML"),
+        ("root: a/b\n", "root: one topic level"),
+        ("root: $SYS\n", "root: one topic level"),
+        ("root: ''\n", "root: one topic level"),
+        ("root: '#'\n", "root: one topic level"),
+        ("node: 256\n", "node: a number from 0 to 255"),
+        ("node: -1\n", "node: a number from 0 to 255"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_key(tmp_path, text, words):
+    """With the file, and without a traceback."""
+    with pytest.raises(MesimqttError, match=re.escape(words)) as caught:
+        load(tmp_path, text)
+
+    assert "mesimqtt.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """Missing, or not text."""
+    with pytest.raises(MesimqttError, match="check --config"):
+        load_settings(tmp_path / "absent.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MesimqttError, match="not UTF-8"):
+        load_settings(tmp_path / "binary.yaml")
+
+
+def test_a_wrong_value_in_the_environment_is_named(monkeypatch):
+    """Like one in the file."""
+    monkeypatch.setenv("MESIMQTT_NODE", "300")
+
+    with pytest.raises(MesimqttError, match="the environment: node"):
+        load_settings(None)

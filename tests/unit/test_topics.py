@@ -1,0 +1,277 @@
+"""The topic contract, pure: what topics under `out/` ask for, what filters under `in/` select (contract section 2)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesimqtt.domain.addresses import encode_address
+from mesimqtt.topics import (
+    NO_PARAMS,
+    InFilter,
+    Kind,
+    OutTopic,
+    Params,
+    TopicError,
+    find_cid,
+    format_params,
+    parse_in_filter,
+    parse_out,
+    parse_params,
+)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("u/bob/42", OutTopic(Kind.USER, "bob", "42")),
+        ("u/bob", OutTopic(Kind.USER, "bob")),
+        ("g/team/A-z_9", OutTopic(Kind.GROUP, "team", "A-z_9")),
+        ("u/door%2F7/" + "x" * 64, OutTopic(Kind.USER, "door/7", "x" * 64)),
+        ("u/bob/type=3", OutTopic(Kind.USER, "bob", None, Params("type=3", type=3))),
+        ("u/bob/42/type=3", OutTopic(Kind.USER, "bob", "42", Params("type=3", type=3))),
+        ("u/a%3Db/42", OutTopic(Kind.USER, "a=b", "42")),
+        ("read/u/alice", OutTopic(Kind.READ_USER, "alice")),
+        ("read/g/team", OutTopic(Kind.READ_GROUP, "team")),
+        ("presence/u/bob", OutTopic(Kind.PRESENCE_USER, "bob")),
+        ("presence/g/team", OutTopic(Kind.PRESENCE_GROUP, "team")),
+        ("rpc/status/7", OutTopic(Kind.RPC, "status", "7")),
+    ],
+)
+def test_a_topic_under_out(rest, expected):
+    """Messages, read marks, presence and rpc; the last level is parameters exactly if it contains `=`."""
+    assert expected == parse_out(rest)
+
+
+@pytest.mark.parametrize(
+    ("rest", "cid"),
+    [
+        ("", None),
+        ("u", None),
+        ("u/", None),
+        ("u//1", "1"),
+        ("u/bob/", None),
+        ("u/bob/1/2", None),
+        ("u/bob/1/2/type=3", None),
+        ("x/bob/1", None),
+        ("U/bob/1", None),
+        ("u/bob/1/type=3/", None),
+        ("u/bob/é", None),
+        ("u/bob/" + "x" * 65, None),
+        ("u/b%6Fb/1", "1"),
+        ("u/bob/1/type=x", "1"),
+        ("u/=x", None),
+        ("read", None),
+        ("read/u", None),
+        ("read/x/bob", None),
+        ("read/u/bob/1", None),
+        ("read/u/bob/type=1", None),
+        ("presence/bob", None),
+        ("rpc/status", None),
+        ("rpc//1", None),
+        ("rpc/status/a b", None),
+        ("rpc/status/1/k=v", None),
+        ("status/1", None),
+        ("sent/u/bob/1", None),
+    ],
+)
+def test_any_other_topic_is_refused_with_its_cid(rest, cid):
+    """The error is a sentence, and names the cid where that is usable."""
+    with pytest.raises(TopicError) as caught:
+        parse_out(rest)
+
+    assert cid == caught.value.cid
+    assert len(str(caught.value)) > 10
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("type=0", {"type": 0}),
+        ("type=4294967295", {"type": 4294967295}),
+        ("expiry=0", {"expiry": 0}),
+        ("expiry=31536000", {"expiry": 31_536_000}),
+        ("flags=0", {"flags": 0}),
+        ("flags=135", {"flags": 135}),
+        ("ref=0123456789abcdef", {"ref": "0123456789abcdef"}),
+        ("recall=0123456789abcdef", {"recall": "0123456789abcdef"}),
+        ("edit=0123456789abcdef", {"edit": "0123456789abcdef"}),
+        ("when=31536000", {"when": 31_536_000}),
+        ("age=9", {"age": 9}),
+        ("%74ype=7", {"type": 7}),
+        ("a=&b=%C3%A9&c=1%3D2", {}),
+        ("k=%20", {}),
+        ("type=1&flags=1&x=y", {"type": 1, "flags": 1}),
+    ],
+)
+def test_parameters_are_read_and_kept_as_they_were_spelled(level, expected):
+    """Known keys have their values, all others stay in `raw`, in their order."""
+    assert Params(raw=level, **expected) == parse_params(level)
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "type=4294967296",
+        "type=-1",
+        "type=01",
+        "type=1.0",
+        "type=",
+        "type=0x1",
+        "type=1e3",
+        "expiry=31536001",
+        "flags=8",
+        "flags=256",
+        "flags=65536",
+        "ref=0123456789ABCDEF",
+        "ref=1",
+        "edit=x",
+        "recall=",
+        "when=31536001",
+        "age=-1",
+        "seq=1",
+        "a=1&a=2",
+        "a=1&%61=2",
+        "=1",
+        "a",
+        "a=1&",
+        "&a=1",
+        "a=1&&b=2",
+        "a=b=c",
+        "a=b c",
+        "a=+",
+        "a=%",
+        "a=%2",
+        "a=%zz",
+        "a=%FF",
+        "é=1",
+        "a=é",
+        "&".join(f"k{number}=1" for number in range(17)),
+        "k=" + "x" * 2047,
+    ],
+)
+def test_malformed_parameters_are_refused(level):
+    """Wrong numbers, unknown bits, mids that are none, keys twice, the server's own `seq`, too many, too long."""
+    with pytest.raises(TopicError):
+        parse_params(level)
+
+
+def test_the_bounds_of_parameters_are_inclusive():
+    """16 keys and 2 KiB are legal."""
+    assert parse_params("&".join(f"k{number}=1" for number in range(16))).raw.endswith("k15=1")
+    assert 2048 == len(parse_params("k=" + "x" * 2046).raw)
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("expiry=0", True), ("flags=4", True), ("flags=7&expiry=9", True), ("expiry=1", False), ("flags=3", False)],
+)
+def test_expiry_0_and_flag_4_are_transient(level, expected):
+    """Either says: only to who is online now."""
+    assert expected == parse_params(level).is_transient
+    assert not NO_PARAMS.is_transient
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=20), max_size=10))
+def test_what_a_client_formats_is_what_the_server_reads(pairs):
+    """Any text can be carried: the level survives, and holds nothing that a topic must not."""
+    known = {"type", "expiry", "flags", "ref", "edit", "recall", "when", "age", "seq"}
+    pairs = {f"x-{key}": value for key, value in pairs.items() if f"x-{key}" not in known}
+    level = format_params(pairs)
+
+    assert not set(level) & set("/+# \0")
+    assert (level if pairs else "") == (parse_params(level).raw if pairs else level)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_parsers(text):
+    """Whatever a client sends, the answer is a topic or a TopicError, a filter or None."""
+    for parse in (parse_out, parse_params, parse_in_filter):
+        for prefix in ("", "u/bob/1/", "u/", "read/u/", "g/"):
+            try:
+                parse(prefix + text)
+            except TopicError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("#", InFilter("#")),
+        ("session", InFilter("session")),
+        ("u/#", InFilter("u")),
+        ("g/#", InFilter("g")),
+        ("s/#", InFilter("s")),
+        ("status/#", InFilter("status")),
+        ("sent/#", InFilter("sent")),
+        ("read/#", InFilter("read")),
+        ("rpc/#", InFilter("rpc")),
+        ("presence/#", InFilter("presence")),
+        ("event/#", InFilter("event")),
+        ("u/alice/#", InFilter("u", "alice")),
+        ("g/my%20team/#", InFilter("g", "my team")),
+    ],
+)
+def test_a_filter_selects_a_class_or_a_conversation(rest, expected):
+    """These and no others are legal under `in/`."""
+    assert expected == parse_in_filter(rest)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "u",
+        "+/#",
+        "u/+/#",
+        "u/alice",
+        "u/alice/1",
+        "u/alice/x/#",
+        "sent/u/#",
+        "session/#",
+        "x/#",
+        "U/#",
+        "u/%61lice/#",
+        "u/al#ce/#",
+        "u//#",
+        "/#",
+        "##",
+        "read/u/bob/#",
+        "$SYS/#",
+    ],
+)
+def test_any_other_filter_is_none(rest):
+    """It is answered 0x80."""
+    assert parse_in_filter(rest) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "cid"),
+    [
+        ("m/bob/out/u/carol/7", "7"),
+        ("m/bob/out/g/team/7/type=1", "7"),
+        ("m/bob/out/u/carol/type=1", None),
+        ("m/bob/out/u/carol", None),
+        ("m/bob/in/u/carol/7", None),
+        ("x/bob/out/u/carol/7", None),
+        ("m/bob/out/read/u/7", None),
+        ("m/bob/out/u/carol/a!b", None),
+        ("m", None),
+    ],
+)
+def test_a_refusal_finds_the_cid_in_any_message_topic(topic, cid):
+    """Also in another user's folder."""
+    assert cid == find_cid(topic, "m")
+
+
+@given(st.text(min_size=1, max_size=20).filter(lambda text: text == text.strip() and text not in (".", "..")))
+def test_no_address_looks_like_parameters(address):
+    """An encoded address never holds `=`, so a peer is never taken for parameters."""
+    try:
+        level = encode_address(address)
+    except ValueError:
+        return
+
+    assert OutTopic(Kind.USER, address, "c") == parse_out(f"u/{level}/c")
+    assert OutTopic(Kind.USER, address) == parse_out(f"u/{level}")
