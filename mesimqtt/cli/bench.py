@@ -12,7 +12,11 @@ from mesimqtt.cli.options import Json
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
-    root.command("bench", epilog="Example: mesimqtt bench --quick relay messaging   (all of it: mesimqtt bench)")(bench)
+    root.command(
+        "bench",
+        short_help="Measure this server and mosquitto in turn.",
+        epilog="Example: mesimqtt bench --quick relay messaging   (all of it: mesimqtt bench)",
+    )(bench)
 
 
 def bench(

@@ -29,7 +29,9 @@ _GREEN, _BOLD, _PLAIN = "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
-    root.command("demo", epilog="Example: mesimqtt demo")(demo)
+    root.command(
+        "demo", short_help="Show a message sent, delivered and read, on a real server.", epilog="Example: mesimqtt demo"
+    )(demo)
 
 
 def demo(

@@ -75,7 +75,11 @@ def show(group: Group, data: Data = NOT_GIVEN, json: Json = False) -> None:
     )
 
 
-@app.command("set", epilog="Example: mesimqtt group set family name='The family' paused=off send:bob=off")
+@app.command(
+    "set",
+    short_help="Pause a group, change a member's rights or its profile.",
+    epilog="Example: mesimqtt group set family name='The family' paused=off send:bob=off",
+)
 def set_(
     group: Group,
     values: Annotated[
@@ -95,7 +99,11 @@ def set_(
     facts({"state": answer["state"], **{f"profile.{key}": value for key, value in answer["profile"].items()}})
 
 
-@app.command("delete", epilog="Example: mesimqtt group delete family")
+@app.command(
+    "delete",
+    short_help="Delete groups; what still waits in them fails.",
+    epilog="Example: mesimqtt group delete family",
+)
 def delete(
     groups: Annotated[list[str], typer.Argument(metavar="GROUP", help="One or more groups.")],
     data: Data = NOT_GIVEN,
@@ -123,7 +131,7 @@ def join(group: Group, users: Users, data: Data = NOT_GIVEN, json: Json = False)
         line(f"{user} was a member of {group} before")
 
 
-@app.command("leave", epilog="Example: mesimqtt group leave family bob")
+@app.command("leave", short_help="Take users out of a group.", epilog="Example: mesimqtt group leave family bob")
 def leave(group: Group, users: Users, data: Data = NOT_GIVEN, json: Json = False) -> None:
     """Take users out of a group; what still waits there for them is withdrawn."""
     answer = perform(data, "group_leave", address=group, users=users)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 import time
 from pathlib import Path
@@ -46,7 +47,8 @@ class Control:
             self.ask("ping", {})
         except OSError:
             self._socket.close()
-            raise NoServerError(f"no server answers on {data}; start one with: mesimqtt serve --data {data}") from None
+            start = f"start one with: mesimqtt serve --data {shlex.quote(str(data))}"
+            raise NoServerError(f"no server answers on {data.absolute()}; {start}") from None
         self._socket.settimeout(ANSWER_S)
 
     def ask(self, op: str, arguments: Answer) -> Answer:
@@ -120,7 +122,8 @@ def _is_held(data: Path) -> bool:
 
 def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
     if not data.exists() and not any(op in _CREATING for op, _ in calls):
-        raise MesimqttError(f"there is no data folder {data}; begin with: mesimqtt user add alice --data {data}")
+        begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
+        raise MesimqttError(f"there is no data folder {data.absolute()}; {begin}, or name the right one: --data DIR")
     import asyncio
 
     from mesimqtt.app import running

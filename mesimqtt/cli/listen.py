@@ -25,7 +25,11 @@ _LOOK_S = 0.2
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
-    root.command("listen", epilog="Example: mesimqtt listen --as bob --count 1")(listen)
+    root.command(
+        "listen",
+        short_help="Receive as a device of a user would, one line a message.",
+        epilog="Example: mesimqtt listen --as bob --count 1",
+    )(listen)
 
 
 def listen(
@@ -113,7 +117,9 @@ def _run(data: Path, user: str, device: str, ear: _Ear, timeout: float) -> None:
         raise UsageError(str(error)) from None
     client.on_message(ear.hear)
     client.on_state(
-        lambda state, why: tell(f"mesimqtt: {why}; trying again") if state is State.OFFLINE and why else None
+        lambda state, why: (
+            tell(f"mesimqtt: {why.rstrip('.')}; trying again") if state is State.OFFLINE and why else None
+        )
     )
     deadline = time.monotonic() + timeout if timeout else None
     client.start()

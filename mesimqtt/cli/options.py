@@ -36,8 +36,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="DIR",
-        help="The data folder.",
-        show_default=f"./{DATA_DEFAULT}",
+        help=f"The data folder; ./{DATA_DEFAULT} by default.",
+        show_default=False,
         callback=_data,
         file_okay=False,
     ),

@@ -19,12 +19,16 @@ def register(root: typer.Typer) -> None:
     root.add_typer(app, name="token")
 
 
-@app.command("issue", epilog="Example: mesimqtt token issue alice --ttl 12h --device phone")
+@app.command(
+    "issue",
+    short_help="Print a token for each address.",
+    epilog="Example: mesimqtt token issue alice --ttl 12h --device phone",
+)
 def issue(
     addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS", help="For whom.")],
     ttl: Annotated[
         str | None,
-        typer.Option("--ttl", metavar="TIME", help="How long it is good: 90s, 45m, 12h, 30d.", show_default="30d"),
+        typer.Option("--ttl", metavar="TIME", help="How long it is good: 90s, 45m, 12h; 30d by default."),
     ] = None,
     device: Annotated[
         str | None, typer.Option("--device", metavar="ID", help="The one client id that may use it.")
@@ -32,7 +36,10 @@ def issue(
     scope: Annotated[str, typer.Option("--scope", metavar="SCOPE", help="user, backend or admin.")] = "user",
     short: Annotated[bool, typer.Option("--short", help="32 characters instead of a JWT, for tiny clients.")] = False,
     packet: Annotated[
-        int, typer.Option("--packet", metavar="N", help="With --short: the largest packet that the device takes.")
+        int,
+        typer.Option(
+            "--packet", metavar="N", help="With --short: the largest packet, in bytes, that the device takes; 0: any."
+        ),
     ] = 0,
     data: Data = NOT_GIVEN,
     json: Json = False,
@@ -81,7 +88,11 @@ def list_(
     )
 
 
-@app.command("show", epilog="Example: mesimqtt token show $TOKEN   (or - to read it from standard input)")
+@app.command(
+    "show",
+    short_help="Tell what a token says and whether it is good now.",
+    epilog="Example: mesimqtt token show $TOKEN   (or - to read it from standard input)",
+)
 def show(
     token: Annotated[str, typer.Argument(metavar="TOKEN|-", help="The token; - reads it from standard input.")],
     data: Data = NOT_GIVEN,
@@ -103,7 +114,9 @@ def show(
         facts({f"  {key}": value for key, value in claims.items()})
 
 
-@app.command("revoke", epilog="Example: mesimqtt token revoke alice")
+@app.command(
+    "revoke", short_help="Revoke tokens and close what they opened.", epilog="Example: mesimqtt token revoke alice"
+)
 def revoke(
     what: Annotated[str, typer.Argument(metavar="JTI|ADDRESS", help="One token by its jti, or all of a user.")],
     data: Data = NOT_GIVEN,

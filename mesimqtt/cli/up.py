@@ -20,7 +20,9 @@ _PORT = 1883
 
 def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
-    root.command("up", epilog="Example: mesimqtt up")(up)
+    root.command(
+        "up", short_help="Run a server with alice and bob, and print lines to paste.", epilog="Example: mesimqtt up"
+    )(up)
 
 
 def up(mqtt: Mqtt = None, data: Data = NOT_GIVEN, json: Json = False) -> None:

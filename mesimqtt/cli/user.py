@@ -35,7 +35,11 @@ def add(addresses: Addresses, data: Data = NOT_GIVEN, json: Json = False) -> Non
         raise typer.Exit(1)
 
 
-@app.command("disable", epilog="Example: mesimqtt user disable alice")
+@app.command(
+    "disable",
+    short_help="Disconnect users at once and let them in no more.",
+    epilog="Example: mesimqtt user disable alice",
+)
 def disable(addresses: Addresses, data: Data = NOT_GIVEN, json: Json = False) -> None:
     """Disable users: they are disconnected at once and cannot return; what waits for them stays."""
     _changed(perform(data, "user_disable", addresses=addresses), "disabled", as_json=json)

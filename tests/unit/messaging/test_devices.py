@@ -52,7 +52,7 @@ def test_a_cursor_survives_kill_and_restart(world):
 
 def test_an_acknowledgement_lost_in_a_crash_only_repeats(world):
     """An acknowledgement that no commit took yet is lost with the server: the message comes again with DUP."""
-    alice, bob = world.listener("alice"), world.listener("bob", "first")
+    alice, _ = world.listener("alice"), world.listener("bob", "first")
     world.listener("bob", "second").disconnect()
     alice.publish("u/bob/1")
     world.advance(2)
@@ -62,7 +62,6 @@ def test_an_acknowledgement_lost_in_a_crash_only_repeats(world):
 
     again = world.listener("bob", "second").received("u/")
 
-    assert [] == bob.received("u/x")
     assert [(1, True)] == [(seq_of(message), message.dup) for message in again]
 
 

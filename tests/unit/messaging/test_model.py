@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from functools import cache
@@ -24,6 +25,7 @@ PARAMS = st.sampled_from(["", "", "", "/expiry=4", "/type=3"])
 def template() -> tuple[str, dict[str, str]]:
     """Return a folder with the three users and the group, made once."""
     folder = tempfile.mkdtemp(prefix="mesimqtt-model-")
+    atexit.register(shutil.rmtree, folder)
     world = World(Path(folder) / "data")
     world.user("alice", "bob", "carol")
     world.group("team", "alice", "bob", "carol")

@@ -157,7 +157,7 @@ def test_a_forged_mark_is_ignored_and_counted(world):
     own = mid(alice)
     alice.publish("u/bob/3")
     mid(bob)
-    before = [alice.steps(), bob.steps()]
+    alice.steps(), bob.steps()
 
     for name, payload in (
         ("alice", foreign),
@@ -168,7 +168,6 @@ def test_a_forged_mark_is_ignored_and_counted(world):
     ):
         assert bob.publish(f"read/u/{name}", payload)
 
-    assert [3, 2] == [len(steps) for steps in before] or [4, 2] == [len(steps) for steps in before]
     assert ([], []) == (alice.steps(), bob.steps())
     assert 5 == world.do("stats")["counters"]["read.ignored"]
 
