@@ -94,7 +94,9 @@ def parse_params(level: str) -> Params:
         key, equals, value = part.partition("=")
         if not equals or not key or not _ENCODED.fullmatch(key) or not _ENCODED.fullmatch(value):
             raise TopicError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
-        key = _decoded(key)
+        spelled, key = key, _decoded(key)
+        if key in _OWN_PARAMS and spelled != key:
+            raise TopicError(f"parameter {key!r} is written plainly")
         if key in values:
             raise TopicError(f"parameter {key[:32]!r} stands twice")
         if key == "seq":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.model import Thread, User
 
 WINDOW = 64  # in flight to one device, contract section 3
+MESSAGE_WINDOW = 56  # … of which messages take so many: who handles one may wait for a status or an answer in it
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
 CEILING_STEP = 8192
@@ -68,6 +69,7 @@ class Device:
         "client_id",
         "connection",
         "denied_at",
+        "express",
         "feeds",
         "filters",
         "is_loading",
@@ -110,6 +112,7 @@ class Device:
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}
         self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
+        self.express: deque[tuple[bytes, bytes, int, object, bool]] = deque()  # all that is no message
         self.is_loading = False  # from a granted filter until the store was asked what waits
         self.is_reserving = False
         self.late: dict[int, tuple[Thread, int]] = {}  # conversation -> first seq that came while it was loading
@@ -189,37 +192,38 @@ class Device:
     def push(self, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False) -> int:
         """Hand over (WRITTEN), or queue within OUTBOX_MAX (QUEUED), or find no room (NO_ROOM, 0)."""
         connection = self.connection
+        waiting, window = (self.outbox, MESSAGE_WINDOW) if type(token) is tuple else (self.express, WINDOW)
         if (
-            not self.outbox
+            not waiting
             and not connection.congested
             and (
                 not qos
                 or (
-                    len(connection.claimed) < WINDOW and (not self.row_id or self.session.packet_counter < self.ceiling)
+                    len(connection.claimed) < window and (not self.row_id or self.session.packet_counter < self.ceiling)
                 )
             )
         ):  # `_has_window`, written out: three times for every message
             connection.deliver(topic, payload, qos, token, dup=dup)
             return WRITTEN
-        if len(self.outbox) >= OUTBOX_MAX:
+        if len(waiting) >= OUTBOX_MAX:
             return NO_ROOM
-        self.outbox.append((topic, payload, qos, token, dup))
+        waiting.append((topic, payload, qos, token, dup))
         return QUEUED
 
     def pump(self, is_due: Callable[[Device, Feed, Message], bool]) -> list[object]:
         """Hand over what waited and still is due; return the tokens that went out at QoS 0 (written is acked)."""
         written: list[object] = []
-        outbox = self.outbox
-        while outbox and self._has_window(outbox[0][2]):
-            topic, payload, qos, token, dup = outbox.popleft()
-            if type(token) is tuple and not is_due(self, token[0], token[1]):
-                continue
-            self.connection.deliver(topic, payload, qos, token, dup=dup)
-            if not qos and token is not None:
-                written.append(token)
+        for waiting, window in ((self.express, WINDOW), (self.outbox, MESSAGE_WINDOW)):
+            while waiting and self._has_window(waiting[0][2], window):
+                topic, payload, qos, token, dup = waiting.popleft()
+                if type(token) is tuple and not is_due(self, token[0], token[1]):
+                    continue
+                self.connection.deliver(topic, payload, qos, token, dup=dup)
+                if not qos and token is not None:
+                    written.append(token)
         return written
 
-    def _has_window(self, qos: int) -> bool:
+    def _has_window(self, qos: int, window: int) -> bool:
         connection = self.connection
         if connection.congested:
             return False
@@ -227,7 +231,7 @@ class Device:
             return True
         if self.row_id and self.session.packet_counter >= self.ceiling:
             return False  # the next packet ids are not reserved yet
-        return len(connection.claimed) < WINDOW
+        return len(connection.claimed) < window
 
     def fits(self, topic: bytes, payload: bytes) -> bool:
         """Tell whether the device takes a PUBLISH of this size."""

@@ -125,7 +125,7 @@ class Router:
                 self._receipts.mark_acknowledged(device, token)
 
     def _resume(self, device: Device) -> None:
-        if device.outbox:
+        if device.outbox or device.express:
             written = device.pump(self._delivery.is_due)
             if written:
                 self._acknowledged(device, written)

@@ -93,7 +93,7 @@ def test_what_was_never_sent_has_no_dup(world):
 
     again = world.listener("bob").received("u/")
 
-    assert [True] * 64 + [False] * 36 == [message.dup for message in again]
+    assert [True] * 56 + [False] * 44 == [message.dup for message in again]
     assert list(range(1, 101)) == [seq_of(message) for message in again]
 
 
