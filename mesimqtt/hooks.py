@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 
 class Action(StrEnum):
@@ -40,7 +40,6 @@ class Identity:
     expires_at: float = 0.0
     acl: tuple[tuple[str, str], ...] = ()
     packet_max: int = 0
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

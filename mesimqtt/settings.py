@@ -134,8 +134,8 @@ def load_settings(path: Path | None) -> Settings:
 
     """
     # Imported here: pydantic costs 0.3 s, and only `serve` reads a configuration.
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - as said
+    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415 - as said
 
     class _Environment(BaseSettings):
         limits: dict[str, Any] = {}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jwt
 
 from mesimqtt.domain.errors import MesimqttError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 AUDIENCE = "mesimqtt"
 SCOPES = frozenset({"user", "backend", "admin"})
@@ -199,8 +198,6 @@ def hash_short_token(token: str) -> bytes:
 
 def load_secret(path: Path) -> bytes:
     """Read the signing secret, making it (mode 0600) at first start."""
-    import os  # noqa: PLC0415
-
     try:
         if not path.exists():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -215,8 +212,6 @@ def load_secret(path: Path) -> bytes:
 
 def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[tuple[str, Any]]:
     """Return (algorithm, key) pairs from PEM files and a JWKS file; the key decides the algorithm."""
-    from pathlib import Path  # noqa: PLC0415
-
     keys: list[tuple[str, Any]] = []
     for path in paths:
         try:
@@ -233,8 +228,9 @@ def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[tuple[str, 
 
 
 def _public_key(pem: bytes) -> tuple[str, Any]:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+    # Only a server with keys of others needs them.
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - as said
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - as said
 
     key = load_pem_public_key(pem)
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:

@@ -122,7 +122,7 @@ def mosquitto_facts() -> str:
 
 
 def find_mosquitto() -> str:
-    """Return the path of mosquitto; raise BenchError if there is none."""
+    """Return the path of mosquitto; raise MesimqttError if there is none."""
     program = shutil.which("mosquitto", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
     if program is None:
         raise MesimqttError("mosquitto is not installed: `apt install mosquitto`, or give --against HOST:PORT")

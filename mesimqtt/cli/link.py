@@ -40,7 +40,6 @@ class Control:
     def __init__(self, data: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(HELLO_S)
-        self._data = data
         try:
             with_short_name(data / SOCKET_NAME, self._socket.connect)
             self._lines = self._socket.makefile("rb")

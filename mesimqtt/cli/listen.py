@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 DEVICE = "mesimqtt-listen"
 TOKEN_S = 3_600  # a fresh one is issued at each connect
-CONNECT_S = 10.0
 CLOSE_S = 1.0
 _LOOK_S = 0.2
 

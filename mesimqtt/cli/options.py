@@ -30,7 +30,7 @@ def _data(ctx: typer.Context, value: Path | None) -> Path:
 
 
 # None stands for "not given": typer calls `_data` for it too, so that a command always gets a folder.
-NOT_GIVEN: Path = None  # type: ignore[assignment]
+NOT_GIVEN: Path = None  # type: ignore[assignment] # as said
 Data = Annotated[
     Path,
     typer.Option(

@@ -33,11 +33,6 @@ class Status(IntEnum):
 TITLES: dict[int, str] = {status.value: status.title for status in Status}
 
 
-def is_final(code: int) -> bool:
-    """Tell whether no further step but deletion is promised for a message in this status."""
-    return code >= Status.READ
-
-
 def may_step(before: int, after: int, *, unconfirmed: bool = False) -> bool:
     """Tell whether contract section 4 allows the step `before` -> `after` of one (mid, recipient).
 

@@ -185,14 +185,6 @@ class Engine:
             return []
         return list(found) if isinstance(found, set) else [found]
 
-    def kick(self, user: str, predicate: Callable[[Connection], bool], reason: str) -> int:
-        """Close the connections of `user` that `predicate` selects; return how many."""
-        chosen = [connection for connection in self.connections_of(user) if predicate(connection)]
-        for connection in chosen:
-            connection.close(reason)
-        self.settle()
-        return len(chosen)
-
     def sent(self, connection: Connection, data: bytes) -> None:
         """Tell the observer what the broker writes to an `observed` connection."""
         if self.observer is not None:

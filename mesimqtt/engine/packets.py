@@ -67,7 +67,7 @@ def connack(code: int, *, session_present: bool = False) -> bytes:
 
 def suback(packet_id: int, codes: bytes) -> bytes:
     """Return a SUBACK with one code per filter, in their order [MQTT-3.8.4-5]."""
-    return b"".join((b"\x90", encode_length(2 + len(codes)), U16[packet_id], codes))
+    return b"".join((FIRST[SUBACK], encode_length(2 + len(codes)), U16[packet_id], codes))
 
 
 def publish_head(first: int, topic: bytes, payload_size: int) -> bytes:

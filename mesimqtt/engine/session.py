@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,7 +34,6 @@ class Session:
     """
 
     __slots__ = (
-        "attributes",
         "clean",
         "client_id",
         "connection",
@@ -61,7 +60,6 @@ class Session:
         self.incoming: set[int] | None = None
         self.packet_counter = 0
         self.disconnected_at = 0.0
-        self.attributes: dict[str, Any] | None = None
         self.window: Window | None = None
         self.kept: KeptQueue | None = None
         self.held: Held | None = None

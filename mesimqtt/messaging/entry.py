@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
 
 log = logging.getLogger(__name__)
-_BAD = 4  # CONNACK: bad user name or password
-_NOT_AUTHORIZED = 5
+_NOT_AUTHORIZED = 5  # as a CONNACK says it
 _CACHE_MAX = 10_000
 
 

@@ -69,7 +69,7 @@ class Database:
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection. Raises sqlite3.Error if it cannot be opened."""
         try:
-            connection: sqlite3.Connection = self.peewee.connection()  # type: ignore[no-untyped-call]
+            connection: sqlite3.Connection = self.peewee.connection()  # type: ignore[no-untyped-call] # peewee's
         except PeeweeException as error:  # everybody else knows SQLite's own errors
             raise error.__context__ if isinstance(error.__context__, sqlite3.Error) else sqlite3.Error(error) from None
         return connection

@@ -61,14 +61,14 @@ _COLUMNS = "id, client_id, ceiling, status_change, read_change, wants_status, pa
 
 def of_user(connection: sqlite3.Connection, user: int) -> list[DeviceRow]:
     """Return a user's devices, the longest unseen first."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM device WHERE user_id = ? ORDER BY seen_at, id", (user,))  # noqa: S608
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM device WHERE user_id = ? ORDER BY seen_at, id", (user,))
     return [DeviceRow(*row) for row in rows]
 
 
 def find(connection: sqlite3.Connection, user: int, client_id: str) -> DeviceRow | None:
     """Return one device."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM device WHERE user_id = ? AND client_id = ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM device WHERE user_id = ? AND client_id = ?",
         (user, client_id),
     ).fetchone()
     return DeviceRow(*row) if row else None

@@ -36,7 +36,7 @@ class MemberRow(NamedTuple):
 def find(connection: sqlite3.Connection, address: str) -> GroupRow | None:
     """Return the group with this address."""
     row = connection.execute(
-        f'SELECT {_COLUMNS} FROM "group" WHERE address = ? AND active >= 0',  # noqa: S608
+        f'SELECT {_COLUMNS} FROM "group" WHERE address = ? AND active >= 0',
         (address,),
     ).fetchone()
     return _group(row) if row else None
@@ -45,7 +45,7 @@ def find(connection: sqlite3.Connection, address: str) -> GroupRow | None:
 def by_id(connection: sqlite3.Connection, number: int) -> GroupRow | None:
     """Return the group with this number; None once deleted."""
     row = connection.execute(
-        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active >= 0',  # noqa: S608
+        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active >= 0',
         (number,),
     ).fetchone()
     return _group(row) if row else None
@@ -54,7 +54,7 @@ def by_id(connection: sqlite3.Connection, number: int) -> GroupRow | None:
 def former(connection: sqlite3.Connection, number: int) -> GroupRow | None:
     """Return a deleted group under the address that it had: statuses go on naming it."""
     row = connection.execute(
-        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active = ?',  # noqa: S608
+        f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active = ?',
         (number, DELETED),
     ).fetchone()
     return _group(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
@@ -64,7 +64,7 @@ def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[G
     """Return up to `limit` groups with their number of members, in the order of their addresses, after `after`."""
     rows = connection.execute(
         f"""SELECT {_COLUMNS}, (SELECT count(*) FROM member m WHERE m.group_id = "group".id) FROM "group"
-        WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?""",  # noqa: S608
+        WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?""",
         (after, limit),
     )
     return [(_group(row[:5]), row[5]) for row in rows]
@@ -95,7 +95,7 @@ def set_right(connection: sqlite3.Connection, number: int, address: str, right: 
     column = {"send": "send", "receive": "receive"}[right]
     cursor = connection.execute(
         f"""UPDATE member SET {column} = ? WHERE group_id = ?
-        AND user_id = (SELECT id FROM user WHERE address = ?)""",  # noqa: S608
+        AND user_id = (SELECT id FROM user WHERE address = ?)""",
         (int(allowed), number, address),
     )
     return cursor.rowcount == 1

@@ -49,7 +49,7 @@ def _message(row: tuple[Any, ...], conversation: Conversation) -> Message:
 def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
     """Return the messages of a conversation with seq > `after`, in order."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
         (conversation.id, after, limit),
     )
     return [_message(row, conversation) for row in rows]
@@ -61,7 +61,7 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
         return None
     row = connection.execute(
         f"""SELECT {_COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
-        FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",  # noqa: S608
+        FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
         (mid,),
     ).fetchone()
     if row is None:
@@ -128,7 +128,7 @@ def statuses_since(
                 SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id
                 AND n.last_seq BETWEEN m.seq AND m.seq + {RUN_MAX} AND n.first_seq <= m.seq
                 AND n.recipient_id = s.recipient_id AND n.sender_id = s.sender_id AND n.change > s.change)
-            ORDER BY s.change, m.seq LIMIT ?""",  # noqa: S608
+            ORDER BY s.change, m.seq LIMIT ?""",
             (sender, change, since_ms, limit),
         )
     ]
@@ -145,7 +145,7 @@ def statuses_of(connection: sqlite3.Connection, message: Message) -> list[Status
     rows = connection.execute(
         f"""SELECT change, conversation_id, recipient_id, status, ts, device, reason FROM step
         WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
-        ORDER BY change""",  # noqa: S608
+        ORDER BY change""",
         (conversation.id, message.seq, message.seq, message.seq, message.sender_id),
     )
     newest = {

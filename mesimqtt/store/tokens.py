@@ -41,20 +41,20 @@ def add(connection: sqlite3.Connection, token: TokenRow, digest: bytes | None) -
 
 def find(connection: sqlite3.Connection, jti: str) -> TokenRow | None:
     """Return the token with this id."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE jti = ?", (jti,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE jti = ?", (jti,)).fetchone()
     return TokenRow(*row) if row else None
 
 
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:
     """Return the short token whose text has this SHA-256."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE digest = ?", (digest,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE digest = ?", (digest,)).fetchone()
     return TokenRow(*row) if row else None
 
 
 def of_user(connection: sqlite3.Connection, user: int, limit: int) -> list[TokenRow]:
     """Return a user's newest tokens, the newest first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM token WHERE user_id = ? ORDER BY issued_at DESC, rowid DESC LIMIT ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM token WHERE user_id = ? ORDER BY issued_at DESC, rowid DESC LIMIT ?",
         (user, limit),
     )
     return [TokenRow(*row) for row in rows]

@@ -27,7 +27,7 @@ class UserRow(NamedTuple):
 def find(connection: sqlite3.Connection, address: str) -> UserRow | None:
     """Return the user with this address."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM user WHERE address = ? AND active >= 0",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM user WHERE address = ? AND active >= 0",
         (address,),
     ).fetchone()
     return _user(row) if row else None
@@ -36,7 +36,7 @@ def find(connection: sqlite3.Connection, address: str) -> UserRow | None:
 def by_id(connection: sqlite3.Connection, number: int) -> UserRow | None:
     """Return the user with this number; None once deleted."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active >= 0",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active >= 0",
         (number,),
     ).fetchone()
     return _user(row) if row else None
@@ -45,7 +45,7 @@ def by_id(connection: sqlite3.Connection, number: int) -> UserRow | None:
 def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
     """Return a deleted user under the address that he had: statuses and messages go on naming him."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active = ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active = ?",
         (number, DELETED),
     ).fetchone()
     return _user(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
@@ -54,7 +54,7 @@ def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[UserRow]:
     """Return up to `limit` users in the order of their addresses, beginning after `after`."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM user WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM user WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?",
         (after, limit),
     )
     return [_user(row) for row in rows]
@@ -97,7 +97,7 @@ def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     connection.execute("DELETE FROM cursor WHERE device_id IN (SELECT id FROM device WHERE user_id = ?)", (user.id,))
     connection.execute("DELETE FROM device WHERE user_id = ?", (user.id,))
     for table in ("subscription", "queued", "incoming"):
-        connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_SESSIONS})", (user.address,))  # noqa: S608
+        connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_SESSIONS})", (user.address,))
     connection.execute('DELETE FROM session WHERE "user" = ?', (user.address,))
 
 

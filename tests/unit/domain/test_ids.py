@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesimqtt.domain.ids import EPOCH_MS, MidFactory, first_mid_at, format_mid, mid_time_ms
+from mesimqtt.domain.ids import EPOCH_MS, MidFactory, first_mid_at, format_mid
 
 
 class Clock:
@@ -24,7 +24,7 @@ def test_a_mid_says_when_it_was_drawn():
     clock = Clock()
     mid = MidFactory(clock, node=7).draw()
 
-    assert (clock.ms, 7, 0) == (mid_time_ms(mid), mid >> 14 & 0xFF, mid & 0x3FFF)
+    assert (clock.ms, 7, 0) == ((mid >> 22) + EPOCH_MS, mid >> 14 & 0xFF, mid & 0x3FFF)
     assert 1_000_000 << 22 | 7 << 14 == mid
 
 

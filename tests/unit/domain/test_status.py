@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mesimqtt.domain.status import TITLES, Status, is_final, may_step, status_payload
+from mesimqtt.domain.status import TITLES, Status, may_step, status_payload
 
 FAILURES = [0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x88, 0x8C, 0x8D, 0x90, 0x91]
 ALL = [1, 2, 3, 0x21, 0x22, *FAILURES]
@@ -44,11 +44,6 @@ def test_only_the_steps_of_the_contract_are_allowed(before, after):
 def test_only_read_may_follow_unconfirmed(after):
     """The one failure that is not the end."""
     assert may_step(0x80, after, unconfirmed=True) == (after == 3)
-
-
-def test_a_failure_is_final_and_so_is_read():
-    """SENT and DELIVERED are not."""
-    assert [code for code in ALL if code > 2] == [code for code in ALL if is_final(code)]
 
 
 def test_the_json_has_its_keys_in_the_order_of_the_contract():

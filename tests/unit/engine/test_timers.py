@@ -83,13 +83,13 @@ def test_a_clock_that_stood_still_closes_nobody_twice(network):
     assert not fresh.closed
 
 
-def test_kicking_closes_whom_it_names(network):
-    """`kick` closes the connections of one user that a predicate selects; wills fire, others stay."""
+def test_the_connections_of_a_user_are_known(network):
+    """All of his, none of another's, and none that was closed."""
     alice = [network.connected(f"a{number}", user="alice") for number in range(3)]
     bob = network.connected("b", user="bob")
-    count = network.engine.kick("alice", lambda connection: connection.client_id != "a1", "token revoked")
+    for client in (alice[0], alice[2]):
+        client.connection.close("token revoked")
 
-    assert 2 == count
     assert ["token revoked", "", "token revoked"] == [client.closed for client in alice]
     assert [alice[1].connection] == network.engine.connections_of("alice")
     assert [bob.connection] == network.engine.connections_of("bob")
