@@ -6,7 +6,7 @@ else from the file, else from here. Nothing else in the project reads the enviro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mesimqtt.domain.errors import MesimqttError
@@ -14,6 +14,7 @@ from mesimqtt.domain.errors import MesimqttError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NUMBER_MAX = 2**53
 _STRICT = {"extra": "forbid"}  # pydantic's word for: an unknown key is an error
 
 
@@ -147,6 +148,9 @@ def load_settings(path: Path | None) -> Settings:
         log_level: str = "INFO"
 
     values = _read_yaml(path) if path is not None else {}
+    values = {
+        key: value for key, value in values.items() if value is not None
+    }  # a section with all lines commented out
     source = EnvSettingsSource(_Environment, env_prefix="MESIMQTT_", env_nested_delimiter="__")
     for key, value in source().items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
@@ -186,4 +190,10 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         raise MesimqttError(f"{where}: root: one topic level, without / + # and not starting with $")
     if not 0 <= settings.node <= 255:
         raise MesimqttError(f"{where}: node: a number from 0 to 255")
-    return settings
+    for section in ("limits", "messaging", "tokens", "store"):
+        for key in fields(getattr(settings, section)):
+            value = getattr(getattr(settings, section), key.name)
+            if isinstance(value, (int, float)) and not 0 <= value < _NUMBER_MAX:
+                raise MesimqttError(f"{where}: {section}.{key.name}: a number from 0 up")
+    # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
+    return replace(settings, broker={**_default_broker(), **settings.broker})

@@ -153,24 +153,40 @@ def code_map() -> dict[str, str]:
 
 
 def test_the_code_map_names_every_module() -> None:
-    """ARCHITECTURE.md lists each module under its folder, and none that is gone."""
+    """ARCHITECTURE.md lists each module under its folder in the words of its docstring, and none that is gone."""
     modules = {
         (name_of(path.parent), path.name): (ast.get_docstring(parsed(path)) or "").split("\n", 1)[0]
         for path in python_files(*SOURCE_FOLDERS)
         if path.name != "__init__.py"
     }
     mapped = {
-        (folder, name)
+        (folder, name): line
         for folder, section in code_map().items()
-        for name in re.findall(r"^- `(\w+\.py)`", section, re.MULTILINE)
+        for name, line in re.findall(r"^- `(\w+\.py)`: (.*)$", section, re.MULTILINE)
     }
     # Ready to be pasted under the heading of the folder.
     missing = [
-        f"{folder}/ - `{name}`: {line}" for (folder, name), line in modules.items() if (folder, name) not in mapped
+        f"{folder}/ - `{name}`: {line}"
+        for (folder, name), line in modules.items()
+        if mapped.get((folder, name)) != line
     ]
 
     assert [] == missing
-    assert set() == mapped - modules.keys()
+    assert set() == mapped.keys() - modules.keys()
+
+
+def test_a_rule_is_switched_off_only_with_its_reason() -> None:
+    """Each `noqa` and `type: ignore` names what it switches off, and says why on its own line."""
+    reasoned = re.compile(r"# (?:noqa: [A-Z0-9, ]+ - \S|type: ignore\[[a-z, -]+\] # \S)")
+    bare = [
+        f"{name_of(path)}:{number}"
+        for path in python_files(*SOURCE_FOLDERS, *TEST_FOLDERS)
+        if path != Path(__file__).resolve()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"# ?(?:noqa|type: ?ignore)", line) and not reasoned.search(line)
+    ]
+
+    assert [] == bare
 
 
 def test_the_road_is_where_architecture_says() -> None:

@@ -7,13 +7,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import encode_address
-from mesimqtt.domain.messages import MessageKind, Outcome
+from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.store import messages
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
+    from mesimqtt.domain.messages import Message
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
@@ -241,12 +242,12 @@ class Acceptor:
             recipients.append(member)
         self._delivery.committed(thread, message, recipients, sender)
 
-    def _event(self, message: object) -> None:
+    def _event(self, message: Message) -> None:
         """Hand a group's event to its members; it has no sender and raises no status."""
-        thread = message.conversation  # type: ignore[attr-defined]
-        if isinstance(thread, Thread) and thread.group is not None and message.kind == MessageKind.EVENT:  # type: ignore[attr-defined]
+        thread = message.conversation
+        if isinstance(thread, Thread) and thread.group is not None:
             members = [self._hub.directory.known_user(number) for number in thread.group.members]
-            self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)  # type: ignore[arg-type]
+            self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)
 
     def failed(self, batch: Batch, health: Health) -> None:
         """Tell that nothing of a batch was kept: status 0x80 `store`, and no acknowledgement on 3.1.1."""

@@ -76,7 +76,7 @@ def _config(transcript: Transcript, folder: Path) -> Path | None:
         place = tree
         *parents, last = key.split(".")
         for parent in parents:
-            place = place.setdefault(parent, {})  # type: ignore[assignment]
+            place = place.setdefault(parent, {})
         place[last] = yaml.safe_load(value)
     path = folder / "mesimqtt.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")

@@ -100,3 +100,28 @@ def test_a_wrong_value_in_the_environment_is_named(monkeypatch):
 
     with pytest.raises(MesimqttError, match="the environment: node"):
         load_settings(None)
+
+
+def test_what_a_file_does_not_say_of_the_broker_is_our_default(tmp_path):
+    """A file with listeners alone keeps our plugins: amqtt's own default would let anybody in without a token."""
+    only_listeners = load(tmp_path, "broker: {listeners: {default: {type: tcp, bind: 127.0.0.1:1999}}}")
+    only_plugins = load(tmp_path, "broker: {plugins: {mesimqtt_plugins.auth.TokenAuth: {}}}")
+
+    assert Settings().broker["plugins"] == only_listeners.broker["plugins"]
+    assert "127.0.0.1:1999" == only_listeners.broker["listeners"]["default"]["bind"]
+    assert Settings().broker["listeners"] == only_plugins.broker["listeners"]
+    assert {"mesimqtt_plugins.auth.TokenAuth": {}} == only_plugins.broker["plugins"]
+
+
+def test_a_section_with_all_lines_commented_out_is_the_defaults(tmp_path):
+    """`limits:` with nothing under it changes nothing."""
+    assert Settings() == load(tmp_path, "limits:\nmessaging:\n")
+
+
+@pytest.mark.parametrize(
+    "line", ["limits: {payload_max: -5}", "messaging: {ack_delay_s: -1.0}", "store: {batch_max: 1e300}"]
+)
+def test_a_number_below_zero_is_named(tmp_path, line):
+    """A bound that makes no sense is refused at the start, with its key."""
+    with pytest.raises(MesimqttError, match=re.escape(line.split("{")[1].split(":")[0])):
+        load(tmp_path, line)

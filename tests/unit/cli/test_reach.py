@@ -18,7 +18,7 @@ def settings_from(path: Path, text: str, **options: object) -> object:
     file = path / "mesimqtt.yaml"
     file.write_text(text)
     wanted: dict[str, object] = {"mqtt": None, "open_": False, "insecure": False, **options}
-    return server_settings(file, **wanted)  # type: ignore[arg-type]
+    return server_settings(file, **wanted)
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::1]:1883", "localhost:1883", "127.9.9.9:1"])

@@ -122,4 +122,4 @@ class FakeDesk:
 
     def do(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Do one operation and return its answer."""
-        return asyncio.run(perform(self.messaging, op, arguments))  # type: ignore[arg-type]
+        return asyncio.run(perform(self.messaging, op, arguments))

@@ -63,7 +63,7 @@ def test_a_wake_during_a_commit_is_not_forgotten(database: OneConnection) -> Non
     """What came while a commit ran, and stands in no batch before it is sealed, goes into the next one at once."""
     runner, unsealed = SlowRunner(), []
     committer = Committer(
-        database,  # type: ignore[arg-type]
+        database,
         runner,
         schedule=lambda call: call(),
         on_fatal=pytest.fail,
