@@ -159,12 +159,12 @@ async def running(settings: Settings, data: Path, *, listen: bool = True) -> Asy
         )
         messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms)
         app = App(settings, data, store, messaging, failed)
-        if listen:
-            await app.start()
     except BaseException:
         await store.close()
         raise
     try:
+        if listen:
+            await app.start()
         yield app
     finally:
         await app.close()

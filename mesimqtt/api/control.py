@@ -43,7 +43,6 @@ class ControlServer:
             MesimqttError: the socket cannot be made there.
 
         """
-        self._path.unlink(missing_ok=True)
         listener = _bound(self._path)
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LINE_MAX)
 
@@ -126,6 +125,7 @@ def _bound(path: Path) -> socket.socket:
     # Under this mask the socket is private from its first moment; a chmod afterwards would leave a gap.
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         with_short_name(path, listener.bind)
     except OSError as error:
         listener.close()

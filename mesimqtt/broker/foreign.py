@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
     from amqtt.session import Session
 
-    from mesimqtt.broker.audit import AuditLog
     from mesimqtt.broker.sessions import Sessions
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
+    from mesimqtt.messaging.audit import AuditLog
 
 ANSWER_S = 10.0  # a plugin that takes longer has refused
 CONNECTS_ASKED_MAX = 1_000  # clients that wait for an auth plugin at the same time

@@ -11,9 +11,9 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from mesimqtt.broker.audit import AuditLog
 from mesimqtt.broker.foreign import ForeignAccess, ForeignAuth
 from mesimqtt.hooks import AccessPolicy, Action, Authenticator, Decision, Identity, Refusal
+from mesimqtt.messaging.audit import AuditLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

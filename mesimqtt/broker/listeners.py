@@ -110,7 +110,8 @@ def _bind(host: str | None, port: int) -> list[socket.socket]:
 
 def _explain(error: OSError, name: str, where: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"listener {name!r}: {where} is in use; stop the other server there or choose another port"
+        how = "--mqtt ADDR:PORT" if name == "default" else "its bind in the configuration"
+        return f"listener {name!r}: {where} is in use; stop the other server there or choose another port: {how}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"listener {name!r}: not allowed to listen on {where}; choose a port above 1023"
     if error.errno == errno.EADDRNOTAVAIL:

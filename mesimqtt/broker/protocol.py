@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # a turn in which many clients publish to a slow one would hold all of it in memory.
 TURN_BYTES_MAX = 1024 * 1024
 CUT_S = 0.5  # how long a cut connection may take to be gone
+# One client's input is taken in slices, and after so much time the others have their turn: who sends as fast
+# as the network allows (a read may hold 10,000 packets) would else keep everybody waiting for seconds.
+SLICE_BYTES = 4096
+SHARE_S = 0.005
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ class Wire:
         "blocked",
         "clock",
         "engine",
+        "is_stopping",
         "limits",
         "loop",
         "paused",
@@ -58,6 +63,7 @@ class Wire:
         self._addresses: dict[str, int] = {}
         self._drained: asyncio.Event | None = None
         self._is_scheduled = False
+        self.is_stopping = False
         self.received = 0  # bytes since the last flush
 
     def wake(self) -> None:
@@ -162,6 +168,7 @@ class Wire:
 
     def stop_reading(self) -> None:
         """Take nothing more from anybody."""
+        self.is_stopping = True
         for protocol in self.protocols.values():
             protocol.pause_reading()
 
@@ -215,7 +222,7 @@ class ClientProtocol(asyncio.Protocol):
     write first, and always where the transport is more than a socket (TLS, adapters).
     """
 
-    __slots__ = ("_blocked", "_connection", "_listener", "_wire", "descriptor", "transport")
+    __slots__ = ("_blocked", "_connection", "_listener", "_rest", "_spent_s", "_wire", "descriptor", "transport")
 
     transport: asyncio.Transport
     _connection: Connection
@@ -224,6 +231,8 @@ class ClientProtocol(asyncio.Protocol):
         self._listener = listener
         self._wire = listener.wire
         self._blocked: Blocked | None = None
+        self._rest: bytes | None = None  # of a read, while others have their turn
+        self._spent_s = 0.0  # since others had theirs
         self.descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -244,16 +253,45 @@ class ClientProtocol(asyncio.Protocol):
         wire.protocols[self._connection] = self
 
     def data_received(self, data: bytes) -> None:
-        """Hand one read to the engine."""
+        """Hand one read to the engine, in slices; what is over this client's share of time waits for the others."""
+        if self._rest is not None:
+            self._rest += data
+            return
         connection = self._connection
         wire = self._wire
-        connection.receive(data, wire.clock())
-        wire.received += len(data)
-        if wire.received > TURN_BYTES_MAX:
-            wire.flush()
-        if connection.paused and self not in wire.paused:
+        began = now = wire.clock()
+        position, size, step = 0, len(data), SLICE_BYTES
+        while True:
+            after = position + step if not connection.paused else size
+            connection.receive(data[position:after] if size > SLICE_BYTES else data, now)
+            wire.received += min(after, size) - position
+            position = after
+            if wire.received > TURN_BYTES_MAX:
+                wire.flush()
+            now = wire.clock()
+            if position >= size or now - began + self._spent_s > SHARE_S:
+                break
+            step *= 2  # as cheap as that: the more packets are taken at once, the better
+        self._spent_s += now - began
+        if self._spent_s > SHARE_S:
+            self._rest = data[position:]
+            self.pause_reading()
+            wire.loop.call_soon(self._go_on)
+        elif connection.paused and self not in wire.paused:
             wire.paused[self] = connection
             self.pause_reading()
+
+    def _go_on(self) -> None:
+        """Take what was left of a read, now that the others had their turn; then read on."""
+        data, self._rest, self._spent_s = self._rest, None, 0.0
+        if self._wire.is_stopping or self.transport.is_closing():
+            return
+        if data:
+            self.data_received(data)
+        elif self._connection.paused:
+            self._wire.paused[self] = self._connection
+        if self._rest is None and self not in self._wire.paused:
+            self.resume_reading()
 
     def eof_received(self) -> None:
         """Let the transport close: MQTT has no half-open connections."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mesimqtt.cli.options import Json
+from mesimqtt.cli.options import Json, data_folder
 
 
 def register(root: typer.Typer) -> None:
@@ -31,7 +31,8 @@ def bench(
     check: Annotated[bool, typer.Option("--check", help="Hold the figures against what the project promises.")] = False,
     tmpfs: Annotated[bool, typer.Option("--tmpfs", help="Allow a data folder in memory.")] = False,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Where the measured data lies meanwhile.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where the measured data lies meanwhile.", parser=data_folder),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mesimqtt.cli.link import perform
-from mesimqtt.cli.options import Json
-from mesimqtt.cli.output import clean, emit, line
+from mesimqtt.cli.options import Json, data_folder
+from mesimqtt.cli.output import clean, emit, line, program
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def register(root: typer.Typer) -> None:
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Keep the data here, instead of in a folder for now.")
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Keep the data here, instead of in a folder for now.", parser=data_folder
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -51,7 +54,7 @@ def demo(
     if json:
         emit({"ok": True, "steps": stage.steps})
     else:
-        line(f"\n{stage.bold('That is all of it.')} Your own server: mesimqtt up", is_clean=True)
+        line(f"\n{stage.bold('That is all of it.')} Your own server: {program()} up", is_clean=True)
 
 
 class _Stage:

@@ -120,12 +120,16 @@ def _is_held(data: Path) -> bool:
 
 
 def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
-    if not data.exists() and not any(op in _CREATING for op, _ in calls):
-        begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
-        raise MesimqttError(f"there is no data folder {data.absolute()}; {begin}, or name the right one: --data DIR")
     import asyncio
 
     from mesimqtt.app import running
+    from mesimqtt.store.database import FILE_NAME
+
+    # A folder of something else must not be filled by a command that only looks.
+    if not (data / FILE_NAME).exists() and not any(op in _CREATING for op, _ in calls):
+        what = "no data of mesimqtt in" if data.exists() else "no data folder"
+        begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
+        raise MesimqttError(f"there is {what} {data.absolute()}; {begin}, or name the right one: --data DIR")
 
     settings = remembered_settings(data)
 
@@ -151,6 +155,11 @@ def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose im
         return load_settings(None)
     except (OSError, ValueError, KeyError, TypeError):
         raise MesimqttError(f"cannot read {note}; remove it, or start the server once with its --config") from None
+    if config and not Path(config).is_file():
+        again = f"start the server once: mesimqtt serve --data {shlex.quote(str(data))} --config FILE"
+        raise MesimqttError(
+            f"cannot read the configuration {config}, which {note} names as the server's; put it back, or {again}"
+        )
     return load_settings(Path(config) if config else None)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from mesimqtt_client import Message
 
 DEVICE = "mesimqtt-listen"
+DEVICES_MAX = 9  # of the 20 that a user has
+LOCK_NAME = "listen.lock"
 TOKEN_S = 3_600  # a fresh one is issued at each connect
 CLOSE_S = 1.0
 _LOOK_S = 0.2
@@ -35,7 +39,9 @@ def listen(
     user: Annotated[str, typer.Option("--as", metavar="USER", help="Whose messages.")],
     count: Annotated[int, typer.Option("--count", metavar="N", min=0, help="End after so many; 0: never.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="End after so long; 0: never.")] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="ID", help="As which device of the user.")] = DEVICE,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="ID", help=f"As which device of the user; {DEVICE} by default.")
+    ] = None,
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
@@ -45,10 +51,48 @@ def listen(
     """
     Control(data).close()  # offline there is nothing to listen to: this raises with what to do
     end = _Ear(count, as_json=json)
-    _run(data, user, device, end, timeout)
+    with _device_of_its_own(data, user, device) as own:
+        _run(data, user, own, end, timeout)
     if count and end.heard < count and timeout:
         tell(f"mesimqtt: {end.heard} of {count} messages within {timeout:g} s")
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _device_of_its_own(data: Path, user: str, wanted: str | None) -> Iterator[str]:
+    """Give a device that no other `listen` of this user has: as one, two would take the session from each other.
+
+    Without `--device` it is the first free one of a few names, so that a second terminal simply works, what was heard
+    before is not heard again, and the user's 20 places are not used up as by a name per process.
+    """
+    import os
+
+    names = [wanted] if wanted is not None else [DEVICE, *(f"{DEVICE}-{n}" for n in range(2, DEVICES_MAX + 1))]
+    try:
+        descriptor = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise MesimqttError(f"cannot write {data / LOCK_NAME}: {error.strerror}") from None
+    try:
+        free = next((name for name in names if _take(descriptor, user, name)), None)
+        if free is None:
+            other = "end it, or name another device: --device ID"
+            raise MesimqttError(f"`mesimqtt listen` runs already as {user}'s device {names[-1]}; {other}")
+        yield free
+    finally:
+        os.close(descriptor)  # which gives the name free, as the end of the process would
+
+
+def _take(descriptor: int, user: str, device: str) -> bool:
+    """Take a device's name for this process: lock the one byte of the file that stands for it."""
+    import fcntl
+    import hashlib
+
+    place = int.from_bytes(hashlib.blake2b(f"{user}\0{device}".encode(), digest_size=4).digest())
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except OSError:
+        return False
+    return True
 
 
 class _Ear:

@@ -10,6 +10,7 @@ from mesimqtt.domain.errors import MesimqttError
 
 _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 _QUIET = ("amqtt", "transitions", "asyncio")  # what they tell at INFO is their own affair
+_PLUGIN_MANAGER = "mesimqtt.broker.plugins"  # amqtt's, under our name; the plugins' own loggers are below it
 
 
 class LineFormatter(logging.Formatter):
@@ -38,3 +39,9 @@ def start_logging(level: str) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # A filter and not a level, which the plugins would inherit.
+    logging.getLogger(_PLUGIN_MANAGER).addFilter(_is_worth_telling)
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.INFO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -28,6 +29,15 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: rich alone would cost a third of the 0.3 s that help may take
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+# What typer's converter says of a wrong value -> in plain words.
+_PLAIN_WORDS = (
+    (r"Invalid value for '(\S+)': Input should be a valid integer.*", r"\1 takes a whole number"),
+    (r"Invalid value for '(\S+)': Input should be a valid number.*", r"\1 takes a number"),
+    (r"Invalid value for '(\S+)': Input should be greater than or equal to (.*)", r"\1 takes at least \2"),
+    (r"Invalid value for '(\S+)': Input should be less than or equal to (.*)", r"\1 takes at most \2"),
 )
 
 
@@ -75,7 +85,10 @@ def run(arguments: list[str]) -> int:
 def _usage(error: Exception, message: str) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "mesimqtt"
-    return f"{' '.join(message.split()).rstrip('.')}. See: {path} --help"
+    text = " ".join(message.split()).rstrip(".")
+    for pattern, plain in _PLAIN_WORDS:
+        text = re.sub(pattern, plain, text)
+    return f"{text}{'' if text.endswith(('?', '!')) else '.'} See: {path} --help"
 
 
 def _fail(message: str, code: int, arguments: list[str]) -> int:

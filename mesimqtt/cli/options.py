@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mesimqtt.domain.errors import MesimqttError
 
 DATA_DEFAULT = Path("mesimqtt-data")
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
@@ -21,12 +24,49 @@ class UsageError(typer.BadParameter):
         return self.message
 
 
+def data_folder(text: str) -> Path:
+    """Return the folder that a `--data` names; refuse what cannot be one, or is somebody else's, in one sentence."""
+    if not text:
+        raise UsageError("--data is empty; name a folder, or leave the option out")
+    folder = Path(text)
+    place = folder.absolute()
+    try:
+        status = place.stat()
+    except PermissionError:
+        raise MesimqttError(_not_ours(place)) from None
+    except (OSError, ValueError):
+        return folder  # not there yet, or never: whoever makes it tells
+    if not place.is_dir():
+        raise UsageError(f"{folder} is a file; --data names a folder")
+    is_effective = os.access in os.supports_effective_ids
+    if status.st_uid != os.geteuid() and not os.access(place, os.R_OK | os.W_OK | os.X_OK, effective_ids=is_effective):
+        raise MesimqttError(_not_ours(place))
+    return folder
+
+
+def _not_ours(place: Path) -> str:
+    """Return whose folder it is: that of `place`, or of the first one above it that can be looked at."""
+    import pwd
+
+    for each in (place, *place.parents):
+        try:
+            owner = each.stat().st_uid
+        except OSError:
+            continue
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"user {owner}"
+        return f"{each} belongs to {name}; run this as its owner or choose another --data"
+    return f"cannot look into {place}: Permission denied; choose another --data"
+
+
 def _data(ctx: typer.Context, value: Path | None) -> Path:
     """Return the data folder: the command's own `--data`, else the one before the command, else the default."""
     if value is not None:
         return value
     before = ctx.find_root().obj
-    return before if isinstance(before, Path) else DATA_DEFAULT
+    return before if isinstance(before, Path) else data_folder(str(DATA_DEFAULT))
 
 
 # None stands for "not given": typer calls `_data` for it too, so that a command always gets a folder.
@@ -39,7 +79,7 @@ Data = Annotated[
         help=f"The data folder; ./{DATA_DEFAULT} by default.",
         show_default=False,
         callback=_data,
-        file_okay=False,
+        parser=data_folder,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

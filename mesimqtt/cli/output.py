@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
@@ -56,6 +59,29 @@ def when(seconds: float | None) -> str:
 def when_ms(milliseconds: int | None) -> str:
     """Return a time in milliseconds since 1970 as local date and time."""
     return "" if milliseconds is None else when(milliseconds / 1000)
+
+
+def program() -> str:
+    """Return what to type to run this program again: as it was called, from where the caller is."""
+    called = Path(sys.argv[0])
+    if called.name != "mesimqtt":
+        return f"{shortest(sys.executable)} -m mesimqtt"
+    found = shutil.which("mesimqtt")
+    return (
+        "mesimqtt"
+        if found and Path(found).exists() and called.exists() and called.samefile(found)
+        else shortest(called)
+    )
+
+
+def shortest(path: str | Path) -> str:
+    """Return a path relative to the working folder where it lies below that, else as a whole."""
+    whole = os.path.abspath(path)  # noqa: PTH100 - a link, such as an environment's python, stays what it is
+    try:
+        short = os.path.relpath(whole)
+    except OSError:  # the working folder is gone
+        return whole
+    return whole if short.startswith(os.pardir) else short if os.sep in short else f".{os.sep}{short}"
 
 
 def _cell(value: object) -> str:

@@ -6,13 +6,14 @@ their default is None instead of False.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mesimqtt.cli.options import UsageError
+from mesimqtt.cli.options import UsageError, data_folder
 
 _FLAGS = ("install_completion", "show_completion")
 
@@ -26,7 +27,15 @@ class QuickCommand(TyperCommand):
 
 
 class QuickGroup(TyperGroup):
-    """A group of commands whose `--help` is a plain flag."""
+    """A group of commands whose `--help` is a plain flag, and which shows it when no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as above
+        """Show the help if nothing was said: it names what could be. Wrong usage all the same, exit code 2."""
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help(), file=sys.stderr)
+            ctx.exit(2)
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def get_help_option(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
         """Return the help option with a default that needs no conversion."""
@@ -48,7 +57,8 @@ class Root(QuickGroup):
             if name != "--data":
                 rest.append(f"{name}{equals}{value}")
             elif equals or left:
-                ctx.obj = Path(value if equals else left.pop(0))
+                text = value if equals else left.pop(0)
+                ctx.obj = Path(text) if ctx.resilient_parsing else data_folder(text)  # the shell completes: no errors
             else:
                 raise UsageError("--data needs a folder")
         return super().parse_args(ctx, rest + left)

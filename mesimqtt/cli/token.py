@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Annotated
 
@@ -105,13 +106,21 @@ def show(
         emit(answer)
         return
     claims = answer.pop("claims", {})
-    for key in ("issued_at", "expires_at", "revoked_at"):
-        if answer.get(key) is not None:
-            answer[key] = when(answer[key])
-    facts(answer)
+    answer.pop("short", None)  # the kind says it
+    facts(_dated(answer, "issued_at", "expires_at", "revoked_at"))
     if answer["state"] == "invalid" and claims:
         line("it claims, unverified:")
-        facts({f"  {key}": value for key, value in claims.items()})
+        facts({f"  {key}": value for key, value in _dated(claims, "iat", "nbf", "exp").items()})
+
+
+def _dated(values: Answer, *keys: str) -> Answer:
+    """Return `values` with times that a person can read; what is no time stays what it claims to be."""
+    dated = dict(values)
+    for key in keys:
+        if isinstance(dated.get(key), int | float):
+            with contextlib.suppress(OverflowError, OSError, ValueError):
+                dated[key] = when(dated[key])
+    return dated
 
 
 @app.command(

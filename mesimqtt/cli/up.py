@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json as json_text
+import logging
+import re
 import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json
-from mesimqtt.cli.output import emit, line
+from mesimqtt.cli.output import emit, line, shortest
 from mesimqtt.cli.serve import Mqtt, announce, run_server, server_settings
+from mesimqtt.domain.errors import OperationError
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
 
 USERS = ("alice", "bob")
 _PORT = 1883
+NOTE = "up.json"  # the ids, not the texts, of the tokens that the last `up` issued
+_JTI = re.compile("[0-9a-f]{24}")
 
 
 def register(root: typer.Typer) -> None:
@@ -50,29 +59,48 @@ def up(mqtt: Mqtt = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
 
 
 async def _welcome(app: App) -> dict[str, str]:
-    """Make alice and bob if they are missing, and issue a token for each."""
+    """Make alice and bob if they are missing, and issue a token for each; those of the last time are revoked."""
     await app.perform("user_add", {"addresses": list(USERS)})
-    issued = await app.perform("token_issue", {"addresses": list(USERS)})
+    note = app.data / NOTE
+    for jti in _remembered(note):
+        with contextlib.suppress(OperationError):  # its user was deleted, and the token with him
+            await app.perform("token_revoke", {"what": jti})
+    issued = await app.perform("token_issue", {"addresses": list(USERS), "short": True})
+    try:
+        note.write_text(json_text.dumps([each["jti"] for each in issued["tokens"]]) + "\n", encoding="utf-8")
+    except OSError as error:  # a full disk must not keep a server from starting
+        logging.getLogger(__name__).warning("cannot write %s: %s", note, error.strerror)
     return {each["address"]: each["token"] for each in issued["tokens"]}
+
+
+def _remembered(note: Path) -> list[str]:
+    try:
+        found = json_text.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    # Nothing but ids: `token_revoke` takes an address, too.
+    return [each for each in found if isinstance(each, str) and _JTI.fullmatch(each)] if isinstance(found, list) else []
 
 
 def pasted(host: str, port: int, root: str, tokens: dict[str, str]) -> dict[str, str]:
     """Return what can be pasted, by what it does."""
     where = f"-h {host} -p {port}"
     url = f"mqtt://{f'[{host}]' if ':' in host else host}:{port}"
-    alice, bob = (tokens[user] for user in USERS)
+    alice, bob = (f"-u {user} -P {tokens[user]}" for user in USERS)
+    # In two lines each: copied from a terminal of 80 columns, a wrapped line may come out broken.
     return {
         "a second terminal: alice's phone shows what becomes of her messages":
-            f"mosquitto_sub {where} -u alice -P {alice} -i phone-a -c -q 1 -t '{root}/alice/in/#' -v",
-        "a third: alice writes to bob from her laptop; he has never connected, so her phone shows sent":
-            f"mosquitto_pub {where} -u alice -P {alice} -i laptop-a -q 1 -t {root}/alice/out/u/bob -m 'hi bob'",
+            f"mosquitto_sub {where} -i phone-a -c -q 1 -v -t '{root}/alice/in/#' \\\n    {alice}",
+        "a third: alice writes to bob, who never connected; her phone shows sent":
+            f"mosquitto_pub {where} -i laptop-a -q 1 -t {root}/alice/out/u/bob \\\n    {alice} -m 'hi bob'",
         "then bob comes: he gets it, and her phone shows delivered":
-            f"mosquitto_sub {where} -u bob -P {bob} -i phone-b -c -q 1 -t '{root}/bob/in/#' -v",
+            f"mosquitto_sub {where} -i phone-b -c -q 1 -v -t '{root}/bob/in/#' \\\n    {bob}",
         "bob answers":
-            f"mosquitto_pub {where} -u bob -P {bob} -i laptop-b -q 1 -t {root}/bob/out/u/alice -m 'hi alice'",
-        "the same from Python, with mesimqtt-client installed":
+            f"mosquitto_pub {where} -i laptop-b -q 1 -t {root}/bob/out/u/alice \\\n    {bob} -m 'hi alice'",
+        f"the same from Python: start {shortest(sys.executable)} and paste":
             "from mesimqtt_client import Client\n"
-            f'with Client("{url}", token="{alice}", device="python-a") as client:\n'
+            f'token = "{tokens["alice"]}"\n'
+            f'with Client("{url}", user="alice", token=token) as client:\n'
             '    message = client.send("bob", b"hi from Python")\n'
             '    message.wait("delivered", timeout=30)\n'
             "    print(message.status)\n",

@@ -142,7 +142,8 @@ def import_(
     if json:
         emit(total)
     else:
-        line(f"{len(total['added'])} users made, {len(total['existed'])} existed already")
+        made = len(total["added"])
+        line(f"{made} {'user' if made == 1 else 'users'} made, {len(total['existed'])} existed already")
 
 
 def read_users(file: str) -> dict[str, str]:

@@ -86,6 +86,12 @@ def publish(topic: bytes, payload: bytes, *, qos: int = 0, packet_id: int = 0, r
     return b"".join((head, U16[packet_id], payload)) if qos else head + payload
 
 
+def publish_size(topic_size: int, payload_size: int) -> int:
+    """Return the size of a whole PUBLISH with a packet id."""
+    length = 2 + topic_size + 2 + payload_size
+    return 1 + len(encode_length(length)) + length
+
+
 def check_text(raw: bytes) -> str:
     """Decode a string of the protocol. Raises MalformedError for ill-formed UTF-8 and control characters.
 

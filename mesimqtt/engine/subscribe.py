@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Session
 
+_FILTERS_PER_PACKET = 10_000  # or `limits.filters_max`, if that is more; a packet of 1 MiB holds 260,000
 _RETAIN_IN_QOS = 4  # how the keeper's `qos` says that a queued message is a retained one
 
 
@@ -47,7 +48,7 @@ class _Plan:
 def subscribe(connection: Connection, body: bytes) -> bool:
     """Take the body of a SUBSCRIBE; False if the gate does not know yet and it is to be tried again."""
     session, engine = connection.session, connection.engine
-    packet_id, requests = _read(body, with_qos=True)
+    packet_id, requests = _read(body, engine.limits.filters_max, with_qos=True)
     plan = _Plan()
     if session is None or not all(_decide(connection, session, plan, name, qos) for name, qos in requests):
         return False
@@ -78,8 +79,8 @@ def subscribe(connection: Connection, body: bytes) -> bool:
     return True
 
 
-def _read(body: bytes, *, with_qos: bool) -> tuple[int, list[tuple[str, int]]]:
-    end = len(body)
+def _read(body: bytes, filters_max: int, *, with_qos: bool) -> tuple[int, list[tuple[str, int]]]:
+    end, most = len(body), max(_FILTERS_PER_PACKET, filters_max)
     if end < 2:
         raise MalformedError("SUBSCRIBE or UNSUBSCRIBE without a packet id")
     packet_id = body[0] << 8 | body[1]
@@ -96,6 +97,8 @@ def _read(body: bytes, *, with_qos: bool) -> tuple[int, list[tuple[str, int]]]:
                 raise MalformedError("filter without a QoS, or with a reserved one")
             qos = body[position]
             position += 1
+        if len(requests) >= most:  # refusing each of them would hold everybody up
+            raise MalformedError("too many filters in one packet")
         requests.append((check_text(raw), qos))
     if not requests:  # [MQTT-3.8.3-3], [MQTT-3.10.3-2]
         raise MalformedError("no filter")
@@ -184,7 +187,7 @@ def _send_retained(connection: Connection, session: Session, messages: list[tupl
 def unsubscribe(connection: Connection, body: bytes) -> None:
     """Take the body of an UNSUBSCRIBE; UNSUBACK follows whatever was subscribed [MQTT-3.10.4-5]."""
     session, engine = connection.session, connection.engine
-    packet_id, requests = _read(body, with_qos=False)
+    packet_id, requests = _read(body, engine.limits.filters_max, with_qos=False)
     if session is None:
         return
     removed = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.batch import Batch
     from mesimqtt.store.committer import Health
 
+log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
 _FULL_TOLD_S = 60.0
 _LATER = ("edit", "recall", "when", "age")
@@ -97,7 +100,7 @@ class Acceptor:
             return refusal == _DONE
         now_ms = hub.now_ms()
         mid = hub.mids.draw_at(now_ms)
-        name = cid or f"{mid:016x}"
+        name = cid or format_mid(mid)
         expiry = hub.settings.messaging.expiry_default_s if params.expiry is None else params.expiry
         expires_at = now_ms + expiry * 1000
         device = connection.client_id if connection is not None else ""
@@ -187,9 +190,13 @@ class Acceptor:
         for message in batch.accepts:
             if isinstance(message, Accepted):
                 self._unanswered -= 1
-                self._answer(message)
-            else:
-                self._event(message)
+            try:
+                if isinstance(message, Accepted):
+                    self._answer(message)
+                else:
+                    self._event(message)
+            except Exception:  # the others of this commit must have their answers
+                log.exception("accept: message %016x is kept, but cannot be handed over now", message.mid)
         for step in batch.steps:
             self._statuses.emit(step)
 

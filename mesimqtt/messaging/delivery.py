@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.devices import Pending
 
 _LOW_WATER = OUTBOX_MAX // 2
+_SENT_MAX = 10_000  # devices that went away, of which it is remembered what they were sent
 
 
 class Delivery:
@@ -182,11 +183,16 @@ class Delivery:
     def begin(self, device: Device) -> None:
         """Find what waits for a device after it subscribed, then hand it over by pages."""
         user, row_id, selected = device.user, device.row_id, device.selected
+        if device.is_asking:  # however often it subscribes, the store is asked once more when it has answered
+            device.asks_again = True
+            return
+        device.is_asking = True
 
         def read(connection: sqlite3.Connection) -> list[Pending]:
             return device_rows.pending(connection, user.id, row_id)
 
         def done(found: list[Pending]) -> None:
+            again, device.is_asking, device.asks_again = device.asks_again, False, False
             if device not in user.devices:
                 return
             for feed in device.feeds.values():  # parked by an UNSUBSCRIBE, and selected again
@@ -198,6 +204,8 @@ class Delivery:
                 device.is_loading = False
                 self._take_late(device)
             self.page(device)
+            if again:
+                self.begin(device)
 
         self._hub.store.read_later(read, done)
 
@@ -302,7 +310,7 @@ class Delivery:
     def remember(self, device: Device) -> None:
         """Keep, for DUP, what was sent to a device that went away without acknowledging it."""
         if device.row_id and device.feeds:
-            if len(self._sent) > 10_000:
+            if len(self._sent) >= _SENT_MAX:
                 self._sent.pop(next(iter(self._sent)))
             kept = self._sent.setdefault(device.row_id, {})
             waiting: dict[int, int] = {}  # conversation -> first seq that was handed over but never written

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mesimqtt.engine.packets import publish_size
 from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ MESSAGE_WINDOW = 56  # … of which messages take so many: who handles one may w
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
 CEILING_STEP = 8192
+_QOS_MAX = 1_000  # remembered answers of `qos_of`
 REFUSED = 0x80
 NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
 
@@ -64,6 +66,7 @@ class Device:
     __slots__ = (
         "_qos",
         "_status_route",
+        "asks_again",
         "behind",
         "ceiling",
         "client_id",
@@ -72,6 +75,7 @@ class Device:
         "express",
         "feeds",
         "filters",
+        "is_asking",
         "is_loading",
         "is_paging",
         "is_reserving",
@@ -114,6 +118,8 @@ class Device:
         self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
         self.express: deque[tuple[bytes, bytes, int, object, bool]] = deque()  # all that is no message
         self.is_loading = False  # from a granted filter until the store was asked what waits
+        self.is_asking = False  # the store what waits, see Delivery.begin
+        self.asks_again = False
         self.is_reserving = False
         self.late: dict[int, tuple[Thread, int]] = {}  # conversation -> first seq that came while it was loading
         self.left_in_flight = False
@@ -170,7 +176,7 @@ class Device:
                 matches = cls != "s" if chosen.cls == "#" else chosen.cls == cls and chosen.name in (None, name)
                 if matches and granted > qos:
                     qos = granted
-            if len(self._qos) >= 1000:
+            if len(self._qos) >= _QOS_MAX:
                 self._qos.clear()
             self._qos[key] = qos
         return qos
@@ -235,10 +241,7 @@ class Device:
 
     def fits(self, topic: bytes, payload: bytes) -> bool:
         """Tell whether the device takes a PUBLISH of this size."""
-        if not self.packet_max:
-            return True
-        length = 2 + len(topic) + 2 + len(payload)
-        return 1 + (1 if length < 128 else 2 if length < 16_384 else 3) + length <= self.packet_max
+        return not self.packet_max or publish_size(len(topic), len(payload)) <= self.packet_max
 
     def settle_status(self, change: int) -> bool:
         """Take one acknowledged status; tell whether the device's number moved."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mesimqtt.store.store import Store
     from mesimqtt.store.users import UserRow
 
+_TARGETS_MAX = 1_000  # remembered destinations of one sender
+
 
 class Directory:
     """Caches of users, groups and conversations; the store is the truth.
@@ -124,7 +126,7 @@ class Directory:
         if target is None:
             target = self._find_target(sender, kind, name)
             if target is not None:
-                if len(sender.targets) >= 1000:
+                if len(sender.targets) >= _TARGETS_MAX:
                     sender.targets.clear()
                 sender.targets[key] = target
         return target

@@ -132,10 +132,7 @@ class Enrolment:
         if qos < 0 or device.read_change >= device.user.read_change or not device.row_id:
             return
         directory = self._hub.directory
-        for number, kind, a, b, payload, change in rows.read_marks(
-            self._hub.store.read, device.user.id, device.read_change
-        ):
-            del number
+        for kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, device.read_change):
             if kind:
                 group = directory.room(a)
                 level = f"g/{group.level}" if group else None

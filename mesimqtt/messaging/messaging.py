@@ -110,6 +110,7 @@ class Messaging:
 
     def tick(self, now: float) -> None:
         """Do what time has made due."""
+        self.claim.audit.tick(now)
         self._sweeper.tick(now)
 
     def _failed(self, batch: Batch, health: Health) -> None:
@@ -221,6 +222,8 @@ class Messaging:
         user = self._hub.directory.user(sender)
         if user is None:
             raise OperationError("no-such-user", f"no user {sender!r}; make it with: mesimqtt user add {sender}")
+        if not user.active:
+            raise OperationError("user-disabled", f"{sender!r} is disabled; first: mesimqtt user enable {sender}")
         if len(payload) > self.settings.limits.payload_max:
             raise OperationError("bad-request", f"a message has at most {self.settings.limits.payload_max} bytes")
         pairs: dict[str, str | int] = {"type": type} if type else {}
@@ -241,14 +244,27 @@ class Messaging:
             self._acceptor.message(user, out, payload, None, 0, 0)
             code, text = await asyncio.wait_for(future, self.settings.messaging.offline_answer_s + 5)
         except TimeoutError:
-            raise OperationError("store", "no verdict in time; ask again with: mesimqtt stats") from None
+            again = f"look at: mesimqtt stats; then send again, with --cid {cid}"
+            raise OperationError("store", f"no verdict in time; {again}") from None
         finally:
             watched.pop((user.id, cid), None)
         answer: dict[str, Any] = json.loads(text)
         if code >= Status.FAILED:
-            reason = answer.get("reason") or answer.get("rule") or TITLES[code]
-            raise OperationError(TITLES[code], f"{to or group}: {TITLES[code]} ({reason})")
+            raise OperationError(TITLES[code], self._told(code, answer, sender, to, group))
         return answer
+
+    def _told(self, code: int, answer: dict[str, Any], sender: str, to: str | None, group: str | None) -> str:
+        """Return a refusal as a sentence for the operator, who may know everything."""
+        reason = answer.get("reason") or answer.get("rule")
+        if code == Status.INVALID_DESTINATION and to is not None:
+            return f"no user {to!r}; make it with: mesimqtt user add {to}"
+        if code == Status.INVALID_DESTINATION and self._hub.directory.group(group or "") is None:
+            return f"no group {group!r}; make it with: mesimqtt group add {group}"
+        if code == Status.INVALID_DESTINATION:
+            return f"{sender!r} is not a member of {group!r}; first: mesimqtt group join {group} {sender}"
+        if reason == "store":
+            return f"not sent: the store cannot take it now ({self.store.health}); look at: mesimqtt stats"
+        return f"{to or group}: {TITLES[code]}{f' ({reason})' if reason else ''}"
 
     def status(self, mid: str, *, asker: str | None = None) -> dict[str, Any]:
         """Return the statuses of one message."""

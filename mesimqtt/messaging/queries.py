@@ -9,6 +9,7 @@ from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP
 from mesimqtt.domain.status import TITLES
 from mesimqtt.store import messages as rows
+from mesimqtt.store.database import size_of
 from mesimqtt.topics import MID_PATTERN
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Queries:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._started_at = hub.now()
 
     def status(self, mid: str, *, asker: str | None) -> dict[str, Any]:
         """Return one message's statuses. `asker` None is an operator; anybody else must be its sender.
@@ -87,14 +89,17 @@ class Queries:
         return {"user": user.address, "messages": messages, "bytes": size, "conversations": waiting}
 
     def stats(self) -> dict[str, Any]:
-        """Return counters since the start, and the store's health."""
+        """Return counters since the start, what there is now, and the store's health."""
         committer = self._hub.committer
         counts = dict(sorted(self._hub.counters.items()))
         users, messages = rows.totals(self._hub.store.read)
         return {
             "health": str(self._hub.store.health),
+            "uptime_s": int(self._hub.now() - self._started_at),
+            "connections": sum(len(user.devices) for user in self._hub.directory.online()),
             "commits": committer.commits,
             "users": users,
             "messages": messages,
+            "database_bytes": size_of(self._hub.store.folder),
             "counters": counts,
         }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.status import Status
 from mesimqtt.hooks import Action, Decision, Identity
+from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
 from mesimqtt.messaging.model import Names
 from mesimqtt.messaging.transient import Transient
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
 
-log = logging.getLogger(__name__)
-audit = logging.getLogger("mesimqtt.audit")
 FOLDER_RULE = "own-folder"
 _RPC_PAYLOAD_MAX = 64 * 1024
 
@@ -52,6 +50,7 @@ class Router:
         self._hub = hub
         self._root = hub.settings.root
         self.root = self._root.encode()
+        self.audit = AuditLog()
         self._statuses = statuses
         self._delivery = delivery
         self._receipts = receipts
@@ -98,16 +97,7 @@ class Router:
         device: Device | None = connection.claim_state
         if device is None:
             return
-        receipts = self._receipts
-        for token in tokens:
-            if type(token) is tuple:
-                receipts.acknowledged(device, token[0], token[1], confirmed=True)
-            elif type(token) is int:
-                receipts.status_acknowledged(device, token)
-            elif type(token) is ReadMark:
-                self._receipts.mark_acknowledged(device, token)
-            elif isinstance(token, Transient):
-                self._transients.acknowledged(device, token)
+        self._take(device, tokens, confirmed=True)
         self._reserve(device)
         self._resume(device)
 
@@ -116,13 +106,19 @@ class Router:
 
     def _acknowledged(self, device: Device, tokens: list[object]) -> None:
         """Take what was written at QoS 0: acknowledged, but not confirmed."""
+        self._take(device, tokens, confirmed=False)
+
+    def _take(self, device: Device, tokens: list[object], *, confirmed: bool) -> None:
+        receipts = self._receipts
         for token in tokens:
             if type(token) is tuple:
-                self._receipts.acknowledged(device, token[0], token[1], confirmed=False)
+                receipts.acknowledged(device, token[0], token[1], confirmed=confirmed)
             elif type(token) is int:
-                self._receipts.status_acknowledged(device, token)
+                receipts.status_acknowledged(device, token)
             elif type(token) is ReadMark:
-                self._receipts.mark_acknowledged(device, token)
+                receipts.mark_acknowledged(device, token)
+            elif isinstance(token, Transient):
+                self._transients.acknowledged(device, token)
 
     def _resume(self, device: Device) -> None:
         if device.outbox or device.express:
@@ -143,7 +139,7 @@ class Router:
             return REFUSED
         prefix = f"{self._root}/{device.user.level}/in/"
         if not topic_filter.startswith(prefix):
-            self._audit(device.user, Action.SUBSCRIBE, topic_filter)
+            self._audit(device, Action.SUBSCRIBE, topic_filter)
             return REFUSED
         if len(device.filters) >= self._hub.settings.limits.filters_max and topic_filter not in device.filters:
             return REFUSED
@@ -188,7 +184,7 @@ class Router:
         user = device.user
         prefix = user.out_prefix
         if not topic.startswith(prefix):
-            self._foreign(user, topic.decode())
+            self._foreign(device, topic.decode())
             return True
         rest = topic[len(prefix) :]
         done = self._acceptor.plain(user, rest, payload, connection, qos, packet_id)
@@ -226,7 +222,7 @@ class Router:
             return
         text = topic.decode()
         if not topic.startswith(device.user.out_prefix):
-            self._foreign(device.user, text)
+            self._foreign(device, text)
             return
         limit = self._hub.settings.limits.payload_max
         self._statuses.refuse(device.user, find_cid(text, self._root), Status.BAD_REQUEST, reason="limit", limit=limit)
@@ -323,16 +319,14 @@ class Router:
 
     # ---- refusals --------------------------------------------------------------------------------------------
 
-    def _foreign(self, user: User, topic: str) -> None:
+    def _foreign(self, device: Device, topic: str) -> None:
         """Refuse a topic outside the user's own `out/`: status 0x8D, one audit line, nothing stored."""
-        self._audit(user, Action.PUBLISH, topic)
-        self._statuses.refuse(user, find_cid(topic, self._root), Status.DENIED, rule=FOLDER_RULE)
+        self._audit(device, Action.PUBLISH, topic)
+        self._statuses.refuse(device.user, find_cid(topic, self._root), Status.DENIED, rule=FOLDER_RULE)
 
-    def _audit(self, user: User, action: Action, topic: str) -> None:
+    def _audit(self, device: Device, action: Action, topic: str) -> None:
         self._hub.count(f"denied.{action}")
-        audit.warning(
-            "denied: user=%s action=%s topic=%s rule=%s", ascii(user.address), action, ascii(topic[:200]), FOLDER_RULE
-        )
+        self.audit.denied(device.user.address, device.client_id, action.value, topic, FOLDER_RULE, self._hub.now())
 
 
 def _rpc_args(payload: bytes) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.domain.messages import Lane, Message
     from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
@@ -50,18 +52,18 @@ class Sweeper:
         if now < self._next_second:
             return
         self._next_second = now + 1.0
-        self.judge_due(now)
-        self._judge_old()
-        self._statuses.summarise()
-        self._expire_tokens()
+        store, statuses = self._hub.store, self._statuses
+        for task in (store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens):
+            _guarded(task)
         if self._hub.committer.is_idle:
             self._hub.directory.trim()
         if now >= self._next_hour:
             self._next_hour = now + _HOUR_S
-            self._hourly()
+            _guarded(self._hourly)
 
-    def judge_due(self, now: float) -> None:
+    def _judge_due(self) -> None:
         """Give every message whose deadline has passed its verdict."""
+        now = self._hub.now()
         now_ms = self._hub.now_ms()
         for mid in message_rows.due(self._hub.store.read, now_ms, _DUE_MAX):
             message = message_rows.by_mid(self._hub.store.read, mid)
@@ -153,3 +155,10 @@ class Sweeper:
         kept_since = now_ms - settings.status_kept_s * 1000
         hub.committer.row(message_rows.FORGET_CIDS, first_mid_at(kept_since))
         hub.committer.wake()
+
+
+def _guarded(task: Callable[[], None]) -> None:
+    try:
+        task()
+    except Exception:  # one message that cannot be judged must not keep tokens from expiring
+        log.exception("messaging: a periodic task failed; it is tried again")

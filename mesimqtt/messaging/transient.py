@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.status import Status, status_payload
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
@@ -73,6 +74,7 @@ class Transients:
                 self._judge(delivery, Status.FAILED, "unconfirmed")
             else:
                 self._open[id(delivery)] = delivery
+        message.payload, message.connection = b"", None  # handed over: cid and verdict are all that is remembered
         return True
 
     def _recipients(self, message: Accepted) -> list[User]:
@@ -144,7 +146,7 @@ class Transients:
         delivery.code = code
         delivery.payload = status_payload(
             message.cid,
-            f"{message.mid:016x}",
+            format_mid(message.mid),
             code,
             self._hub.now_ms(),
             peer=delivery.recipient.address,

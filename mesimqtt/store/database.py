@@ -116,6 +116,17 @@ class Database:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+def size_of(folder: Path) -> int:
+    """Return how many bytes the database has on disk, with what is not yet moved from its log into it."""
+    size = 0
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        try:
+            size += (folder / name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
+
+
 def is_locked(folder: Path) -> bool:
     """Tell whether a process holds the data folder."""
     path = folder / LOCK_NAME

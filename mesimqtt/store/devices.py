@@ -102,10 +102,10 @@ def cursor(connection: sqlite3.Connection, device: int, conversation: int) -> Se
     return SeqSet(*row) if row else SeqSet()
 
 
-def read_marks(connection: sqlite3.Connection, user: int, change: int) -> list[tuple[int, int, int, int, str, int]]:
-    """Return (conversation, kind, a, b, payload, change) of a user's own read marks newer than `change`."""
+def read_marks(connection: sqlite3.Connection, user: int, change: int) -> list[tuple[int, int, int, str, int]]:
+    """Return (kind, a, b, payload, change) of a user's own read marks newer than `change`."""
     return connection.execute(
-        """SELECT c.id, c.kind, c.a, c.b, l.read_payload, l.read_change FROM lane l
+        """SELECT c.kind, c.a, c.b, l.read_payload, l.read_change FROM lane l
         JOIN conversation c ON c.id = l.conversation_id
         WHERE l.user_id = ? AND l.read_change > ? ORDER BY l.read_change""",
         (user, change),

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from typing import TYPE_CHECKING, TypeVar
 
+from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database
 from mesimqtt.store.runner import InlineRunner, ThreadRunner
@@ -50,6 +51,7 @@ class Store:
         self.committer = Committer(
             self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max
         )
+        self._failed_reads: list[Callable[[], None]] = []  # as many as there were askers: each waits for its one
         self._ballast = folder / BALLAST_NAME
         self._has_ballast = self._make_ballast()
 
@@ -67,14 +69,19 @@ class Store:
     def read_later(self, read: Callable[[sqlite3.Connection], T], done: Callable[[T], None]) -> None:
         """Run `read` in the reader's thread, then `done` with its result on the loop.
 
-        A read that fails is logged and tried no more; the device asks again at its next turn.
+        A read that fails for the disk or a lock is logged and tried again by `retry_reads`, because somebody waits
+        for its answer; one that fails for any other reason is a mistake of ours: logged, and never answered.
         """
         answer: list[T] = []
+        is_to_retry = False
 
         def work() -> None:
+            nonlocal is_to_retry
+            is_to_retry = False
             try:
                 answer.append(read(self._database.connection()))
             except sqlite3.Error as error:
+                is_to_retry = is_environment(error)
                 log.error("store: cannot read: %s", error)  # noqa: TRY400 - the text says all
             except Exception:  # this thread must go on
                 log.exception("store: a read failed")
@@ -82,8 +89,19 @@ class Store:
         def finish() -> None:
             if answer:
                 done(answer[0])
+            elif is_to_retry:
+                self._failed_reads.append(submit)
 
-        self._reader.submit(work, finish)
+        def submit() -> None:
+            self._reader.submit(work, finish)
+
+        submit()
+
+    def retry_reads(self) -> None:
+        """Try again the reads that failed since the last call; to be called about once a second."""
+        failed, self._failed_reads = self._failed_reads, []
+        for submit in failed:
+            submit()
 
     def has_room(self) -> bool:
         """Tell whether new messages may be accepted: after a full disk only once there is room for the ballast too."""

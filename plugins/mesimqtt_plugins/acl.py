@@ -15,6 +15,8 @@ from mesimqtt.domain.errors import AddressError, MesimqttError
 from mesimqtt.hooks import Action, Decision, Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from amqtt.contexts import Action as AmqttAction
     from amqtt.session import Session
 
@@ -35,7 +37,7 @@ def is_filter(levels: list[str]) -> bool:
     )
 
 
-def covers(rule: list[str], wanted: list[str]) -> bool:
+def covers(rule: Sequence[str], wanted: Sequence[str]) -> bool:
     """Tell whether every topic that the filter `wanted` matches is matched by the filter `rule` too.
 
     A topic is a filter without wildcards, so this also tells whether `rule` matches a topic.
@@ -43,7 +45,7 @@ def covers(rule: list[str], wanted: list[str]) -> bool:
     if wanted[0].startswith("$") and rule[0] in ("+", "#"):
         return False  # [MQTT-4.7.2-1]
     if wanted == ["#"]:
-        return rule in (["#"], ["+", "#"])
+        return list(rule) in (["#"], ["+", "#"])
     for index, level in enumerate(rule):
         if level == "#":
             return True  # also the parent level itself: `a/#` matches `a`
@@ -60,6 +62,7 @@ class _Rule:
     levels: tuple[str, ...]
     users: frozenset[str] | None
     scope: str | None
+    has_places: bool
 
     def allows(self, identity: Identity, client_id: str, wants: str, wanted: list[str]) -> bool:
         """Tell whether this rule opens `wanted` for that client."""
@@ -70,8 +73,10 @@ class _Rule:
         levels = self._filled(identity.user, client_id)
         return levels is not None and covers(levels, wanted)
 
-    def _filled(self, user: str, client_id: str) -> list[str] | None:
+    def _filled(self, user: str, client_id: str) -> Sequence[str] | None:
         """Return the filter with %u and %c replaced, or None where one of them has no usable value."""
+        if not self.has_places:  # asked for every retained message that a new subscription selects
+            return self.levels
         values: dict[str, str] = {}
         if client_id and not set(client_id) & _UNUSABLE:
             values["%c"] = client_id
@@ -153,4 +158,5 @@ def _parse(rule: dict[str, Any], name: str) -> _Rule:
         raise MesimqttError(f"FolderAccess: {name}: scope is user, backend or admin")
     if topic.startswith("$"):
         raise MesimqttError(f"FolderAccess: {name}: topics under $ cannot be opened; $SYS is for scope admin")
-    return _Rule(_ALLOW[allow], tuple(topic.split("/")), None if users is None else frozenset(users), scope)
+    allowed = None if users is None else frozenset(users)
+    return _Rule(_ALLOW[allow], tuple(topic.split("/")), allowed, scope, bool(_PLACE.search(topic)))

@@ -179,6 +179,8 @@ def test_a_message_from_the_operators_side(mesimqtt: CommandLine) -> None:
     assert (1, 5) == (inbox["messages"], inbox["bytes"])
     assert ["waiting for bob: 1 (5 bytes)", "alice"] == [table[0], table[2].split()[0]]
     assert (2, 1, "ok") == (stats["users"], stats["messages"], stats["health"])
+    assert (0, str(mesimqtt.data.absolute())) == (stats["connections"], stats["server"]["data"])
+    assert stats["database_bytes"] >= (mesimqtt.data / "mesimqtt.db").stat().st_size > 0
 
 
 def test_a_deleted_user_takes_his_inbox_along(mesimqtt: CommandLine) -> None:
@@ -199,7 +201,7 @@ def test_a_deleted_user_takes_his_inbox_along(mesimqtt: CommandLine) -> None:
 
     assert [(128, "user-deleted")] == [(each["status"], each["reason"]) for each in statuses[0]]
     assert [1, 128] == sorted(each["status"] for each in statuses[1])
-    assert (1, "invalid-destination") == (gone.code, gone.err.split("(")[1].rstrip(")\n"))
+    assert (1, "mesimqtt: no user 'bob'; make it with: mesimqtt user add bob\n") == (gone.code, gone.err)
     assert 0 == mesimqtt.fine("inbox", "bob", "--json").json["messages"]
     assert ["alice"] == [each["address"] for each in members]
     assert "revoked" == mesimqtt.fine("token", "show", token, "--json").json["state"]
@@ -244,8 +246,8 @@ def test_a_thousand_users_from_a_file(mesimqtt: CommandLine, tmp_path: Path) -> 
         (["group", "join", "nowhere", "alice"], 1, "no group 'nowhere'; make it with: mesimqtt group add nowhere"),
         (["inbox", "nobody"], 1, "no user 'nobody'"),
         (["status", "0" * 16], 1, "no message 0000000000000000"),
-        (["send", "--from", "alice", "--to", "nobody", "x"], 1, "nobody: invalid-destination"),
-        (["send", "--from", "alice", "--group", "nowhere", "x"], 1, "nowhere: invalid-destination"),
+        (["send", "--from", "alice", "--to", "nobody", "x"], 1, "no user 'nobody'; make it with: mesimqtt user add"),
+        (["send", "--from", "alice", "--group", "nowhere", "x"], 1, "no group 'nowhere'; make it with: mesimqtt group"),
         (["send", "--from", "alice", "--to", "alice", "x" * 262_145], 1, "at most 262144 bytes"),
         (["user", "add", "a\x1b[2Jb"], 2, "'a\\x1b[2Jb': an address must not contain control characters"),
         (["user", "add", "x" * 64], 2, "1 to 63 bytes of UTF-8, this one has 64"),
@@ -256,11 +258,18 @@ def test_a_thousand_users_from_a_file(mesimqtt: CommandLine, tmp_path: Path) -> 
         (["token", "issue", "alice", "--scope", "root"], 2, "scope is one of admin, backend, user"),
         (["token", "show", "x"], 2, "neither a JWT"),
         (["send", "--from", "alice", "x"], 2, "name one destination: --to USER or --group GROUP"),
+        (
+            ["send", "--from", "alice", "--to", "bob", "--type", "x", "y"],
+            2,
+            "--type takes a whole number. See: mesimqtt s",
+        ),
+        (["listen", "--as", "alice", "--count", "-1"], 2, "--count takes at least 0. See: mesimqtt listen --help"),
         (["status", "12"], 2, "'12' is no mid"),
         (["user", "import", "/nowhere"], 2, "cannot read /nowhere: No such file or directory"),
         (["serve", "--ws", "127.0.0.1:8083"], 2, "--ws comes with a later release"),
         (["serve", "--http", "127.0.0.1:8080"], 2, "--http comes with a later release"),
         (["nonsense"], 2, "No such command 'nonsense'"),
+        (["user", "ad"], 2, "No such command 'ad'. Did you mean 'add'? See: mesimqtt user --help"),
         (["user", "list", "--nonsense"], 2, "No such option"),
     ],
 )
@@ -295,6 +304,42 @@ def test_the_data_folder_stands_before_or_after_the_command(tmp_path: Path, caps
     assert "mesimqtt: --data needs a folder" in capsys.readouterr().err
 
 
+def test_who_may_send_in_the_name_of_whom(mesimqtt: CommandLine) -> None:
+    """A disabled user and one outside the group send nothing, and the line says how they could."""
+    mesimqtt.fine("user", "add", "alice", "bob")
+    mesimqtt.fine("group", "add", "family", "--owner", "bob")
+    outside = mesimqtt("send", "--from", "alice", "--group", "family", "x")
+    mesimqtt.fine("user", "disable", "alice")
+    disabled = mesimqtt("send", "--from", "alice", "--to", "bob", "x")
+
+    assert (1, 1) == (outside.code, disabled.code)
+    assert "mesimqtt: 'alice' is not a member of 'family'; first: mesimqtt group join family alice\n" == outside.err
+    assert "mesimqtt: 'alice' is disabled; first: mesimqtt user enable alice\n" == disabled.err
+    assert 0 == mesimqtt.fine("inbox", "bob", "--json").json["messages"]
+
+
+def test_a_token_is_shown_for_a_person(stopped: CommandLine) -> None:
+    """Its kind is told once, and times are dates, also those that a forged token claims."""
+    stopped.fine("user", "add", "alice")
+    token = stopped.fine("token", "issue", "alice").out.strip()
+    good = stopped.fine("token", "show", token).out
+    forged = stopped.fine("token", "show", f"{token[:-8]}AAAAAAAA").out
+
+    assert not re.search(r"^short ", good, re.MULTILINE)
+    assert re.search(r"^expires_at +\d{4}-\d\d-\d\d \d\d:", good, re.MULTILINE)
+    assert re.search(r"^  exp +\d{4}-\d\d-\d\d \d\d:", forged, re.MULTILINE)
+
+
+@pytest.mark.parametrize("group", [[], ["user"]])
+def test_a_group_of_commands_alone_shows_its_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types nothing more is told what there is; it is wrong usage all the same."""
+    code = run(group)
+    shown = capsys.readouterr()
+
+    assert (2, "") == (code, shown.out)
+    assert "Commands:" in shown.err
+
+
 def test_looking_makes_no_folder(stopped: CommandLine) -> None:
     """A mistyped folder is not made by a command that only looks; the error says how to begin."""
     said = stopped("user", "list")
@@ -302,6 +347,12 @@ def test_looking_makes_no_folder(stopped: CommandLine) -> None:
     assert 2 == said.code
     assert f"there is no data folder {stopped.data}; begin with: mesimqtt user add alice" in said.err
     assert not stopped.data.exists()
+    stopped.data.mkdir()
+    said = stopped("user", "list")
+    empty = run(["user", "list", "--data", ""])
+
+    assert f"there is no data of mesimqtt in {stopped.data}; begin with:" in said.err
+    assert (2, 2, []) == (said.code, empty, list(stopped.data.iterdir()))
 
 
 def test_data_is_for_its_owner(stopped: CommandLine) -> None:

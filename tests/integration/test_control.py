@@ -7,13 +7,17 @@ import json
 import socket
 import stat
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mesimqtt.api.control import CONNECTIONS_MAX, LINE_MAX, ControlServer
-from mesimqtt.api.names import with_short_name
+from mesimqtt.api.names import SOCKET_NAME, with_short_name
+from mesimqtt.app import running
 from mesimqtt.domain.errors import MesimqttError, OperationError
+from mesimqtt.settings import Settings
+from mesimqtt.store.database import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -229,3 +233,26 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
     with pytest.raises(MesimqttError, match=r"cannot make the control socket .*; choose another --data"):
         asyncio.run(story())
+
+
+def test_a_server_that_cannot_make_its_socket_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The start fails with what to do; its listener is closed again, and the data folder is free."""
+    data = tmp_path / "data"
+    (data / SOCKET_NAME).mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = replace(Settings(), broker=Settings().broker | {"listeners": {"default": {"bind": f"127.0.0.1:{port}"}}})
+
+    async def start() -> None:
+        async with running(settings, data):
+            pytest.fail("it started")
+
+    async def story() -> None:
+        with pytest.raises(MesimqttError, match="cannot make the control socket"):
+            await start()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    asyncio.run(story())
+
+    assert not is_locked(data)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.raw_client import RawClient, play
-from integration.server import Server
+from integration.server import Server, wait_until
 from mesimqtt.cli import link
 from mesimqtt.cli.link import perform
 from mesimqtt.cli.main import run
@@ -59,6 +59,7 @@ def test_serve_says_when_it_is_ready_and_ends_in_order(tmp_path: Path) -> None:
         play(lambda: connected(server, token))
 
     assert "Traceback" not in server.printed
+    assert "Loading plugins" not in server.printed
     assert token not in server.printed
     assert not (tmp_path / "data" / "control.sock").exists()
 
@@ -112,7 +113,10 @@ def test_a_second_server_and_a_port_in_use(tmp_path: Path) -> None:
         port = refused("serve", "--data", str(tmp_path / "other"), "--mqtt", f"127.0.0.1:{server.port}")
 
         assert f"{server.data} is in use by another mesimqtt server; stop it or choose another --data" in second
-        assert f"127.0.0.1:{server.port} is in use; stop the other server there or choose another port" in port
+        assert (
+            f"127.0.0.1:{server.port} is in use; stop the other server there or choose another port: --mqtt ADDR:PORT"
+            in port
+        )
         assert server.run("user", "list").startswith("ADDRESS")
 
 
@@ -132,7 +136,7 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, capsys: pytest.Capt
         "limits: {payload_max: big}": "limits.payload_max: ",
         "limits: [": "line 2 is not YAML",
         "broker: {listeners: {default: {type: tcp, bind: here}}}": "'here' is not ADDR:PORT",
-        "broker: {plugins: {}}": "broker.listeners needs a listener named default",
+        "broker: {listeners: {}}": "broker.listeners needs a listener named default",
     }
     file = tmp_path / "mesimqtt.yaml"
     options = ("serve", "--data", str(tmp_path / "data"), "--config", str(file))
@@ -235,11 +239,17 @@ def test_a_token_issued_while_the_server_is_down_is_signed_alike(tmp_path: Path)
         server.stop()
         config.unlink()
 
-        assert "cannot read the configuration" in refused("token", "issue", "alice", "--data", str(server.data))
+        told = refused("token", "issue", "alice", "--data", str(server.data))
+
+        assert f"cannot read the configuration {config}, which {server.data / 'serve.json'} names" in told
+        assert "put it back, or start the server once: mesimqtt serve" in told
 
 
 def test_up_gives_lines_that_work(tmp_path: Path) -> None:
-    """A server with alice and bob; its port is in the lines; a second time they are there already; Ctrl-C ends it."""
+    """A server with alice and bob; its port is in the lines; a second time they are there already; Ctrl-C ends it.
+
+    No line is wider than a terminal, and no start leaves a good token of the one before.
+    """
     for _ in range(2):
         command = [*_MESIMQTT, "up", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0", "--json"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -256,9 +266,14 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
             assert 0 == process.wait(10)
         assert ["alice", "bob"] == sorted(said["tokens"])
         assert all(f"{said['port']}" in line for line in lines)
+        assert [] == [row for line in lines for row in line.splitlines() if len(row) > 80]
         assert 0 == sent.returncode
         assert received.stdout.startswith("m/bob/in/u/alice/")
         assert received.stdout.endswith(" hi bob\n")
+    for user in ("alice", "bob"):
+        tokens = perform(tmp_path / "data", "token_list", address=user)["tokens"]
+
+        assert ["valid", "revoked"] == [each["state"] for each in tokens]
 
 
 def test_the_demo_happens(tmp_path: Path) -> None:
@@ -296,3 +311,21 @@ def test_listen_prints_what_a_user_receives(tmp_path: Path) -> None:
     server.stop()
 
     assert "start one with: mesimqtt serve" in refused("listen", "--as", "bob", "--data", str(server.data))
+
+
+def test_two_that_listen_both_hear(tmp_path: Path) -> None:
+    """A second `listen` as the same user takes another device's name, and with the same name it is refused."""
+    with Server(tmp_path / "data") as server:
+        perform(server.data, "user_add", addresses=["alice", "bob"])
+        options = ("--as", "bob", "--data", str(server.data))
+        command = [*_MESIMQTT, "listen", *options, "--count", "1", "--timeout", "20"]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "12"]
+        wait_until(lambda: perform(server.data, "stats")["connections"] == 2, deadline_s=20, what="two that listen")
+        same = refused("listen", *options, "--device", "mesimqtt-listen")
+        mid = perform(server.data, "send", sender="alice", to="bob", text="hello")["mid"]
+        heard = [process.communicate(timeout=20)[0] for process in both]
+        devices = perform(server.data, "user_show", address="bob")["devices"]
+
+        assert [f"alice  {mid}  hello\n"] * 2 == heard
+        assert {"mesimqtt-listen", "mesimqtt-listen-2"} == {each["device"] for each in devices}
+        assert "`mesimqtt listen` runs already as bob's device mesimqtt-listen; end it, or name another" in same

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from contextlib import suppress
 
-from mesimqtt_client import AsyncClient
+from mesimqtt_client import AsyncClient, MesimqttClientError
 
 
 async def main(url: str, token: str) -> None:
@@ -15,5 +15,10 @@ async def main(url: str, token: str) -> None:
             print("echoed", message.text, "to", message.sender, flush=True)
 
 
-with suppress(KeyboardInterrupt):
-    asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) != 3:
+    sys.exit(f"usage: {__doc__}")
+try:
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(*sys.argv[1:]))
+except (MesimqttClientError, ValueError) as error:
+    sys.exit(f"failed: {error}")

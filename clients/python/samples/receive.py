@@ -6,8 +6,13 @@ from contextlib import suppress
 
 from mesimqtt_client import Client, Message, State, StatusUpdate
 
+if len(sys.argv) != 3:
+    sys.exit(f"usage: {__doc__}")
 url, token = sys.argv[1:]
-client = Client(url, token=token, device="desk")
+try:
+    client = Client(url, token=token, device="desk")
+except ValueError as error:
+    sys.exit(f"failed: {error}")
 
 
 @client.on_message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +158,28 @@ def test_the_samples_send_and_receive(server):
     assert re.search(r"^status: (delivered|read)$", sent, re.MULTILINE)
     again = sample("send.py", server.url, alice, "nobody", "hi").finish()
     assert "failed: invalid-destination for 'nobody'" in again
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (HOME / "samples").glob("*.py")))
+def test_a_sample_called_wrongly_says_how_in_one_line(name):
+    """Missing arguments, and a token or a URL that is none: one line each, no traceback."""
+    rest = () if name in ("echo.py", "receive.py") else ("bob", "hi")
+    url = "http://127.0.0.1" if name == "door.py" else "mqtt://127.0.0.1:1883"  # as a short token goes any text
+    alone, malformed = sample(name), sample(name, url, "no token", *rest)
+
+    assert re.fullmatch(rf"usage: .*: python {name} mqtt://[^\n]*", alone.finish())
+    assert re.fullmatch("failed: [^\n]*", malformed.finish())
+
+
+def test_the_sample_tells_no_untruth_without_a_server(server):
+    """send.py does not promise a delivery of what nobody has accepted."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"mqtt://127.0.0.1:{free.getsockname()[1]}"
+        said = sample("send.py", url, server.tokens["sender"], "receiver", "hi").finish()
+
+    assert "not known to be sent, and lost if it is not: no 'sent' for 'receiver' within 10 s, nothing so far" in said
+    assert "it will be" not in said
 
 
 def test_the_sample_of_a_group_and_of_the_echo(server):

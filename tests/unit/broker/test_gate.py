@@ -10,10 +10,10 @@ import pytest
 from amqtt.contexts import Action as AmqttAction
 
 from mesimqtt.broker import foreign
-from mesimqtt.broker.audit import LINES_PER_USER_S
 from mesimqtt.broker.gate import DECISIONS_MAX, Gate
 from mesimqtt.broker.sessions import Sessions
 from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity, Refusal
+from mesimqtt.messaging.audit import LINES_PER_USER_S
 
 
 class Fast:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+from typing import TYPE_CHECKING
+
 import pytest
 import typer
 
-from mesimqtt.cli.options import bound_address, duration_s, pairs
+from mesimqtt.cli.options import bound_address, data_folder, duration_s, pairs
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -62,3 +71,34 @@ def test_where_nobody_can_listen(text: str) -> None:
     """A port is missing, too high or no number, or IPv6 stands without brackets."""
     with pytest.raises(typer.BadParameter, match=r"ADDR:PORT|in brackets"):
         bound_address(text)
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Let the test run as somebody who owns nothing, where it could do anything."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    yield
+    os.seteuid(was)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_folder_of_somebody_else_is_named_with_its_owner() -> None:
+    """Whoever may not write in a folder is told whose it is, and what to do."""
+    with pytest.raises(MesimqttError) as refused:
+        data_folder("/")
+
+    assert "/ belongs to root; run this as its owner or choose another --data" == str(refused.value)
+
+
+def test_a_folder_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    """There or not yet there; a file is none, and neither is nothing."""
+    (tmp_path / "file").touch()
+    found = [data_folder(str(tmp_path / name)) for name in ("", "new")]
+
+    assert [tmp_path, tmp_path / "new"] == found
+    with pytest.raises(typer.BadParameter, match="is a file; --data names a folder"):
+        data_folder(str(tmp_path / "file"))
+    with pytest.raises(typer.BadParameter, match="--data is empty"):
+        data_folder("")

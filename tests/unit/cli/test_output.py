@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from mesimqtt.cli import output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
@@ -56,3 +58,45 @@ def test_a_log_line_cannot_be_forged() -> None:
     text = LineFormatter("%(levelname)s %(message)s").format(record)
 
     assert "INFO client x\\n2026 ERROR forged\\x1b[2J" == text
+
+
+def test_the_program_is_named_as_it_can_be_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By its name where the shell finds it, else by its path, relative where that is possible."""
+    script = tmp_path / "bin" / "mesimqtt"
+    script.parent.mkdir()
+    script.write_text("")
+    script.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setenv("PATH", "")
+    found = [output.program()]
+    monkeypatch.setenv("PATH", str(script.parent))
+    found.append(output.program())
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
+    monkeypatch.setattr("sys.executable", str(script.parent / "python"))
+    found.append(output.program())
+
+    assert ["bin/mesimqtt", "mesimqtt", "bin/python -m mesimqtt"] == found
+    assert "./mesimqtt" == output.shortest("mesimqtt")
+
+
+def test_the_plugin_manager_does_not_talk_before_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own news at INFO are left out, its warnings and what a plugin tells are not."""
+    import logging
+
+    from mesimqtt.cli import logs
+
+    root = logging.getLogger()
+    before = (list(root.handlers), root.level)
+    try:
+        logs.start_logging("INFO")
+        manager = logging.getLogger("mesimqtt.broker.plugins")
+        manager.info("Loading plugins from config")
+        manager.warning("odd")
+        manager.getChild("Mine").info("hello")
+    finally:
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+    told = [line.split(" ", 2)[2] for line in capsys.readouterr().err.splitlines()]
+
+    assert ["WARNING mesimqtt.broker.plugins: odd", "INFO mesimqtt.broker.plugins.Mine: hello"] == told

@@ -6,6 +6,8 @@ import sqlite3
 
 import pytest
 
+from unit.engine.both_ends import publish
+
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, 4874])
 def test_nothing_is_acknowledged_that_is_not_committed(world, code):
@@ -162,3 +164,50 @@ def test_a_will_during_a_fault_is_lost_in_silence(world):
     world.advance(2)
 
     assert [] == world.listener("bob").payloads()
+
+
+def test_one_message_in_trouble_keeps_no_other_of_its_commit_from_its_answer(world, caplog):
+    """What cannot be handed over is logged; whoever else was in that commit gets PUBACK, SENT and delivery."""
+    world.group("team", "alice", "carol")
+    world.restart()
+    world.store.read.execute("UPDATE user SET profile = '{' WHERE address = 'carol'")
+    alice, bob = world.listener("alice"), world.listener("bob")
+    alice.send(
+        publish("m/alice/out/g/team/1", b"one", qos=1, packet_id=11),
+        publish("m/alice/out/u/bob/2", b"two", qos=1, packet_id=12),
+    )
+
+    assert [True, True] == [alice.took("PUBACK", 11), alice.took("PUBACK", 12)]
+    assert ("2", 1) in alice.steps()
+    assert ["two"] == bob.payloads()
+    assert 0 == world.messaging._acceptor._unanswered
+    assert "cannot be handed over" in caplog.text
+
+
+def test_one_periodic_task_in_trouble_keeps_no_other_from_running(world, caplog):
+    """A message that cannot be judged does not keep an expired token's connection open."""
+    world.listener("alice").publish("u/bob/1/expiry=1")
+    world.restart()
+    world.store.read.execute("UPDATE lane SET acked_above = 'x' WHERE user_id = 2")
+    token = world.do("token_issue", addresses=["carol"], ttl=3)["tokens"][0]["token"]
+    carol = world.connect("carol", token=token)
+    world.advance(6)
+
+    assert carol.is_closed
+    assert "a periodic task failed" in caplog.text
+
+
+def test_a_page_that_the_disk_failed_comes_all_the_same(world):
+    """A read that failed is tried again as time passes."""
+    answers, tries = [], []
+
+    def read(connection):
+        tries.append(connection)
+        if len(tries) == 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        return "page"
+
+    world.store.read_later(read, answers.append)
+    world.advance(1.5)
+
+    assert ["page"] == answers

@@ -6,6 +6,8 @@ import logging
 
 import pytest
 
+from mesimqtt.messaging.audit import LINES_PER_USER_S
+
 
 def verdict(peer, *keys):
     (status,) = peer.statuses()
@@ -259,3 +261,17 @@ def test_without_a_limit_nobody_is_slowed(world):
         alice.publish(f"u/bob/{number}", qos=0)
 
     assert {1} == {step for _, step in alice.steps()}
+
+
+def test_a_flood_of_foreign_topics_does_not_flood_the_log(world, caplog):
+    """One user gets a few audit lines a second, in one line each; what was left out is told a second later."""
+    alice = world.listener("alice")
+    with caplog.at_level(logging.WARNING, logger="mesimqtt.audit"):
+        for number in range(50):
+            alice.publish(f"m/bob/out/u/carol/{number}")
+        world.advance(2)
+    lines = [record.getMessage() for record in caplog.records if record.name == "mesimqtt.audit"]
+
+    assert LINES_PER_USER_S + 1 == len(lines)
+    assert f"{50 - LINES_PER_USER_S} more denials in the last second" == lines[-1]
+    assert 50 == world.messaging.stats()["counters"]["denied.publish"]

@@ -129,3 +129,13 @@ def test_no_copies_of_transient_messages(world):
     alice.publish("u/bob/1/expiry=0")
 
     assert [] == laptop.received("sent/")
+
+
+def test_no_payload_is_kept_in_memory(world):
+    """For a minute cid and verdict are remembered, and nothing else: neither what was sent nor its connection."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    alice.publish("u/bob/1/expiry=0", b"x" * 1000)
+    (delivery,) = world.messaging._transients._by_mid.values()
+
+    assert 1 == len(bob.received("u/"))
+    assert (b"", None) == (delivery.message.payload, delivery.message.connection)

@@ -124,7 +124,7 @@ def test_read_marks_since_a_number(desk, chat):
     desk.batch.lanes[chat.id, BOB] = (chat.id, BOB, 0, None, 2, "4", 2, "", 1, "", "", "<=mid", 3)
     desk.commit()
 
-    assert [(chat.id, 0, ALICE, BOB, "<=mid", 3)] == devices.read_marks(connection, BOB, 2)
+    assert [(0, ALICE, BOB, "<=mid", 3)] == devices.read_marks(connection, BOB, 2)
     assert [] == devices.read_marks(connection, BOB, 3)
     assert 3 == devices.last_read_change(connection, BOB)
 

@@ -227,3 +227,22 @@ def test_reading_aside(folder, caplog):
     assert [[("a",)], [(2,)], False] == answers
     assert "a read failed" in caplog.text
     assert "cannot read: no such table: missing" in caplog.text
+
+
+def test_a_read_that_the_disk_failed_is_tried_again(folder):
+    """A device waits for its page: after a fault of the disk it gets it, once, without asking again."""
+    store = opened(folder, 0)
+    answers, tries = [], []
+
+    def read(connection):
+        tries.append(connection)
+        if len(tries) < 3:
+            raise sqlite3.OperationalError("disk I/O error")
+        return connection.execute("SELECT 7").fetchone()
+
+    store.read_later(read, answers.append)
+    for _ in range(4):
+        store.retry_reads()
+
+    assert ([(7,)], 3) == (answers, len(tries))
+    asyncio.run(store.close())
