@@ -155,6 +155,7 @@ async def running(settings: Settings, data: Path, *, listen: bool = True) -> Asy
             load_secret(data / SECRET_NAME),
             issuer=settings.tokens.issuer,
             leeway_s=settings.tokens.leeway_s,
+            foreign_issuers=settings.tokens.foreign_issuers,
             public_keys=load_public_keys(settings.tokens.public_keys, settings.tokens.jwks_file),
         )
         messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms)

@@ -44,6 +44,8 @@ class Limits:
     retained_max: int = 100_000
     connections_per_address: int = 0
     session_expiry_s: int = 90 * 86_400
+    sessions_per_user_max: int = 100
+    retained_visits_max: int = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Tokens:
     warning_s: int = 60
     public_keys: tuple[str, ...] = ()
     jwks_file: str = ""
+    foreign_issuers: tuple[str, ...] = ()
     auto_create: bool = False
     single: bool = False
 

@@ -50,7 +50,13 @@ class TokenSigner:
     """
 
     def __init__(
-        self, secret: bytes, *, issuer: str, leeway_s: int = 30, public_keys: list[tuple[str, Any]] | None = None
+        self,
+        secret: bytes,
+        *,
+        issuer: str,
+        leeway_s: int = 30,
+        public_keys: list[tuple[str, Any]] | None = None,
+        foreign_issuers: tuple[str, ...] = (),
     ) -> None:
         if len(secret) < 32:
             raise MesimqttError("the token secret is shorter than 32 bytes; delete it to have a new one made")
@@ -58,6 +64,7 @@ class TokenSigner:
         self._issuer = issuer
         self._leeway_s = leeway_s
         self._public_keys = public_keys or []
+        self._foreign_issuers = foreign_issuers or (issuer,)
         self._hmac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
 
     def issue(
@@ -107,9 +114,12 @@ class TokenSigner:
             if alg != algorithm:
                 continue
             try:
-                return jwt.decode(raw, key, algorithms=[alg], audience=AUDIENCE, options=options), True
+                claims = jwt.decode(
+                    raw, key, algorithms=[alg], audience=AUDIENCE, issuer=self._foreign_issuers, options=options
+                )
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
                 continue
+            return claims, True
         raise TokenError("bad signature, key, audience or issuer")
 
     def _decode_own(self, raw: bytes) -> dict[str, Any]:

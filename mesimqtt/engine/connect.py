@@ -193,6 +193,9 @@ def _will_rule(connection: Connection, identity: Identity, will: Will) -> str | 
 def _enter(connection: Connection, now: float) -> None:
     """Take over or make the session, send CONNACK, tell the claim, redeliver."""
     engine = connection.engine
+    if not connection.clean and not engine.make_room(connection.user, connection.client_id):
+        refuse(connection, UNAVAILABLE, "too many persistent sessions of this user, all connected")
+        return
     session = _session_for(connection, engine)
     session.connection = connection
     connection.session = session
@@ -221,10 +224,13 @@ def _session_for(connection: Connection, engine: Engine) -> Session:
     clean = connection.clean or not connection.user
     if session is not None and not clean:
         connection.session_present = True
+        if session.key:
+            engine.keeper.resumed(session)
         return session
     if session is not None:  # [MQTT-3.1.2-6]
         engine.drop_session(session)
     session = engine.sessions[key] = Session(connection.user, connection.client_id, clean=clean)
     if not clean:
+        engine.kept_of.setdefault(session.user, {})[session.client_id] = session
         engine.keeper.save_session(session)
     return session

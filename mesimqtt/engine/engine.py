@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
-RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]"]
+RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float]
 
 
 class Counters:
@@ -84,6 +84,7 @@ class Engine:
         self.make_client_id = make_client_id
         self.wake: Callable[[], None] = _nothing
         self.sessions: dict[tuple[str, str], Session] = {}
+        self.kept_of: dict[str, dict[str, Session]] = {}  # by user and client id
         self.tree = TopicTree()
         self.retained = Retained(limits.retained_max)
         self.dirty: list[Connection] = []
@@ -111,15 +112,16 @@ class Engine:
         return connection
 
     def restore(self, sessions: Iterable[RestoredSession]) -> None:
-        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming packet ids)."""
-        for user, client_id, key, subscriptions, next_n, incoming in sessions:
+        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming ids, seconds away)."""
+        for user, client_id, key, subscriptions, next_n, incoming, away_s in sessions:
             session = Session(user, client_id, clean=False)
             session.key = key
             session.subscriptions = dict(subscriptions)
             session.next_n = max(next_n, 1)
             session.incoming = set(incoming) or None
-            session.disconnected_at = self.now
+            session.disconnected_at = self.now - away_s
             self.sessions[user, client_id] = session
+            self.kept_of.setdefault(user, {})[client_id] = session
             for topic_filter, qos in session.subscriptions.items():
                 self.tree.add(topic_filter, session, qos)
 
@@ -258,6 +260,8 @@ class Engine:
             self.drop_session(session)
         else:
             session.disconnected_at = self.now
+            if session.key:
+                self.keeper.left(session)
             kept.detach(session)
             routes.invalidate(self, session.subscriptions)
         if self.claim is not None:
@@ -267,10 +271,26 @@ class Engine:
         if connection.will is not None:
             self.fire_will(connection)
 
+    def make_room(self, user: str, client_id: str) -> bool:
+        """See to it that a user may keep a session of this client id; False if all he may have are in use."""
+        sessions = self.kept_of.get(user, {})
+        if client_id in sessions or len(sessions) < self.limits.sessions_per_user_max:
+            return True
+        away = [session for session in sessions.values() if session.connection is None]
+        if not away:
+            return False
+        self.drop_session(min(away, key=lambda session: session.disconnected_at))
+        return True
+
     def drop_session(self, session: Session) -> None:
         """Forget a session and all of its subscriptions."""
         if self.sessions.get((session.user, session.client_id)) is session:
             del self.sessions[session.user, session.client_id]
+        kept_sessions = self.kept_of.get(session.user, {})
+        if kept_sessions.get(session.client_id) is session:
+            del kept_sessions[session.client_id]
+            if not kept_sessions:
+                del self.kept_of[session.user]
         for topic_filter in session.subscriptions:
             self.tree.remove(topic_filter, session)
         routes.invalidate(self, session.subscriptions)

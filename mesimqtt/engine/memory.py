@@ -25,6 +25,12 @@ class MemoryKeeper:
         self._keys += 1
         session.key = self._keys
 
+    def resumed(self, session: Session) -> None:
+        """Nothing to do: the session itself knows."""
+
+    def left(self, session: Session) -> None:
+        """Nothing to do: the session itself knows."""
+
     def drop_session(self, session: Session) -> None:
         """Forget its queue."""
         self._queues.pop(session.key, None)

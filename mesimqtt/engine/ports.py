@@ -77,6 +77,12 @@ class Keeper(Protocol):
     def save_session(self, session: Session) -> None:
         """Keep a session from now on and give it its key at once."""
 
+    def resumed(self, session: Session) -> None:
+        """Keep that a session's client is back. May wait up to a second for a commit, as `left` may."""
+
+    def left(self, session: Session) -> None:
+        """Keep when a session's client went away: from then on its expiry counts, over restarts too."""
+
     def drop_session(self, session: Session) -> None:
         """Forget a session, its subscriptions, its queue and its incoming packet ids."""
 

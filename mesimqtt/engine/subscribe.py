@@ -32,13 +32,14 @@ _RETAIN_IN_QOS = 4  # how the keeper's `qos` says that a queued message is a ret
 class _Plan:
     """What a SUBSCRIBE will do: a code per filter (None: the claim says), denials to tell, retained to send."""
 
-    __slots__ = ("codes", "denials", "fresh", "retained")
+    __slots__ = ("codes", "denials", "fresh", "retained", "visits")
 
     def __init__(self) -> None:
         self.codes: list[int | None] = []
         self.denials: list[tuple[str, str]] = []
         self.fresh: set[str] = set()
-        self.retained: list[tuple[RetainedMessage, int]] = []
+        self.retained: dict[str, tuple[RetainedMessage, int]] = {}
+        self.visits = 0
 
     def deny(self, topic_filter: str, rule: str) -> None:
         self.codes.append(SUBACK_FAILURE)
@@ -75,7 +76,7 @@ def subscribe(connection: Connection, body: bytes) -> bool:
             engine.open_batch().granted(connection, claimed)
     else:
         connection.send(packet)
-    _send_retained(connection, session, plan.retained)
+    _send_retained(connection, session, list(plan.retained.values()))
     return True
 
 
@@ -86,7 +87,8 @@ def _read(body: bytes, filters_max: int, *, with_qos: bool) -> tuple[int, list[t
     packet_id = body[0] << 8 | body[1]
     if not packet_id:
         raise MalformedError("packet id 0")
-    position, requests = 2, []
+    position = 2
+    requests: list[tuple[str, int]] = []
     while position < end:
         raw, position = read_field(body, position, end)
         if not raw:
@@ -138,13 +140,23 @@ def _decide(connection: Connection, session: Session, plan: _Plan, topic_filter:
 
 
 def _plan_retained(connection: Connection, plan: _Plan, topic_filter: str, qos: int) -> bool:
-    decide = connection.engine.gate.decide
-    for message in connection.engine.retained.match(topic_filter):
-        decision = decide(connection, Action.RECEIVE, message.topic)
+    engine = connection.engine
+    if plan.visits >= engine.limits.retained_visits_max:
+        return True
+    found = engine.retained.match(topic_filter)
+    plan.visits += len(found)
+    for message in found:
+        granted = min(qos, message.qos)
+        planned = plan.retained.get(message.topic)
+        if planned is not None:  # two filters of one SUBSCRIBE select it: once, at the higher QoS
+            if planned[1] < granted:
+                plan.retained[message.topic] = (message, granted)
+            continue
+        decision = engine.gate.decide(connection, Action.RECEIVE, message.topic)
         if decision is None:
             return False
         if decision.allow:
-            plan.retained.append((message, min(qos, message.qos)))
+            plan.retained[message.topic] = (message, granted)
     return True
 
 

@@ -197,9 +197,13 @@ class Messaging:
             lane = directory.lane(thread, user) if thread is not None else None
             if thread is None or lane is None:
                 continue
-            for message in message_rows.page(read, thread, lane.acked.upto, self.settings.messaging.inbox_messages_max):
-                if message.sender_id != user.id and not message.kind and lane.covers(message.seq):
-                    self._receipts.fail(user, lane, message, Status.FAILED, "user-deleted")
+            after = lane.acked.upto
+            while found := message_rows.page(read, thread, after, self.settings.store.page_messages):
+                for message in found:
+                    after = message.seq
+                    if message.sender_id != user.id and not message.kind and lane.covers(message.seq):
+                        self._receipts.fail(user, lane, message, Status.FAILED, "user-deleted")
+                await asyncio.sleep(0)  # others go on meanwhile
         await self._hub.committer.drain()
 
     async def send(

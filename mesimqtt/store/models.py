@@ -202,7 +202,7 @@ class Cursor(_Table):
 
 
 class Session(_Table):
-    """A persistent session for free topics."""
+    """A persistent session for free topics. `seen_at` 0: its client is connected."""
 
     user = TextField()
     client_id = TextField()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mesimqtt.store.store import Store
 
 _INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at) VALUES (?,?,?,?,?)"
+_SEEN = "UPDATE session SET seen_at = ? WHERE id = ?"
+_HERE = 0  # `seen_at` of a session whose client is connected
 _INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscription (session_id, topic_filter, qos) VALUES (?,?,?)"
 _DELETE_SUBSCRIPTION = "DELETE FROM subscription WHERE session_id = ? AND topic_filter = ?"
 # A session that is dropped in the same batch leaves nothing behind: its key may be another's after a restart.
@@ -41,8 +43,8 @@ class SessionKeeper:
         self._committer = store.committer
         self._last_key = 0
 
-    def restore(self) -> Iterator[tuple[str, str, int, dict[str, int], int, list[int]]]:
-        """Yield (user, client id, key, subscriptions, next n, incoming packet ids) of every kept session."""
+    def restore(self) -> Iterator[tuple[str, str, int, dict[str, int], int, list[int], float]]:
+        """Yield (user, client id, key, subscriptions, next n, incoming ids, seconds away) of every kept session."""
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
         for key, topic_filter, qos in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
@@ -51,10 +53,12 @@ class SessionKeeper:
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
         self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
-        for key, user, client_id, next_n in connection.execute(
-            "SELECT id, user, client_id, next_n FROM session"
+        now_ms = self._store.now_ms()
+        for key, user, client_id, next_n, seen_at in connection.execute(
+            "SELECT id, user, client_id, next_n, seen_at FROM session"
         ).fetchall():
-            yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, [])
+            away_s = max(0, now_ms - seen_at) / 1000 if seen_at else 0.0
+            yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, []), away_s
 
     def restore_retained(self) -> list[tuple[str, bytes, int]]:
         """Return all retained messages."""
@@ -64,7 +68,17 @@ class SessionKeeper:
         """Keep a session from now on and give it its key at once."""
         self._last_key += 1
         session.key = self._last_key
-        self._row(_INSERT, session.key, session.user, session.client_id, session.next_n, self._store.now_ms())
+        self._row(_INSERT, session.key, session.user, session.client_id, session.next_n, _HERE)
+
+    def resumed(self, session: Session) -> None:
+        """Keep that a session's client is back."""
+        self._committer.batch.rows.append((_SEEN, (_HERE, session.key)))
+        self._committer.lazily(self._store.now())
+
+    def left(self, session: Session) -> None:
+        """Keep when a session's client went away."""
+        self._committer.batch.rows.append((_SEEN, (self._store.now_ms(), session.key)))
+        self._committer.lazily(self._store.now())
 
     def drop_session(self, session: Session) -> None:
         """Forget a session and all that belongs to it."""

@@ -123,13 +123,15 @@ def test_a_configured_key_verifies_its_own_algorithm(keys, algorithm, tmp_path):
     """A foreign token enters by the key's algorithm; the key of another server does not help."""
     path = tmp_path / "key.pem"
     path.write_bytes(pem(keys[algorithm]))
-    signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=load_public_keys((str(path),), ""))
+    trusted = load_public_keys((str(path),), "")
+    signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=trusted, foreign_issuers=("elsewhere",))
     token = jwt.encode({**CLAIMS, "iss": "elsewhere"}, keys[algorithm], algorithm=algorithm)
 
     claims = signer.verify(token, NOW)
     assert ("bob", True) == (claims.user, claims.foreign)
     assert refused(token)
-    assert refused(jwt.encode({**CLAIMS, "aud": "other"}, keys[algorithm], algorithm=algorithm), signer)
+    for wrong in ({"aud": "other", "iss": "elsewhere"}, {"iss": "mesimqtt"}, {"iss": "else"}, {"iss": None}):
+        assert refused(jwt.encode({**CLAIMS, **wrong}, keys[algorithm], algorithm=algorithm), signer)
 
 
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])

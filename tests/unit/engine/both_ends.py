@@ -216,6 +216,12 @@ class FakeKeeper:
         record = {"who": (session.user, session.client_id), "filters": {}, "queue": {}, "next_n": 1, "incoming": set()}
         self.sessions[session.key] = record
 
+    def resumed(self, session):
+        pass
+
+    def left(self, session):
+        pass
+
     def drop_session(self, session):
         self.sessions[session.key] = {"who": None}
 
@@ -293,7 +299,7 @@ class FakeKeeper:
         """Forget what was not committed; return what is restored."""
         self.waiting.clear()
         return [
-            (*record["who"], key, record["filters"], record["next_n"], record["incoming"])
+            (*record["who"], key, record["filters"], record["next_n"], record["incoming"], record.get("away_s", 0.0))
             for key, record in self.sessions.items()
             if record["who"]
         ]

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from mesimqtt.domain.errors import OperationError
 from unit.engine.both_ends import publish
 
 
@@ -22,6 +23,20 @@ def test_nothing_is_acknowledged_that_is_not_committed(world, code):
     )
     assert (False, True, False) == (acknowledged, alice.is_closed, phone.is_closed)
     assert ([], [(0,)]) == (bob.received(), world.rows("SELECT count(*) FROM message"))
+
+
+def test_an_operator_is_told_what_the_store_lacks(world):
+    """`mesimqtt send` is refused in words that lead on; `stats` has the same word, and who is connected since when."""
+    world.listener("alice")
+    world.database.code = sqlite3.SQLITE_FULL
+    with pytest.raises(OperationError) as refused:
+        world.do("send", sender="alice", to="bob", text="x")
+    stats = world.do("stats")
+
+    assert "not sent: the store cannot take it now (disk-full); look at: mesimqtt stats" == str(refused.value)
+    assert ("disk-full", 1, 0) == (stats["health"], stats["connections"], stats["uptime_s"])
+    world.advance(7)
+    assert world.do("stats")["uptime_s"] == 7
 
 
 def test_a_qos_0_publisher_is_told_and_stays(world):

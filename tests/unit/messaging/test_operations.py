@@ -221,6 +221,10 @@ def test_the_server_describes_itself() -> None:
     desk = FakeDesk()
     info = desk.do("server_info")
 
-    assert ("data", "m", 262_144) == (info["data"], info["root"], info["limits"]["payload_max"])
+    assert (str(desk.messaging.store.folder.absolute()), "m", 262_144) == (
+        info["data"],
+        info["root"],
+        info["limits"]["payload_max"],
+    )
     assert {"version": info["version"], "store": "ok"} == desk.do("ping")
     assert users.find(desk.connection, "nobody") is None

@@ -298,3 +298,18 @@ def test_a_thousand_messages_over_a_restart(keeper):
 
     assert {"a": 1, "b": 1} == network.engine.sessions["open", "kept"].subscriptions
     assert [] == network.connected("kept", clean=False).rest
+
+
+def test_when_a_client_left_survives_a_restart(tmp_path):
+    """The time away is counted from the client's leaving; a client that was connected at the crash was not away."""
+    keeper = RealKeeper(tmp_path)
+    gone, here = Session("bob", "gone", clean=False), Session("bob", "here", clean=False)
+    keeper.save_session(gone)
+    keeper.save_session(here)
+    keeper.store.now_ms = lambda: NOW_MS - 5000
+    keeper.left(gone)
+    keeper.left(here)
+    keeper.resumed(here)
+    keeper.commit()
+
+    assert {"gone": 5.0, "here": 0.0} == {client_id: away_s for _, client_id, *_, away_s in keeper.crash()}
