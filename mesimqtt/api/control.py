@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.names import with_short_name
 from mesimqtt.domain.errors import MesimqttError, OperationError
+from mesimqtt.domain.strict_json import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,9 +93,9 @@ class ControlServer:
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            question = json.loads(line)
+            question = read_json(line)
             name, arguments = question["op"], question.get("args", {})
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return _refused("bad-question", 'a question is a line {"op":NAME,"args":{…}}', 2)
         if not isinstance(name, str) or not isinstance(arguments, dict) or len(question) > 2:
             return _refused("bad-question", 'a question is a line {"op":NAME,"args":{…}}', 2)

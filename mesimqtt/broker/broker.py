@@ -101,6 +101,7 @@ class Broker(amqtt.broker.Broker):
         )
         self.wire = Wire(self.engine, settings.limits, self._loop, clock)
         self.engine.wake = self.wire.wake
+        self.wire.on_closed = self.gate.closed
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
         self._listeners = Listeners(self.wire)
         self._ticker: asyncio.TimerHandle | None = None

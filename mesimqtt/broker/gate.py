@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 10_000
 NO_OPINION = Decision(allow=False, rule="default")
+_ORDINARY_ENDS = frozenset({"", "DISCONNECT", "connection lost", "taken over"})
 _SETTLED = frozenset({"root", "sys"})  # decided here, whatever plugins would say
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,14 @@ class Gate:
         self.log.denied(user, connection.client_id, action.value, topic, rule, self._clock())
         if action in (Action.PUBLISH, Action.WILL):
             self._notify_denied(connection, topic, rule)
+
+    def closed(self, connection: Connection) -> None:
+        """Write why the server closed a connection; refusals, which have their line, and ordinary ends are left out."""
+        is_refused = connection.identity is None and connection.version != 0
+        if not is_refused and connection.close_reason not in _ORDINARY_ENDS:
+            user = connection.identity.user if connection.identity is not None else ""
+            reason = connection.close_reason
+            self.log.closed(connection.remote_address, connection.client_id, user, reason, self._clock())
 
     def permissions_changed(self) -> None:
         """Forget every decision: a rule, a token or a user has changed."""

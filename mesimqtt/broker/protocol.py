@@ -26,7 +26,10 @@ TURN_BYTES_MAX = 1024 * 1024
 CUT_S = 0.5  # how long a cut connection may take to be gone
 # One client's input is taken in slices, and after so much time the others have their turn: who sends as fast
 # as the network allows (a read may hold 10,000 packets) would else keep everybody waiting for seconds.
-SLICE_BYTES = 4096
+# A slice is small until the ones before were cheap.
+SLICE_MIN = 4 * 1024
+SLICE_MAX = 64 * 1024
+CHEAP_S = 0.001
 SHARE_S = 0.005
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class Wire:
         "is_stopping",
         "limits",
         "loop",
+        "on_closed",
         "paused",
         "protocols",
         "received",
@@ -57,6 +61,7 @@ class Wire:
         self.limits = limits
         self.loop = loop
         self.clock = clock
+        self.on_closed: Callable[[Connection], None] = _ignore
         self.protocols: dict[Connection, ClientProtocol] = {}
         self.blocked: dict[ClientProtocol, Blocked] = {}
         self.paused: dict[ClientProtocol, Connection] = {}
@@ -127,7 +132,7 @@ class Wire:
                 blocked.written = written
                 blocked.since = now
             elif now - blocked.since >= self.limits.stalled_s:
-                protocol.transport.abort()
+                protocol.cut("does not read")
 
     def admit(self, address: str) -> bool:
         """Count a connection from `address`; False where it has enough of them."""
@@ -222,7 +227,17 @@ class ClientProtocol(asyncio.Protocol):
     write first, and always where the transport is more than a socket (TLS, adapters).
     """
 
-    __slots__ = ("_blocked", "_connection", "_listener", "_rest", "_spent_s", "_wire", "descriptor", "transport")
+    __slots__ = (
+        "_blocked",
+        "_connection",
+        "_listener",
+        "_rest",
+        "_slice",
+        "_spent_s",
+        "_wire",
+        "descriptor",
+        "transport",
+    )
 
     transport: asyncio.Transport
     _connection: Connection
@@ -233,6 +248,7 @@ class ClientProtocol(asyncio.Protocol):
         self._blocked: Blocked | None = None
         self._rest: bytes | None = None  # of a read, while others have their turn
         self._spent_s = 0.0  # since others had theirs
+        self._slice = SLICE_MIN
         self.descriptor = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -253,44 +269,51 @@ class ClientProtocol(asyncio.Protocol):
         wire.protocols[self._connection] = self
 
     def data_received(self, data: bytes) -> None:
-        """Hand one read to the engine, in slices; what is over this client's share of time waits for the others."""
-        if self._rest is not None:
+        """Hand one read to the engine."""
+        if self._rest is None:
+            self._take(data)
+        else:
             self._rest += data
-            return
+
+    def _take(self, data: bytes) -> bool:
+        """Take input in slices, up to this client's share of time; tell whether to read on."""
         connection = self._connection
         wire = self._wire
-        began = now = wire.clock()
-        position, size, step = 0, len(data), SLICE_BYTES
-        while True:
-            after = position + step if not connection.paused else size
-            connection.receive(data[position:after] if size > SLICE_BYTES else data, now)
-            wire.received += min(after, size) - position
+        position, size = 0, len(data)
+        now = wire.clock()
+        while position < size and self._spent_s <= SHARE_S:
+            # What an answer is awaited for goes on whole: the engine keeps it, within its bounds.
+            after = size if connection.paused else min(position + self._slice, size)
+            connection.receive(data if after - position == size else data[position:after], now)
+            wire.received += after - position
             position = after
             if wire.received > TURN_BYTES_MAX:
                 wire.flush()
-            now = wire.clock()
-            if position >= size or now - began + self._spent_s > SHARE_S:
-                break
-            step *= 2  # as cheap as that: the more packets are taken at once, the better
-        self._spent_s += now - began
+            began, now = now, wire.clock()
+            self._spent_s += now - began
+            self._slice = min(2 * self._slice, SLICE_MAX) if now - began < CHEAP_S else SLICE_MIN
         if self._spent_s > SHARE_S:
             self._rest = data[position:]
             self.pause_reading()
             wire.loop.call_soon(self._go_on)
-        elif connection.paused and self not in wire.paused:
+            return False
+        return self._may_read()
+
+    def _may_read(self) -> bool:
+        connection, wire = self._connection, self._wire
+        if not connection.paused:
+            return True
+        if self not in wire.paused:
             wire.paused[self] = connection
             self.pause_reading()
+        return False
 
     def _go_on(self) -> None:
         """Take what was left of a read, now that the others had their turn; then read on."""
         data, self._rest, self._spent_s = self._rest, None, 0.0
         if self._wire.is_stopping or self.transport.is_closing():
             return
-        if data:
-            self.data_received(data)
-        elif self._connection.paused:
-            self._wire.paused[self] = self._connection
-        if self._rest is None and self not in self._wire.paused:
+        if self._take(data) if data else self._may_read():
             self.resume_reading()
 
     def eof_received(self) -> None:
@@ -304,6 +327,12 @@ class ClientProtocol(asyncio.Protocol):
         self._listener.connections -= 1
         self._wire.remove(self, connection)
         connection.lost(self._wire.clock())
+        self._wire.on_closed(connection)
+
+    def cut(self, reason: str) -> None:
+        """End the connection at once; what is unwritten is lost."""
+        self._connection.close(reason)
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         """Stop the hand-over: more than `limits.unwritten_max` is unwritten."""
@@ -341,3 +370,7 @@ class ClientProtocol(asyncio.Protocol):
         """Read on."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
+
+
+def _ignore(_connection: Connection) -> None:
+    """Do nothing: a wire on its own has nobody to tell."""

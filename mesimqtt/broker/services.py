@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from mesimqtt.engine.ports import Claim, Keeper
     from mesimqtt.hooks import ConnectRequest, Identity
 
-OPEN_USER = "open"  # the one user that all clients without a token are in open mode (contract section 6)
+# The one user that all clients without a token are in open mode (contract section 6). No address begins with a
+# space, so that this is never somebody with an inbox.
+OPEN_USER = " open"
 
 
 class TokenCheck(Protocol):

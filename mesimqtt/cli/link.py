@@ -52,9 +52,8 @@ class Control:
 
     def ask(self, op: str, arguments: Answer) -> Answer:
         """Return the answer of one operation; raise what the server refused it with."""
-        self._socket.sendall(
-            json.dumps({"op": op, "args": arguments}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        )
+        # In ASCII, so that an argument which is no UTF-8 arrives as such and is refused, not turned into another.
+        self._socket.sendall(json.dumps({"op": op, "args": arguments}).encode() + b"\n")
         text = self._lines.readline()
         if not text:
             raise ConnectionResetError

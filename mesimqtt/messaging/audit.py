@@ -42,6 +42,14 @@ class AuditLog:
                 safe(address), safe(client_id), safe(username or ""), safe(reason),
             )  # fmt: skip
 
+    def closed(self, address: str, client_id: str, user: str, reason: str, now: float) -> None:
+        """Note that the server closed a connection, for what its client did or did not do."""
+        if self._may_write(user or address, now):
+            audit_log.warning(
+                "closed: address=%s client=%s user=%s reason=%s",
+                safe(address), safe(client_id), safe(user), safe(reason),
+            )  # fmt: skip
+
     def tick(self, now: float) -> None:
         """Tell how many lines the last second left out."""
         if int(now) != self._second:

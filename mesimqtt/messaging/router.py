@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.status import Status
+from mesimqtt.domain.strict_json import read_json
 from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
@@ -229,8 +230,8 @@ class Router:
 
     def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:  # noqa: ARG002 - the port's
         """Decide at CONNECT whether a will may be kept: a message of one's own, to somebody one may know of."""
-        prefix = f"{self._root}/{encode_address(identity.user)}/out/"
         user = self._hub.directory.user(identity.user)
+        prefix = f"{self._root}/{user.level}/out/" if user is not None else ""
         if user is None or not topic.startswith(prefix):
             return Decision(False, FOLDER_RULE)
         try:
@@ -333,8 +334,8 @@ def _rpc_args(payload: bytes) -> dict[str, Any]:
     if len(payload) > _RPC_PAYLOAD_MAX:
         raise OperationError("bad-request", f"an rpc payload has at most {_RPC_PAYLOAD_MAX} bytes")
     try:
-        args = json.loads(payload.decode("utf-8")) if payload.strip() else {}
-    except (ValueError, RecursionError):
+        args = read_json(payload) if payload.strip() else {}
+    except ValueError:
         raise OperationError("bad-request", "the payload is not JSON") from None
     if not isinstance(args, dict):
         raise OperationError("bad-request", "an rpc payload is a JSON object")

@@ -22,6 +22,7 @@ from integration import wire
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.pump import READ_MAX
+from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.domain.errors import MesimqttError
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
@@ -230,14 +231,14 @@ def test_tls(tmp_path, uvloop):
 
 
 def test_open_mode_lets_in_without_a_token_only():
-    """In open mode a client without name and password is the user "open"; with a wrong token it is refused."""
+    """In open mode a client without name and password is a user of its own; with a wrong token it is refused."""
 
     async def story():
         async with serving() as broker:
             anyone = await RawClient.connect(port_of(broker), "a")
             wrong = await RawClient.connect(port_of(broker), "a", "alice", "no-token")
             assert (0, 5) == (anyone.code, wrong.code)
-            assert [("open", "a")] == list(broker.engine.sessions)
+            assert [(OPEN_USER, "a")] == list(broker.engine.sessions)
             assert 0x80 == await anyone.subscribe("m/open/in/#")
             assert 0 == await anyone.subscribe("#")
             await anyone.publish("m/open/out/u/bob", b"lost")
@@ -302,7 +303,7 @@ def test_a_client_that_does_not_read_is_cut_and_others_are_not():
             sender = await RawClient.connect(port_of(broker), "sender")
             largest = 0
             async with asyncio.timeout(10):
-                while ("open", "sleeper") in broker.engine.sessions:
+                while (OPEN_USER, "sleeper") in broker.engine.sessions:
                     await sender.publish("flood", b"x" * 60_000, qos=1)
                     sizes = [p.transport.get_write_buffer_size() for p in broker.wire.protocols.values()]
                     largest = max(largest, *sizes)

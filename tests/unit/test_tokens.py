@@ -130,7 +130,7 @@ def test_a_configured_key_verifies_its_own_algorithm(keys, algorithm, tmp_path):
     claims = signer.verify(token, NOW)
     assert ("bob", True) == (claims.user, claims.foreign)
     assert refused(token)
-    for wrong in ({"aud": "other", "iss": "elsewhere"}, {"iss": "mesimqtt"}, {"iss": "else"}, {"iss": None}):
+    for wrong in ({"aud": "other", "iss": "elsewhere"}, {"iss": "mesimqtt"}, {"iss": "else"}):
         assert refused(jwt.encode({**CLAIMS, **wrong}, keys[algorithm], algorithm=algorithm), signer)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import AccessPolicy, Action, Identity
 from mesimqtt.settings import Settings
@@ -159,9 +160,9 @@ def test_sys_is_read_by_admins_and_written_by_nobody():
 
 
 def test_open_mode_opens_free_topics_to_the_open_user_alone():
-    """With `--open` the user "open" may use every free topic, others what rules say, nobody the root."""
+    """With `--open` who comes without a token may use every free topic, others what rules say, nobody the root."""
     policy = make(open=True)
-    anyone = Identity(user="open")
+    anyone = Identity(user=OPEN_USER)
 
     assert (True, "open") == decided(policy, Action.PUBLISH, "x", anyone)
     assert (True, "open") == decided(policy, Action.SUBSCRIBE, "#", anyone)

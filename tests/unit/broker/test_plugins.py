@@ -10,7 +10,7 @@ import pytest
 from amqtt.contexts import Action as AmqttAction
 from amqtt.session import Session
 
-from mesimqtt.broker.services import BareServices
+from mesimqtt.broker.services import OPEN_USER, BareServices
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import Authenticator, ConnectRequest, Identity, Refusal
 from mesimqtt.settings import Settings
@@ -56,9 +56,9 @@ def test_a_token_decides_who_enters():
 @pytest.mark.parametrize(
     ("username", "password", "address", "expected"),
     [
-        (None, None, "127.0.0.1", Identity(user="open")),
-        ("", b"", "::1", Identity(user="open")),
-        (None, None, "::ffff:127.0.0.1", Identity(user="open")),
+        (None, None, "127.0.0.1", Identity(user=OPEN_USER)),
+        ("", b"", "::1", Identity(user=OPEN_USER)),
+        (None, None, "::ffff:127.0.0.1", Identity(user=OPEN_USER)),
         ("alice", b"right", "127.0.0.1", Identity(user="alice", jti="t")),
         ("", b"right", "127.0.0.1", Identity(user="alice", jti="t")),
         ("open", None, "127.0.0.1", Refusal(5, "unknown token")),
@@ -66,7 +66,7 @@ def test_a_token_decides_who_enters():
     ],
 )
 def test_open_mode_is_for_clients_that_bring_nothing(username, password, address, expected):
-    """In open mode a client without name and password is the user "open"; whoever brings a token is who it says."""
+    """In open mode a client without name and password is a user of its own; whoever brings a token is who it says."""
     plugin = TokenAuth(context_of(TokenAuth, open=True))
 
     assert expected == plugin.check_connect(request_of(username, password, address))
@@ -93,7 +93,7 @@ def test_amqtts_own_questions_get_the_same_answers():
     async def story():
         auth = TokenAuth(context_of(TokenAuth))
         access = FolderAccess(context_of(FolderAccess, open=True))
-        alice, anyone = session_of("alice", "right"), session_of("open", None)
+        alice, anyone = session_of("alice", "right"), session_of(OPEN_USER, None)
 
         assert (True, False) == (
             await auth.authenticate(session=alice), await auth.authenticate(session=session_of("alice", "wrong")),

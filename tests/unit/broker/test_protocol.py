@@ -23,8 +23,11 @@ class FakeConnection:
         self.congested = []
         self.observed = False
         self.lost_at = None
+        self.close_reason = ""
+        self.cost_s = 0.0
 
     def receive(self, data, now):
+        self.engine.spend(self.cost_s)
         self.send(b"<" + data + b">")
 
     def send(self, data):
@@ -36,6 +39,9 @@ class FakeConnection:
 
     def lost(self, now):
         self.lost_at = now
+
+    def close(self, reason):
+        self.close_reason = reason
 
     def set_congested(self, value):
         self.congested.append(value)
@@ -49,6 +55,7 @@ class FakeEngine:
         self.counters = SimpleNamespace(bytes_out=0)
         self.opened = []
         self.wake = lambda: None
+        self.spend = lambda seconds: None
 
     def open(self, remote_address, listener, now):
         self.opened.append(FakeConnection(self, remote_address))
@@ -100,7 +107,11 @@ class World:
         self.engine = FakeEngine()
         self.wire = Wire(self.engine, Limits(**limits), self, lambda: self.now)
         self.engine.wake = self.wire.wake
+        self.engine.spend = self.spend
         self.listener = Listener("default", self.wire, connections_max=0, is_plain=False)
+
+    def spend(self, seconds):
+        self.now += seconds
 
     def call_soon(self, callback):
         self.turns.append(callback)
@@ -136,7 +147,29 @@ def test_a_turn_with_much_input_is_flushed_before_its_end():
     for _ in range(5):
         protocol.data_received(b"x" * 300_000)
 
-    assert [4 * 300_002] == [len(data) for data in protocol.transport.written]
+    (written,) = protocol.transport.written
+    assert 1024 * 1024 < written.count(b"x") < 4 * 300_000
+
+
+def test_who_sends_without_end_lets_others_have_their_turn():
+    """A read that takes long is taken in parts, one each loop turn, in order; meanwhile nothing more is read."""
+    world = World()
+    protocol, other = world.connect(), world.connect()
+    world.engine.opened[0].cost_s = 0.003
+    sent = bytes(range(256)) * 1024
+    protocol.data_received(sent)
+    assert protocol.transport.is_reading_paused
+    assert 2 == len(world.engine.opened[0].out)
+    other.data_received(b"me, too")
+    turns = 0
+    while world.turns:
+        world.turn()
+        turns += 1
+
+    assert [b"<me, too>"] == other.transport.written
+    assert sent == b"".join(protocol.transport.written).replace(b"><", b"")[1:-1]
+    assert turns > 3
+    assert not protocol.transport.is_reading_paused
 
 
 def test_output_that_comes_outside_of_a_read_is_written_too():
@@ -192,6 +225,7 @@ def test_a_socket_that_takes_nothing_is_cut_after_its_time():
     world.wire.tick(world.now)
 
     assert protocol.transport.is_aborted
+    assert "does not read" == world.engine.opened[0].close_reason
 
 
 def test_a_socket_that_took_everything_is_no_longer_watched():

@@ -11,10 +11,8 @@ from mesimqtt.hooks import Decision, Identity
 from mesimqtt.settings import Limits
 
 ALLOW = Decision(allow=True, rule="open")
-CONNACK = b"\x20\x02\x00\x00"
-PINGREQ = b"\xc0\x00"
-PINGRESP = ("PINGRESP",)
-DISCONNECT = b"\xe0\x00"
+CONNACK, PINGREQ = b"\x20\x02\x00\x00", b"\xc0\x00"
+PINGRESP, DISCONNECT = ("PINGRESP",), b"\xe0\x00"
 
 
 def length(number: int) -> bytes:
@@ -216,11 +214,9 @@ class FakeKeeper:
         record = {"who": (session.user, session.client_id), "filters": {}, "queue": {}, "next_n": 1, "incoming": set()}
         self.sessions[session.key] = record
 
-    def resumed(self, session):
-        pass
+    def resumed(self, session): ...
 
-    def left(self, session):
-        pass
+    left = resumed
 
     def drop_session(self, session):
         self.sessions[session.key] = {"who": None}
