@@ -138,9 +138,8 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do():
             with pytest.raises(MesimqttError) as caught:
                 await second.start()
 
-            assert f"listener 'default': {bind} is in use; stop the other server there or choose another port" == str(
-                caught.value
-            )
+            remedy = "stop the other server there or choose another port: --mqtt ADDR:PORT"
+            assert f"listener 'default': {bind} is in use; {remedy}" == str(caught.value)
             assert [] == second.bound
 
     play(story)
