@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -54,9 +55,11 @@ class Database:
         self._lock = self._locked()
         try:
             self._create_private()
+            is_new = self._is_new()
             models.database.initialize(self.peewee)
             connection = self.connection()
-            self._check_ours(connection)
+            if is_new:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             migrations.migrate(connection, self.path)
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -107,13 +110,14 @@ class Database:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         os.close(descriptor)
 
-    def _check_ours(self, connection: sqlite3.Connection) -> None:
-        found = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    def _is_new(self) -> bool:
+        # By a connection of its own: our pragmas would already change another program's file.
+        with contextlib.closing(sqlite3.connect(self.path, timeout=1)) as connection:
+            found = connection.execute("PRAGMA application_id").fetchone()[0]
+            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and found != APPLICATION_ID:
             raise StoreError(f"{self.path} is an SQLite file of another program; choose another --data")
-        if not tables:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        return not tables
 
 
 def size_of(folder: Path) -> int:

@@ -1,0 +1,142 @@
+"""The server under attack, started as an operator would with production.yaml, and two innocents who chat on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from attacks.attacker import Attacker, as_message, publish
+
+PRODUCTION = Path(__file__).resolve().parents[2] / "config" / "production.yaml"
+CHAT_S = 0.03  # between two messages of the innocents: 33 a second
+
+
+class Target:
+    """A server process. `changes` are (old, new) texts of its configuration, `options` those of `serve`."""
+
+    def __init__(self, folder, *changes, options=()):
+        self.folder = folder
+        self.data = folder / "data"
+        self.tokens = {}
+        self._count = 0
+        config = PRODUCTION.read_text()
+        for old, new in changes:
+            assert old in config
+            config = config.replace(old, new, 1)
+        (folder / "config.yaml").write_text(config)
+        self._log = folder / "log"
+        self.command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(self.data), "--mqtt", "127.0.0.1:0"]
+        self.command += ["--config", str(folder / "config.yaml"), *options]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("ready mqtt"), self.log
+        self.port = int(line.rpartition(":")[2])
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            return self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+    def ask(self, op, **arguments):
+        return json.loads(self.say(json.dumps({"op": op, "args": arguments}).encode()))
+
+    def say(self, line):
+        """Write a line to the control socket; return the answer."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(10)
+            control.connect(os.path.relpath(self.data / "control.sock"))
+            control.sendall(line + b"\n")
+            return control.makefile("rb").readline()
+
+    def users(self, *names):
+        """Make users and give each a token."""
+        assert self.ask("user_add", addresses=list(names))["ok"]
+        for one in self.ask("token_issue", addresses=list(names))["result"]["tokens"]:
+            self.tokens[one["address"]] = one["token"]
+
+    def somebody(self, client_id="phone", **options):
+        """Return the connection of a new user who listens to everything of his own."""
+        self._count += 1
+        name = f"user{self._count}"
+        self.users(name)
+        return self.client(name, client_id, **options).listen()
+
+    def client(self, user, client_id="phone", **options):
+        found = self.raw().enter(user, self.tokens[user], client_id, **options)
+        assert 0 == found.code
+        return found
+
+    def raw(self, data=b""):
+        """Connect from a loopback address of its own and send `data`."""
+        self._count += 1
+        return Attacker(self.port, source=f"127.0.{1 + self._count // 250 % 250}.{1 + self._count % 250}").send(data)
+
+    @property
+    def log(self):
+        return self._log.read_text()
+
+    @property
+    def rss_mb(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    @property
+    def open_files(self):
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+
+class Chat(threading.Thread):
+    """ann writes to ben all the time; afterwards `sent` and `got` are equal, and `late` says how late they came."""
+
+    def __init__(self, target, ann, ben):
+        super().__init__(daemon=True)
+        target.users(ann, ben)
+        self._ann, self._ben = (Attacker(target.port, source="127.0.0.1") for _ in range(2))
+        for attacker, name in ((self._ann, ann), (self._ben, ben)):
+            attacker.enter(name, target.tokens[name], "phone").listen()
+        self._topic = f"m/{ann}/out/u/{ben}/"
+        self._is_over = threading.Event()
+        self.sent, self.got, self.late = [], [], []
+        self.start()
+
+    def run(self):
+        started, due = {}, time.monotonic()
+        while not self._is_over.is_set() or (len(self.got) < len(self.sent) and time.monotonic() < due + 5):
+            if not self._is_over.is_set() and time.monotonic() >= due:
+                number = len(self.sent) + 1
+                started[b"%d" % number] = time.monotonic()
+                self.sent.append(b"%d" % number)
+                self._ann.send(publish(f"{self._topic}c{number}", b"%d" % number, 1, number % 65_000 + 1))
+                due += CHAT_S
+            poll = select.poll()
+            for attacker in (self._ann, self._ben):
+                poll.register(attacker.socket, select.POLLIN)
+            poll.poll(max(1.0, (due - time.monotonic()) * 1000))
+            while (found := self._ben.next(0)) is not None:
+                self._ben._acknowledge(found)
+                read = as_message(found)
+                if read is not None and "/in/u/" in read[0]:
+                    self.got.append(read[1])
+                    self.late.append(time.monotonic() - started[read[1]])
+            while (found := self._ann.next(0)) is not None:
+                self._ann._acknowledge(found)
+            if self._ann.is_closed or self._ben.is_closed:
+                return
+
+    def end(self):
+        self._is_over.set()
+        self.join(10)
+        self._ann.close()
+        self._ben.close()

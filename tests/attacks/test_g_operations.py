@@ -1,0 +1,149 @@
+"""Section G: the data folder, a second server, other people's databases, and the operator's own socket."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attacks.attacker import Attacker, connect, publish
+from attacks.target import Target
+
+
+def serve(data, *options):
+    command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_data_is_the_owners_alone(target):
+    """Row 117: the folder is 0700, every file in it and the socket 0600."""
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in target.data.iterdir()}
+
+    assert 0o700 == stat.S_IMODE(target.data.stat().st_mode)
+    assert {"mesimqtt.db", "mesimqtt.db-wal", "token.secret", "control.sock", "lock"} <= modes.keys()
+    assert {0o600} == set(modes.values())
+
+
+def test_a_second_server_is_refused(target):
+    """Row 121: a second server on the same folder ends with exit code 2 and says why; the first goes on."""
+    ended = serve(target.data)
+
+    assert 2 == ended.returncode
+    assert "in use" in ended.stderr
+    assert [] == target.somebody().exchange()
+
+
+@pytest.mark.parametrize(("pragma", "reason"), [("user_version = 9999", "newer"), ("application_id = 42", "another")])
+def test_a_strange_database_is_refused(tmp_path, pragma, reason):
+    """Row 123: a schema of the future and another program's file are refused with the reason, and left as they are."""
+    tmp_path.chmod(0o700)
+    path = tmp_path / "mesimqtt.db"
+    with sqlite3.connect(path) as database:
+        database.execute(f"PRAGMA journal_mode = {'wal' if reason == 'newer' else 'delete'}")
+        database.execute("CREATE TABLE theirs (x)")
+        database.execute("PRAGMA application_id = 0x4D657369")
+        database.execute(f"PRAGMA {pragma}")
+    database.close()
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    ended = serve(tmp_path)
+
+    assert ended.returncode != 0
+    assert str(path) in ended.stderr
+    assert reason in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert before == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_open_mode_is_for_free_topics_alone(tmp_path):
+    """Beyond the rows: with `--open` nobody is anybody, not even where a user has the address `open`."""
+    target = Target(tmp_path, options=("--open",))
+    try:
+        target.users("open", "alice")
+        alice = target.client("alice").listen()
+        alice.send(publish("m/alice/out/u/open/1", "private", 1))
+        assert 1 == alice.status()["status"]
+        anyone = target.raw(connect(None, None, "anyone"))
+        assert (0x20, b"\x00\x00") == anyone.next()
+        assert [0x80, 1] == anyone.granted("m/open/in/#", "free/#")
+        anyone.exchange(publish("m/open/out/u/alice/2", "forged", 1))
+
+        assert alice.message(deadline_s=0.2) is None
+    finally:
+        assert 0 == target.stop()
+
+
+def test_half_questions_do_not_stop_the_server(target):
+    """Beyond the rows: 40 half-written questions on the control socket disturb no client, and pass."""
+    held = []
+    for _ in range(40):
+        control = socket.socket(socket.AF_UNIX)
+        control.connect(str(target.data / "control.sock"))
+        control.sendall(b'{"op":')
+        held.append(control)
+    code = json.loads(target.say(b'{"op":"ping"}')).get("code")
+    for control in held:
+        control.close()
+    end = time.monotonic() + 5
+    while not target.ask("ping")["ok"] and time.monotonic() < end:
+        time.sleep(0.02)
+
+    assert "busy" == code
+    assert target.ask("ping")["ok"]
+
+
+def test_a_stopped_process_goes_on(tmp_path):
+    """Row 122: SIGSTOP for a second and a half, then SIGCONT: connections and messages are as before."""
+    target = Target(tmp_path)
+    try:
+        target.users("alice", "bob")
+        alice, bob = target.client("alice", keep=1).listen(), target.client("bob").listen()
+        target.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        alice.send(publish("m/alice/out/u/bob/1", "meanwhile", 1))
+        target.process.send_signal(signal.SIGCONT)
+
+        assert b"meanwhile" == bob.message()[1]
+        assert [1, 2] == [alice.status()["status"] for _ in range(2)]
+    finally:
+        assert 0 == target.stop()
+
+
+def test_half_connects_by_the_hundred(target):
+    """Beyond the rows: 400 half CONNECTs from other addresses; a newcomer is let in as before."""
+    half = connect("somebody", "t" * 200)[:-50]
+    flood = [Attacker(target.port, source=f"127.3.0.{1 + number // 80}").send(half) for number in range(400)]
+    began = time.monotonic()
+    target.somebody()
+
+    assert time.monotonic() - began < 1
+    assert all(each.is_cut(4) for each in flood)
+
+
+def test_devices_by_the_hundred(target):
+    """Beyond the rows: of 60 devices at most 20 keep a cursor; all that are online get a message."""
+    friend, first = target.somebody(), target.somebody("d0")
+    devices = [first] + [target.client(first.user, f"d{number}").listen() for number in range(1, 60)]
+    friend.send(publish(f"m/{friend.user}/out/u/{first.user}/all", "everyone", 1))
+
+    assert {b"everyone"} == {device.message()[1] for device in devices}
+    assert 20 >= len(target.ask("user_show", address=first.user)["result"]["devices"])
+
+
+def test_wills_by_the_hundred(target):
+    """Beyond the rows: 90 wills that fire at once are bounded by their user's rate; the server goes on."""
+    victim, friend = target.somebody(), target.somebody()
+    will = (f"m/{friend.user}/out/u/{victim.user}/1", "bye", 1, False)
+    dying = [target.client(friend.user, f"w{number}", will=will) for number in range(90)]
+    for each in dying:
+        each.reset()
+
+    assert {b"bye"} == {victim.message()[1] for _ in range(90)}
+    assert [] == friend.exchange()[90:]
