@@ -138,6 +138,7 @@ def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready:
 async def _serve(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
     import asyncio
     import signal
+    import sys
 
     from mesimqtt.app import running
     from mesimqtt.cli.link import remember_config
@@ -146,6 +147,8 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # A terminal that closes ends its server in order; any other SIGHUP asks for settings that are read at start only.
+    loop.add_signal_handler(signal.SIGHUP, stop.set if sys.stdin and sys.stdin.isatty() else _not_reloaded)
     deadline = loop.time() + WAIT_S
     while not stop.is_set():
         try:
@@ -160,6 +163,12 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
             await asyncio.sleep(0.05)
         else:
             return
+
+
+def _not_reloaded() -> None:
+    import logging
+
+    logging.getLogger(__name__).warning("SIGHUP: settings are read at start only; restart the server to change them")
 
 
 async def _stopped(app: App, stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top

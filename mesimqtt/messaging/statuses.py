@@ -104,12 +104,15 @@ class Statuses:
         if self.watched:
             self._answer(sender, cid, code, payload)
         for device in sender.devices:
-            cls = device.status_class
-            qos = device.qos_of(cls)
-            if qos >= 0:
-                topic, body = self._packet(device, cls, cid, code, payload)
-                if device.fits(topic, body):
-                    self._hub.hand_over(device, topic, body, qos, None)
+            self._tell_one(device, cid, code, payload)
+
+    def _tell_one(self, device: Device, cid: str, code: int, payload: bytes) -> None:
+        cls = device.status_class
+        qos = device.qos_of(cls)
+        if qos >= 0:
+            topic, body = self._packet(device, cls, cid, code, payload)
+            if device.fits(topic, body):
+                self._hub.hand_over(device, topic, body, qos, None)
 
     def _answer(self, sender: User, cid: str, code: int, payload: bytes) -> None:
         watcher = self.watched.pop((sender.id, cid), None)
@@ -124,8 +127,14 @@ class Statuses:
             return
         for row in rows.statuses_of(connection, message):
             payload = self.row_payload(row)
-            if payload is not None:
-                self.tell(sender, row.cid, row.status, payload)
+            if payload is None:
+                continue
+            if self.watched:
+                self._answer(sender, row.cid, row.status, payload)
+            for device in sender.devices:
+                # Who is catching up gets it in its turn: told now, an older one of a page on its way might follow it.
+                if not device.status_behind or row.change <= device.status_sent:
+                    self._tell_one(device, row.cid, row.status, payload)
 
     def row_payload(self, row: StatusRow) -> bytes | None:
         """Return the JSON of a stored status, equal byte for byte to what was sent when it was new."""

@@ -35,7 +35,9 @@ class Target:
         self.command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(self.data), "--mqtt", "127.0.0.1:0"]
         self.command += ["--config", str(folder / "config.yaml"), *options]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         line = self.process.stdout.readline()
         assert line.startswith("ready mqtt"), self.log
         self.port = int(line.rpartition(":")[2])

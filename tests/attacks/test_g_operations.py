@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import signal
 import socket
 import sqlite3
@@ -30,6 +31,50 @@ def test_data_is_the_owners_alone(target):
     assert 0o700 == stat.S_IMODE(target.data.stat().st_mode)
     assert {"mesimqtt.db", "mesimqtt.db-wal", "token.secret", "control.sock", "lock"} <= modes.keys()
     assert {0o600} == set(modes.values())
+
+
+def test_no_files_left_and_a_hang_up(tmp_path):
+    """Row 118: without free files newcomers wait, who is there goes on; SIGHUP changes nothing."""
+    target = Target(tmp_path)
+    try:
+        target.users("alice", "bob")
+        alice, bob = target.client("alice").listen(), target.client("bob").listen()
+        resource.prlimit(target.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        crowd = [target.raw() for _ in range(80)]
+        target.process.send_signal(signal.SIGHUP)
+        alice.send(publish("m/alice/out/u/bob/1", "still here", 1))
+        assert b"still here" == bob.message()[1]
+        for each in crowd:
+            each.reset()
+
+        assert 0 == target.raw().enter("alice", target.tokens["alice"], "late").code
+        assert "SIGHUP" in target.log
+    finally:
+        assert 0 == target.stop()
+
+
+def test_a_locked_database_is_told_and_passes(tmp_path):
+    """Row 119: while another process holds the database, nothing is acknowledged; then it goes on by itself."""
+    target = Target(tmp_path)
+    try:
+        target.users("alice", "bob")
+        alice, bob = target.client("alice").listen(), target.client("bob").listen()
+        assert [] == alice.exchange()
+        database = sqlite3.connect(target.data / "mesimqtt.db", isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+        alice.send(publish("m/alice/out/u/bob/1", "in the end", 1))
+        status = alice.status()
+        assert (0x80, "store") == (status["status"], status["reason"])
+        assert alice.is_cut(5)
+        assert "locked" == target.ask("ping")["result"]["store"]
+        database.close()
+        again = target.client("alice").listen()
+        again.send(publish("m/alice/out/u/bob/1", "in the end", 1))
+
+        assert b"in the end" == bob.message()[1]
+        assert "ok" == target.ask("ping")["result"]["store"]
+    finally:
+        assert 0 == target.stop()
 
 
 def test_a_second_server_is_refused(target):
