@@ -169,3 +169,21 @@ def test_a_window_full_of_statuses_loses_none(world):
     cids = [message.topic.rpartition("/")[2] for message in told]
     assert ["opens", *map(str, range(600))] == list(dict.fromkeys(cids))
     assert len(cids) == len(set(cids))
+
+
+def test_a_resend_while_the_backlog_is_read_takes_no_step_back(world):
+    """A page that was read before DELIVERED is told after a resend of that message: never 2 and then 1."""
+    world.listener("alice").disconnect()
+    bob = world.listener("bob")
+    bob.auto_ack = False
+    world.connect("alice", "writer").publish("u/bob/1")
+    world.reads.hold_answers()
+    alice = world.listener("alice")  # her page is read, and says SENT
+    bob.ack(*bob.received("u/"))
+    alice.publish("u/bob/1")
+    world.reads.release()
+    world.advance(1)
+    told = [code for cid, code in alice.steps() if cid == "1"]
+
+    assert 2 == told[-1]
+    assert sorted(told) == told
