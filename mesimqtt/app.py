@@ -15,6 +15,7 @@ from mesimqtt.messaging import operations
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
+from mesimqtt.store.throttle import FailedLogins
 from mesimqtt.tokens import TokenSigner, load_public_keys, load_secret
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ class Clock:
 class Services:
     """What the broker's plugins reach through their context."""
 
-    def __init__(self, messaging: Messaging, keeper: Keeper) -> None:
+    def __init__(self, messaging: Messaging, keeper: Keeper, failed_logins: FailedLogins) -> None:
         self._messaging = messaging
         self._keeper = keeper
+        self.failed_logins = failed_logins
 
     @property
     def tokens(self) -> Messaging:
@@ -67,6 +69,10 @@ class Services:
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell the client on `in/session` that a free topic was denied."""
         self._messaging.notify_denied(connection, topic, rule)
+
+    def count(self, what: str) -> None:
+        """Count something for `stats`."""
+        self._messaging.count(what)
 
 
 class App:
@@ -100,12 +106,12 @@ class App:
         keeper = SessionKeeper(self.store)
         kept = list(keeper.restore())
         retained = keeper.restore_retained()
-        self.broker = Broker(self.settings, services=Services(self.messaging, keeper))
+        self.broker = Broker(self.settings, services=Services(self.messaging, keeper, FailedLogins(self.store)))
         self.broker.engine.restore(kept)
         self.broker.engine.restore_retained(retained)
         self.messaging.on_user_deleted = self.broker.engine.forget_user
         await self.broker.start()
-        self.bound = [("mqtt", host, port) for _name, host, port in self.broker.bound]
+        self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
         self._tick()

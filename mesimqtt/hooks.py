@@ -44,7 +44,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What a CONNECT says of its sender. `username` is None where the flag is clear."""
+    """What a CONNECT says of its sender. `username` is None where the flag is clear.
+
+    `certificate_user` is what a listener read from a verified client certificate.
+    """
 
     client_id: str
     username: str | None
@@ -53,14 +56,19 @@ class ConnectRequest:
     version: int
     remote_address: str
     listener: str
+    certificate_user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a CONNECT was refused. `code` is the MQTT 3.1.1 return code (4 or 5); `reason` goes to the log only."""
+    """Why a CONNECT was refused. `code` is the MQTT 3.1.1 return code (4 or 5); `reason` goes to the log only.
+
+    `reason_code` is what a client of MQTT 5.0 is told instead; 0: what corresponds to `code`.
+    """
 
     code: int
     reason: str
+    reason_code: int = 0
 
 
 @runtime_checkable

@@ -6,15 +6,22 @@ else from the file, else from here. Nothing else in the project reads the enviro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+import os
+import re
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.errors import MesimqttError, RateError
+from mesimqtt.domain.rates import parse_windows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _NUMBER_MAX = 2**53
+_PREFIX = "MESIMQTT_"
+# Kubernetes sets these in every container, for a service that is named mesimqtt.
+_NOT_OURS = re.compile(r"MESIMQTT_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 _STRICT = {"extra": "forbid"}  # pydantic's word for: an unknown key is an error
 
 
@@ -49,6 +56,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt:
+    """What clients of MQTT 5.0 are told at CONNECT, beside the limits."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    topic_aliases_max: int = 16
+    topic_aliases_out_max: int = 16
+    response_information: str = ""
+    server_reference: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Messaging:
     """Bounds and times of messages, devices and statuses (contract sections 1 to 4)."""
 
@@ -67,8 +86,34 @@ class Messaging:
     verdict_grace_s: float = 30.0
     ack_delay_s: float = 1.0
     expiry_zero_kept_s: float = 60.0
-    rate_per_s: float = 0.0
-    rate_burst: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """How often something may be done: windows `SECONDS:COUNT,…` (domain/rates.py), empty for no bound."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    messages: str = ""
+    reads: str = ""
+    presence: str = ""
+    rpc: str = ""
+    publishes: str = ""
+    requests: str = ""
+    connects: str = ""
+    connects_per_address: str = ""
+    failed_logins: str = "900:10"
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """What plugins may take of the server's time."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    answer_s: float = 10.0
+    blocked_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +146,30 @@ class Store:
     page_messages: int = 256
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOptions:
+    """What a listener of `broker.listeners` can do beyond amqtt's own keys; by its name under `listeners`."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    client_certificate: Literal["none", "optional", "required"] = "optional"
+    certificate_user: Literal["", "cn", "san"] = ""
+    proxy_from: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ("/mqtt", "/")
+    mode: str = "0600"
+
+
+def _default_listeners() -> dict[str, ListenerOptions]:
+    return {"default": ListenerOptions()}
+
+
 def _default_broker() -> dict[str, Any]:
     return {
-        "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:1883"}},
+        "listeners": {
+            "default": {"type": "tcp", "bind": "127.0.0.1:1883"},
+            "ws": {"type": "ws", "bind": "127.0.0.1:8083"},
+        },
         "plugins": {
             "mesimqtt_plugins.auth.TokenAuth": {},
             "mesimqtt_plugins.acl.FolderAccess": {},
@@ -123,9 +189,13 @@ class Settings:
     open: bool = False
     log_level: str = "INFO"
     limits: Limits = field(default_factory=Limits)
+    mqtt: Mqtt = field(default_factory=Mqtt)
     messaging: Messaging = field(default_factory=Messaging)
+    rates: Rates = field(default_factory=Rates)
+    plugins: Plugins = field(default_factory=Plugins)
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
+    listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)
     broker: dict[str, Any] = field(default_factory=_default_broker)
 
 
@@ -143,7 +213,10 @@ def load_settings(path: Path | None) -> Settings:
 
     class _Environment(BaseSettings):
         limits: dict[str, Any] = {}
+        mqtt: dict[str, Any] = {}
         messaging: dict[str, Any] = {}
+        rates: dict[str, Any] = {}
+        plugins: dict[str, Any] = {}
         tokens: dict[str, Any] = {}
         store: dict[str, Any] = {}
         root: str = "m"
@@ -154,7 +227,8 @@ def load_settings(path: Path | None) -> Settings:
     values = {
         key: value for key, value in values.items() if value is not None
     }  # a section with all lines commented out
-    source = EnvSettingsSource(_Environment, env_prefix="MESIMQTT_", env_nested_delimiter="__")
+    _check_names(_Environment.model_fields)
+    source = EnvSettingsSource(_Environment, env_prefix=_PREFIX, env_nested_delimiter="__")
     for key, value in source().items():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     try:
@@ -165,8 +239,24 @@ def load_settings(path: Path | None) -> Settings:
         where = path or "the environment"
         if first["type"] == "unexpected_keyword_argument":
             raise MesimqttError(f"{where}: unknown key {key!r}; see config/default.yaml for all keys") from None
-        raise MesimqttError(f"{where}: {key}: {first['msg']}") from None
+        hint = '; in quotes: "60:30"' if key.startswith("rates.") and first["type"] == "string_type" else ""
+        raise MesimqttError(f"{where}: {key}: {first['msg']}{hint}") from None
     return _checked(settings, path)
+
+
+def _check_names(known: Iterable[str]) -> None:
+    """Refuse an environment variable of ours that sets nothing: somebody believes that it does."""
+    sections = {name for name in known if is_dataclass(getattr(Settings(), name))}
+    for name in os.environ:
+        if not name.upper().startswith(_PREFIX) or _NOT_OURS.fullmatch(name.upper()):
+            continue
+        section, delimiter, key = name[len(_PREFIX) :].lower().partition("__")
+        if section in sections:
+            is_known = not delimiter or key in {each.name for each in fields(getattr(Settings(), section))}
+        else:
+            is_known = section in known and not delimiter
+        if not is_known:
+            raise MesimqttError(f"the environment: {name} is no setting; see config/default.yaml for all, or unset it")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -193,10 +283,16 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         raise MesimqttError(f"{where}: root: one topic level, without / + # and not starting with $")
     if not 0 <= settings.node <= 255:
         raise MesimqttError(f"{where}: node: a number from 0 to 255")
-    for section in ("limits", "messaging", "tokens", "store"):
+    for section in ("limits", "mqtt", "messaging", "plugins", "tokens", "store"):
         for key in fields(getattr(settings, section)):
             value = getattr(getattr(settings, section), key.name)
             if isinstance(value, (int, float)) and not 0 <= value < _NUMBER_MAX:
                 raise MesimqttError(f"{where}: {section}.{key.name}: a number from 0 up")
+    for key in fields(settings.rates):
+        if key.name != "loopback":
+            try:
+                parse_windows(getattr(settings.rates, key.name))
+            except RateError as error:
+                raise MesimqttError(f"{where}: rates.{key.name}: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     return replace(settings, broker={**_default_broker(), **settings.broker})

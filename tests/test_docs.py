@@ -12,6 +12,7 @@ import yaml
 from typer.main import get_command
 
 from mesimqtt.cli import app
+from mesimqtt.domain.rates import parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.settings import Settings, load_settings
 from mesimqtt.topics import IN_CLASSES, Kind, Params
@@ -131,7 +132,8 @@ def test_the_production_configuration_switches_the_limits_on() -> None:
     """config/production.yaml loads, with the rates of contract section 7."""
     settings = load_settings(HOME / "config/production.yaml")
 
-    assert (60, 200) == (settings.messaging.rate_per_s, settings.messaging.rate_burst)
+    (window,) = parse_windows(settings.rates.messages)
+    assert (60, 200) == (round(window.count / window.seconds, 2), window.count)
     assert settings.limits.connections_per_address == 100
 
 

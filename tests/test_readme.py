@@ -82,7 +82,7 @@ class Terminal:
             script = self.folder / f"block{self.pasted}.py"
             script.write_text(text.replace("1883", str(self.port)))
             text = f"{sys.executable} {script.name}\n"
-        text = text.replace("mesimqtt serve", f"mesimqtt serve --mqtt 127.0.0.1:{self.port}")
+        text = text.replace("mesimqtt serve", f"mesimqtt serve --ws off --mqtt 127.0.0.1:{self.port}")
         if "the-16-hex-digits" in text:
             self.wait_for(r"m/bob/in/u/alice/[0-9a-f]{16}", 0)
             found = re.search(r"m/bob/in/u/alice/([0-9a-f]{16})", self.shown)

@@ -38,6 +38,7 @@ from mesimqtt.bench.servers import (
 )
 from mesimqtt.bench.targets import Row
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.rates import parse_windows
 from mesimqtt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -125,9 +126,10 @@ def check_file_system(folder: Path, *, is_tmpfs_allowed: bool, mounts: str | Non
 def limits_in_force(settings: Settings) -> str:
     """Return the limits that bear on the figures, in one line."""
     limits, messaging = settings.limits, settings.messaging
+    rates = parse_windows(settings.rates.messages)
     return ", ".join(
         (
-            f"rate {messaging.rate_per_s:g} messages/s per user" if messaging.rate_per_s else "rate off",
+            f"rate {' and '.join(map(str, rates))} per user" if rates else "rate off",
             f"connections per address {limits.connections_per_address or 'off'}",
             f"in flight {limits.inflight_max}",
             f"QoS 2 on the way in {limits.qos2_incoming_max}",

@@ -55,11 +55,12 @@ class Bridge:
         sessions: Sessions,
         *,
         loop: asyncio.AbstractEventLoop,
+        answer_s: float = START_S,
         on_connected: Callable[[Connection], None],
         on_disconnected: Callable[[Connection], None],
     ) -> None:
         """Take the plugin manager's callbacks, one list per event."""
-        self.runner = EventRunner(loop)
+        self.runner = EventRunner(loop, answer_s)
         self._sessions = sessions
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected

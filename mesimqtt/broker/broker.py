@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import amqtt.broker
-from amqtt.contexts import BrokerConfig, ListenerType
+from amqtt.contexts import BrokerConfig
 from amqtt.errors import BrokerError, PluginError, PluginLoadError
 from amqtt.events import BrokerEvents
 from amqtt.plugins.manager import PluginManager
@@ -21,21 +21,21 @@ from mesimqtt.broker.context import Context
 from mesimqtt.broker.foreign import ANSWER_KEPT_S
 from mesimqtt.broker.gate import Gate
 from mesimqtt.broker.listeners import Listeners
-from mesimqtt.broker.protocol import Wire
 from mesimqtt.broker.pump import PumpTransport
 from mesimqtt.broker.services import BareServices
 from mesimqtt.broker.sessions import PluginSession, Sessions
 from mesimqtt.broker.subscriptions import PluginSubscriptions
+from mesimqtt.broker.throttle import Throttle
 from mesimqtt.broker.views import RetainedView, plugin_sessions, plugin_subscriptions
+from mesimqtt.broker.wire import Wire
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Engine
+from mesimqtt.engine.retained import RetainedMessage
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from amqtt.adapters import ReaderAdapter, WriterAdapter
-    from amqtt.contexts import ListenerConfig
     from amqtt.session import Session
 
     from mesimqtt.broker.services import Services
@@ -75,6 +75,7 @@ class Broker(amqtt.broker.Broker):
         self.config = _broker_config(settings.broker)
         self.listeners_config = self.config.listeners
         self.claim: Claim | None = None
+        self.on_reload: list[Callable[[], None]] = []
         self._loop = loop or asyncio.get_running_loop()
         self._clock = clock
         self._init_states()
@@ -88,6 +89,7 @@ class Broker(amqtt.broker.Broker):
             self.plugins_manager._event_plugin_callbacks,  # noqa: SLF001 - no public way; held by the contract test
             self._plugin_sessions,
             loop=self._loop,
+            answer_s=settings.plugins.answer_s,
             on_connected=self._connected,
             on_disconnected=self.gate.disconnected,
         )
@@ -98,12 +100,13 @@ class Broker(amqtt.broker.Broker):
             keeper=self.services.keeper,
             observer=self.bridge,
             now=clock(),
+            mqtt=settings.mqtt,
         )
         self.wire = Wire(self.engine, settings.limits, self._loop, clock)
         self.engine.wake = self.wire.wake
         self.wire.on_closed = self.gate.closed
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
-        self._listeners = Listeners(self.wire)
+        self._listeners = Listeners(self.wire, settings)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
 
@@ -116,12 +119,26 @@ class Broker(amqtt.broker.Broker):
             notify_denied=self.services.notify_denied,
             clock=self._clock,
             wake=self.wake,
+            throttle=Throttle(self.settings.rates, self.services.failed_logins, self._clock()),
+            answer_s=self.settings.plugins.answer_s,
         )
 
     @property
     def bound(self) -> list[tuple[str, str, int]]:
         """Return (listener, host, port) of every socket that accepts connections."""
         return self._listeners.bound
+
+    def kind(self, listener: str) -> str:
+        """Return what a listener speaks: `mqtt` or `ws`."""
+        return self._listeners.kind(listener)
+
+    def reload(self) -> None:
+        """Read again what stands in files of its own: certificates, rules of plugins. Connections stay."""
+        for call in (self._listeners.reload, *self.on_reload):
+            try:
+                call()
+            except Exception:
+                logger.exception("a file could not be read again; what was read before stays in force")
 
     def wake(self) -> None:
         """Write in this loop turn what the engine has put out. To be called after work outside of a read."""
@@ -162,6 +179,7 @@ class Broker(amqtt.broker.Broker):
             self._ticker.cancel()
         self.wire.stop_reading()
         await self._committed(COMMIT_S)
+        self.engine.goodbye()
         await self.wire.close(SHUTDOWN_S - COMMIT_S - 2 * PLUGIN_S)
         await self.gate.close()
         await self.bridge.runner.close()
@@ -188,7 +206,7 @@ class Broker(amqtt.broker.Broker):
         if self.gate.is_volatile and now >= self._forget_at:
             self._forget_at = now + ANSWER_KEPT_S
             self.engine.permissions_changed()
-        for tick in (self.engine.tick, self.gate.tick, self.wire.tick):
+        for tick in (self.engine.tick, self.gate.tick, self.wire.tick, self._listeners.tick):
             try:
                 tick(now)
             except Exception:
@@ -197,17 +215,7 @@ class Broker(amqtt.broker.Broker):
 
     async def _start_listeners(self) -> None:
         for name, listener in self.listeners_config.items():
-            if listener.type == ListenerType.EXTERNAL:
-                self._listeners.add_external(name, connections_max=listener.max_connections)
-                continue
-            try:
-                host, port = self._split_bindaddr_port(listener.bind or "", amqtt.broker.DEFAULT_PORTS["tcp"])
-            except ValueError:
-                raise MesimqttError(f"listener {name!r}: bind {listener.bind!r} is not ADDRESS:PORT") from None
-            tls = _tls_context(name, listener) if listener.ssl else None
-            await self._listeners.open(
-                name, listener.type, host, port, tls=tls, connections_max=listener.max_connections
-            )
+            await self._listeners.open(name, listener)
 
     async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         """Take a connection that comes as adapters (amqtt's `external_connected`)."""
@@ -269,7 +277,7 @@ class Broker(amqtt.broker.Broker):
 
     def _retain(self, topic: str, payload: bytes, qos: int) -> None:
         if topic.startswith("$"):  # statistics are of this process: nothing to keep over a restart
-            self.engine.retained.put(topic, payload, qos)
+            self.engine.retained.put(RetainedMessage(topic, payload, qos))
         self.engine.publish(topic, payload, qos, not topic.startswith("$"))
         self.wake()
 
@@ -302,12 +310,3 @@ def _load_plugins(context: Context, config: BrokerConfig, loop: asyncio.Abstract
             raise cause from None
         reason = ": ".join(text for text in (str(error), str(cause or "")) if text)
         raise MesimqttError(f"broker.plugins: {reason}") from None
-
-
-def _tls_context(name: str, listener: ListenerConfig) -> ssl.SSLContext:
-    if listener.certfile is None:
-        raise MesimqttError(f"listener {name!r}: TLS needs certfile and keyfile")
-    try:
-        return amqtt.broker.Broker._create_ssl_context(listener)  # noqa: SLF001 - amqtt's meaning of its own keys
-    except (BrokerError, OSError, ValueError) as error:
-        raise MesimqttError(f"listener {name!r}: TLS: {error}; check certfile and keyfile") from None

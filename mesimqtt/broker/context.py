@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from amqtt.broker import BrokerContext
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.broker.broker import Broker
     from mesimqtt.broker.services import Services
     from mesimqtt.engine.ports import Claim
@@ -22,6 +24,14 @@ class Context(BrokerContext):
         self.settings = settings
         self.services = services
         self._broker = broker
+
+    def permissions_changed(self) -> None:
+        """Decide everything anew: a rule of a plugin has changed. Live subscriptions are looked at again."""
+        self._broker.permissions_changed()
+
+    def on_reload(self, call: Callable[[], None]) -> None:
+        """Call `call` whenever the operator asks for files to be read again (SIGHUP)."""
+        self._broker.on_reload.append(call)
 
     def claim_root(self, claim: Claim) -> None:
         """Hand every topic under the claim's root to its owner; only while plugins are being loaded."""

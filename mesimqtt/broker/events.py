@@ -7,6 +7,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.broker.foreign import FAULTS, name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 def plugin_name(callback: Callback) -> str:
     """Return the class name of the plugin that a callback belongs to."""
     function = getattr(callback, "func", callback)  # EventLoggerPlugin gives partials
-    return type(getattr(function, "__self__", function)).__name__
+    return name_of(getattr(function, "__self__", function))
 
 
 class EventRunner:
@@ -31,9 +33,10 @@ class EventRunner:
     loop turn. Only while a runner waits inside a callback is a further one started.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin with an empty queue."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer_s: float = 10.0) -> None:
+        """Begin with an empty queue. A callback that takes longer than `answer_s` is cancelled."""
         self._loop = loop
+        self._answer_s = answer_s
         self._queue: deque[tuple[Callback, Mapping[str, Any]]] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
@@ -84,14 +87,19 @@ class EventRunner:
             callback, arguments = self._queue.popleft()
             if self._queue:
                 self._schedule()  # should this callback wait, another runner takes over the rest
-            await self._call(callback, arguments, None)
+            await self._call(callback, arguments, self._answer_s)
 
     @staticmethod
-    async def _call(callback: Callback, arguments: Mapping[str, Any], timeout_s: float | None) -> None:
+    async def _call(callback: Callback, arguments: Mapping[str, Any], timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 await callback(**arguments)
         except TimeoutError:
-            logger.exception("plugin %s timed out", plugin_name(callback))
-        except Exception:  # whatever a plugin raises is logged and stops nothing
+            logger.warning("plugin %s did not end within %g s in an event", plugin_name(callback), timeout_s)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            logger.warning("plugin %s cancelled itself in an event", plugin_name(callback))
+        except FAULTS:  # whatever a plugin raises is logged and stops nothing
             logger.exception("plugin %s failed in an event", plugin_name(callback))

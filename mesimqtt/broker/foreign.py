@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from amqtt.contexts import Action as AmqttAction
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from mesimqtt.broker.sessions import Sessions
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
-    from mesimqtt.messaging.audit import AuditLog
 
-ANSWER_S = 10.0  # a plugin that takes longer has refused
+    Settle = Callable[[ConnectRequest, Identity | Refusal], Identity | Refusal]
+
 CONNECTS_ASKED_MAX = 1_000  # clients that wait for an auth plugin at the same time
 TOPICS_ASKED_MAX = 10_000  # the same for a topic plugin; every receiver of a message is asked for
 ANSWERS_PER_CONNECTION_MAX = 100
@@ -45,7 +46,19 @@ _ACTIONS = {
     Action.RECEIVE: AmqttAction.RECEIVE,
 }
 
+# What a plugin may raise: also what would end the program, which is not its to end.
+FAULTS = (Exception, SystemExit, KeyboardInterrupt)
+
 logger = logging.getLogger(__name__)
+
+
+class PluginFaultError(Exception):
+    """A plugin raised, took too long or answered nonsense; the text goes to the log only."""
+
+
+def name_of(plugin: object) -> str:
+    """Return the class name of a plugin, also of one that runs in a thread of its own."""
+    return str(getattr(plugin, "plugin_name", type(plugin).__name__))
 
 
 class _Asked:
@@ -74,37 +87,82 @@ class _Asked:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Fault(Refusal):
+    """A refusal for which the client can do nothing: a plugin failed. It counts as no failed login."""
+
+
+async def answer_of(
+    ask: Callable[..., Coroutine[object, object, object]], name: str, answer_s: float, **about: object
+) -> bool | None:
+    """Return a plugin's answer; whatever else comes of it is logged with the plugin's name.
+
+    Raises:
+        PluginFaultError: it raised, took too long or answered nonsense.
+
+    """
+    limit = asyncio.timeout(answer_s)
+    try:
+        async with limit:
+            answer = await ask(**about)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        logger.warning("plugin %s cancelled itself", name)
+        raise PluginFaultError(f"plugin {name} failed") from None
+    except FAULTS:  # whatever a plugin raises is logged and stops nothing
+        if limit.expired():
+            logger.warning("plugin %s did not answer in %g s", name, answer_s)
+            raise PluginFaultError(f"plugin {name} did not answer") from None
+        logger.exception("plugin %s failed in %s", name, ask.__name__)
+        raise PluginFaultError(f"plugin {name} failed") from None
+    if answer is None or answer is True or answer is False:
+        return answer
+    logger.error("plugin %s answered with a %s instead of True, False or None", name, type(answer).__name__)
+    raise PluginFaultError(f"plugin {name} answered nonsense")
+
+
 class ForeignAuth:
     """Asks `authenticate(session=…)` of every auth plugin that only has amqtt's coroutine."""
 
     def __init__(
-        self, plugins: list[BaseAuthPlugin], sessions: Sessions, *, clock: Callable[[], float], wake: Callable[[], None]
+        self,
+        plugins: list[BaseAuthPlugin],
+        sessions: Sessions,
+        *,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        answer_s: float,
     ) -> None:
         """Take the plugins in the order of the configuration."""
         self._plugins = plugins
         self._sessions = sessions
         self._clock = clock
         self._wake = wake
+        self._answer_s = answer_s
         self._asked = _Asked(CONNECTS_ASKED_MAX)
         self.close = self._asked.close
 
     def ask(
-        self, connection: Connection, request: ConnectRequest, identity: Identity | None, log: AuditLog
+        self, connection: Connection, request: ConnectRequest, identity: Identity | None, settle: Settle
     ) -> Refusal | None:
-        """Begin to ask; the answer goes to `connection.authenticated`. `identity` is what faster plugins found."""
+        """Begin to ask; the answer goes through `settle` to `connection.authenticated`.
+
+        `identity` is what faster plugins found.
+        """
         if self._asked.is_full:
-            return Refusal(5, "too many clients wait for an auth plugin")
-        self._asked.start(self._ask(connection, request, identity, log))
+            return Fault(5, "too many clients wait for an auth plugin")
+        self._asked.start(self._ask(connection, request, identity, settle))
         return None
 
     async def _ask(
-        self, connection: Connection, request: ConnectRequest, identity: Identity | None, log: AuditLog
+        self, connection: Connection, request: ConnectRequest, identity: Identity | None, settle: Settle
     ) -> None:
         session = self._sessions.begin(connection, request)
-        verdict = await self._verdict(session, identity)
+        verdict = settle(request, await self._verdict(session, identity))
         if isinstance(verdict, Refusal):
             self._sessions.end(connection)
-            log.refused(request.remote_address, request.client_id, request.username, verdict.reason, self._clock())
         else:
             session.username = None if session.is_anonymous else verdict.user
         connection.authenticated(verdict, self._clock())
@@ -115,16 +173,11 @@ class ForeignAuth:
     async def _verdict(self, session: Session, identity: Identity | None) -> Identity | Refusal:
         accepted = identity is not None
         for plugin in self._plugins:
-            name = type(plugin).__name__
+            name = name_of(plugin)
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    answer = await plugin.authenticate(session=session)
-            except TimeoutError:
-                logger.warning("plugin %s did not answer in %d s", name, ANSWER_S)
-                return Refusal(5, f"plugin {name} did not answer")
-            except Exception:  # whatever a plugin raises is logged and stops nothing
-                logger.exception("plugin %s failed in authenticate", name)
-                return Refusal(5, f"plugin {name} failed")
+                answer = await answer_of(plugin.authenticate, name, self._answer_s, session=session)
+            except PluginFaultError as error:
+                return Fault(5, str(error))
             if answer is None:
                 continue
             if not answer:
@@ -139,6 +192,8 @@ def _foreign_identity(session: Session) -> Identity | Refusal:
     if session.is_anonymous:
         return Identity(user=ANONYMOUS_USER)
     user = session.username or session.client_id or ""
+    if not isinstance(user, str):
+        return Fault(5, f"an auth plugin made the user name a {type(user).__name__}")
     try:
         return Identity(user=check_address(user))
     except AddressError as error:
@@ -155,12 +210,14 @@ class ForeignAccess:
         *,
         clock: Callable[[], float],
         wake: Callable[[], None],
+        answer_s: float,
     ) -> None:
         """Take the plugins in the order of the configuration."""
         self._plugins = plugins
         self._sessions = sessions
         self._clock = clock
         self._wake = wake
+        self._answer_s = answer_s
         self._asked = _Asked(TOPICS_ASKED_MAX)
         self._answers: dict[Connection, OrderedDict[tuple[Action, str], tuple[Decision, float]]] = {}
         self._waiting: set[tuple[Connection, Action, str]] = set()
@@ -210,15 +267,11 @@ class ForeignAccess:
         allowed = fast if fast.allow else None
         session = self._sessions.of(connection)
         for plugin in self._plugins:
-            name = type(plugin).__name__
+            name = name_of(plugin)
+            about = {"session": session, "topic": topic, "action": _ACTIONS[action]}
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    answer = await plugin.topic_filtering(session=session, topic=topic, action=_ACTIONS[action])
-            except TimeoutError:
-                logger.warning("plugin %s did not answer in %d s", name, ANSWER_S)
-                return Decision(allow=False, rule=name)
-            except Exception:  # whatever a plugin raises is logged and stops nothing
-                logger.exception("plugin %s failed in topic_filtering", name)
+                answer = await answer_of(plugin.topic_filtering, name, self._answer_s, **about)
+            except PluginFaultError:
                 return Decision(allow=False, rule=name)
             if answer is None:
                 continue

@@ -11,7 +11,8 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from mesimqtt.broker.foreign import ForeignAccess, ForeignAuth
+from mesimqtt.broker.foreign import FAULTS, Fault, ForeignAccess, ForeignAuth
+from mesimqtt.broker.throttle import Throttled
 from mesimqtt.hooks import AccessPolicy, Action, Authenticator, Decision, Identity, Refusal
 from mesimqtt.messaging.audit import AuditLog
 
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 
     from mesimqtt.broker.sessions import Sessions
+    from mesimqtt.broker.throttle import Throttle
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
 
 DECISIONS_MAX = 10_000
 NO_OPINION = Decision(allow=False, rule="default")
 _ORDINARY_ENDS = frozenset({"", "DISCONNECT", "connection lost", "taken over"})
+_RULE = 2  # an action and a filter
+_CODES, _REASON_CODES = range(1, 6), (0, *range(0x80, 0xA3))  # of a CONNACK that refuses
 _SETTLED = frozenset({"root", "sys"})  # decided here, whatever plugins would say
 
 logger = logging.getLogger(__name__)
@@ -47,16 +51,21 @@ class Gate:
         notify_denied: Callable[[Connection, str, str], None],
         clock: Callable[[], float],
         wake: Callable[[], None],
+        throttle: Throttle | None = None,
+        answer_s: float = 10.0,
     ) -> None:
         """Sort the plugins into ours and amqtt's. `wake` is called when an answer came outside of a read."""
         self._authenticators = [plugin for plugin in auth_plugins if isinstance(plugin, Authenticator)]
         self._policies = [plugin for plugin in topic_plugins if isinstance(plugin, AccessPolicy)]
         foreign_auth = [plugin for plugin in auth_plugins if not isinstance(plugin, Authenticator)]
         foreign_access = [plugin for plugin in topic_plugins if not isinstance(plugin, AccessPolicy)]
-        self._foreign_auth = ForeignAuth(foreign_auth, sessions, clock=clock, wake=wake) if foreign_auth else None
+        self._foreign_auth: ForeignAuth | None = None
+        if foreign_auth:
+            self._foreign_auth = ForeignAuth(foreign_auth, sessions, clock=clock, wake=wake, answer_s=answer_s)
         self._foreign_access: ForeignAccess | None = None
         if foreign_access:
-            self._foreign_access = ForeignAccess(foreign_access, sessions, clock=clock, wake=wake)
+            self._foreign_access = ForeignAccess(foreign_access, sessions, clock=clock, wake=wake, answer_s=answer_s)
+        self._throttle = throttle
         self._root = root
         self._notify_denied = notify_denied
         self._clock = clock
@@ -66,20 +75,24 @@ class Gate:
 
     def authenticate(self, connection: Connection, request: ConnectRequest) -> Identity | Refusal | None:
         """Return the verdict, or None where a plugin of amqtt's is being asked."""
+        if self._throttle is not None:
+            throttled = self._throttle.check(request, self._clock())
+            if throttled is not None:
+                return self._refused(request, throttled)
         identity: Identity | None = None
         for plugin in self._authenticators:
             verdict = self._check(plugin, request)
             if isinstance(verdict, Refusal):
-                return self._refused(request, verdict)
+                return self._settled(request, verdict)
             if verdict is None:
                 continue
             if identity is not None and identity.user != verdict.user:
-                return self._refused(request, Refusal(5, "auth plugins name different users"))
+                return self._settled(request, Fault(5, "auth plugins name different users"))
             identity = identity or verdict
         if self._foreign_auth is not None:
-            refusal = self._foreign_auth.ask(connection, request, identity, self.log)
-            return None if refusal is None else self._refused(request, refusal)
-        return identity or self._refused(request, Refusal(5, "no auth plugin accepted it"))
+            refusal = self._foreign_auth.ask(connection, request, identity, self._settled)
+            return None if refusal is None else self._settled(request, refusal)
+        return self._settled(request, identity or Refusal(5, "no auth plugin accepted it"))
 
     def decide(self, connection: Connection, action: Action, topic: str) -> Decision | None:
         """Return the decision, or None where a plugin of amqtt's is being asked."""
@@ -132,11 +145,15 @@ class Gate:
             self._foreign_access.disconnected(connection)
 
     def tick(self, now: float) -> None:
-        """Do what is due: the audit log's summary."""
+        """Do what is due: the audit log's summary, and keeping who is throttled."""
         self.log.tick(now)
+        if self._throttle is not None:
+            self._throttle.tick(now)
 
     async def close(self) -> None:
-        """Cancel what is still being asked."""
+        """Cancel what is still being asked; keep who is throttled."""
+        if self._throttle is not None:
+            self._throttle.save()
         for foreign in (self._foreign_auth, self._foreign_access):
             if foreign is not None:
                 await foreign.close()
@@ -149,23 +166,67 @@ class Gate:
             return Decision(allow=False, rule="sys")
         allowed: Decision | None = None
         for plugin in self._policies:
+            name = type(plugin).__name__
             try:
                 decision = plugin.check_access(identity, client_id, action, topic)
-            except Exception:  # whatever a plugin raises is logged and stops nothing
-                logger.exception("plugin %s failed in check_access", type(plugin).__name__)
-                return Decision(allow=False, rule=type(plugin).__name__)
+            except FAULTS:  # whatever a plugin raises is logged and stops nothing
+                logger.exception("plugin %s failed in check_access", name)
+                return Decision(allow=False, rule=name)
+            if decision is not None and not (
+                isinstance(decision, Decision) and isinstance(decision.allow, bool) and isinstance(decision.rule, str)
+            ):
+                logger.error("plugin %s answered check_access with nonsense: a %s", name, type(decision).__name__)
+                return Decision(allow=False, rule=name)
             if decision is not None and not decision.allow:
                 return decision
             allowed = allowed or decision
         return allowed or NO_OPINION
 
     def _check(self, plugin: Authenticator, request: ConnectRequest) -> Identity | Refusal | None:
+        name = type(plugin).__name__
         try:
-            return plugin.check_connect(request)
-        except Exception:  # whatever a plugin raises is logged and stops nothing
-            logger.exception("plugin %s failed in check_connect", type(plugin).__name__)
-            return Refusal(5, f"plugin {type(plugin).__name__} failed")
+            verdict = plugin.check_connect(request)
+        except FAULTS:  # whatever a plugin raises is logged and stops nothing
+            logger.exception("plugin %s failed in check_connect", name)
+            return Fault(5, f"plugin {name} failed")
+        if verdict is None or is_sound(verdict):
+            return verdict
+        logger.error("plugin %s answered check_connect with nonsense: a %s", name, type(verdict).__name__)
+        return Fault(5, f"plugin {name} answered nonsense")
+
+    def _settled(self, request: ConnectRequest, verdict: Identity | Refusal) -> Identity | Refusal:
+        """Take note of a verdict: what it means for the next CONNECT, and the line in the log."""
+        if isinstance(verdict, Identity):
+            if self._throttle is None:
+                return verdict
+            throttled = self._throttle.entered(request, verdict.user, self._clock())
+            return verdict if throttled is None else self._refused(request, throttled)
+        if self._throttle is not None and not isinstance(verdict, Fault):
+            self._throttle.failed(request, self._clock())
+        return self._refused(request, verdict)
 
     def _refused(self, request: ConnectRequest, refusal: Refusal) -> Refusal:
-        self.log.refused(request.remote_address, request.client_id, request.username, refusal.reason, self._clock())
+        if not isinstance(refusal, Throttled) or refusal.is_told:
+            reason = refusal.reason
+            self.log.refused(request.remote_address, request.client_id, request.username, reason, self._clock())
         return refusal
+
+
+def is_sound(identity: object) -> bool:
+    """Tell whether a plugin's verdict holds what it says: the engine believes it from here on."""
+    if isinstance(identity, Refusal):
+        codes = (identity.code, identity.reason_code)
+        return all(isinstance(code, int) for code in codes) and identity.code in _CODES and codes[1] in _REASON_CODES
+    return (
+        isinstance(identity, Identity)
+        and isinstance(identity.user, str)
+        and bool(identity.user)
+        and all(isinstance(text, str) for text in (identity.jti, identity.scope))
+        and (identity.device is None or isinstance(identity.device, str))
+        and isinstance(identity.expires_at, (int, float))
+        and identity.expires_at >= 0  # and no NaN, which is never over
+        and isinstance(identity.packet_max, int)
+        and isinstance(identity.acl, tuple)
+        and all(isinstance(rule, tuple) and len(rule) == _RULE for rule in identity.acl)
+        and all(isinstance(text, str) for rule in identity.acl for text in rule)
+    )

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import errno
+import ipaddress
 import logging
-import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import amqtt.broker
 from amqtt.contexts import ListenerType
 
-from mesimqtt.broker.protocol import Listener
+from mesimqtt.broker.acceptor import Acceptor, Network
+from mesimqtt.broker.protocol import ClientProtocol, Listener
+from mesimqtt.broker.sockets import BACKLOG, UNIX, bind_tcp, bind_unix, remove_unix
+from mesimqtt.broker.tls import Tls
+from mesimqtt.broker.upgrade import Policy
+from mesimqtt.broker.websocket import WebSocketProtocol
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import ListenerOptions
 
 if TYPE_CHECKING:
     import asyncio
-    import ssl
+    import socket
 
-    from mesimqtt.broker.protocol import Wire
+    from amqtt.contexts import ListenerConfig
 
-BACKLOG = 2048
-HANDSHAKE_S = 10.0
+    from mesimqtt.broker.wire import Wire
+    from mesimqtt.settings import Settings
+
+WATCH_S = 2.0  # how often certificates are looked at
 
 logger = logging.getLogger(__name__)
 
@@ -27,93 +36,115 @@ logger = logging.getLogger(__name__)
 class Listeners:
     """Every listener of the configuration, and where it is bound."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, settings: Settings) -> None:
         self._wire = wire
+        self._settings = settings
         self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        self._certificates: list[Tls] = []
+        self._unix: list[tuple[Path, int]] = []
         self._by_name: dict[str, Listener] = {}
+        self._watch_at = 0.0
         self.bound: list[tuple[str, str, int]] = []
-
-    def add_external(self, name: str, *, connections_max: int) -> None:
-        """Know a listener whose connections somebody else accepts."""
-        self._by_name[name] = Listener(name, self._wire, connections_max=connections_max, is_plain=False)
 
     def get(self, name: str) -> Listener | None:
         """Return a listener by its name in the configuration."""
         return self._by_name.get(name)
 
-    async def open(
-        self,
-        name: str,
-        kind: ListenerType,
-        host: str | None,
-        port: int,
-        *,
-        tls: ssl.SSLContext | None,
-        connections_max: int,
-    ) -> None:
+    def kind(self, name: str) -> str:
+        """Return what a listener speaks: `mqtt` or `ws`."""
+        return "ws" if self._by_name[name].kind is WebSocketProtocol else "mqtt"
+
+    async def open(self, name: str, config: ListenerConfig) -> None:
         """Listen. Raises MesimqttError, whose text says what to do."""
-        if kind != ListenerType.TCP:
-            raise MesimqttError(f"listener {name!r}: type {kind.value!r} is not supported yet; use type: tcp")
-        listener = Listener(name, self._wire, connections_max=connections_max, is_plain=tls is None)
-        try:
-            sockets = _bind(host.strip("[]") if host else None, port)
-        except OSError as error:
-            raise MesimqttError(_explain(error, name, f"{host or '*'}:{port}")) from None
-        self._by_name[name] = listener
+        options = self._settings.listeners.get(name) or ListenerOptions()
+        if config.type == ListenerType.EXTERNAL:  # somebody else accepts its connections
+            self._by_name[name] = Listener(name, self._wire, connections_max=config.max_connections, is_plain=False)
+            return
+        proxies = _networks(name, options)
+        tls = Tls(name, config, options) if config.ssl else None
+        is_ws = config.type == ListenerType.WS
+        sockets, is_loopback = self._bind(name, config, options, "ws" if is_ws else "mqtt")
+        listener = self._by_name[name] = Listener(
+            name,
+            self._wire,
+            connections_max=config.max_connections,
+            is_plain=tls is None,
+            is_local=(config.bind or "").startswith(UNIX),
+            kind=WebSocketProtocol if is_ws else ClientProtocol,
+            policy=Policy(
+                paths=options.paths, origins=options.origins, is_loopback=is_loopback, is_open=self._settings.open
+            ),
+            certificate_names=options.certificate_user,
+        )
+        if tls is not None:
+            self._certificates.append(tls)
         for bound in sockets:
-            server = await self._wire.loop.create_server(
-                listener.protocol,
-                sock=bound,
-                backlog=BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+            await self._listen(listener, bound, tls, proxies)
+
+    def _bind(
+        self, name: str, config: ListenerConfig, options: ListenerOptions, kind: str
+    ) -> tuple[list[socket.socket], bool]:
+        """Return the sockets of a listener, and whether only this machine reaches them."""
+        where = config.bind or ""
+        if where.startswith(UNIX):
+            path = Path(where.removeprefix(UNIX))
+            sockets = [bind_unix(name, path, options.mode)]
+            self._unix.append((path, path.stat().st_ino))
+            self.bound.append((name, f"{UNIX}{path}", 0))
+            return sockets, True
+        try:
+            host, port = amqtt.broker.Broker._split_bindaddr_port(  # noqa: SLF001 - amqtt's meaning of its own key
+                where, amqtt.broker.DEFAULT_PORTS[config.type.value]
             )
-            self._servers.append(server)
-            bound_host, bound_port = bound.getsockname()[:2]
-            self.bound.append((name, bound_host, bound_port))
-            logger.info("listener %s on %s port %d", name, bound_host, bound_port)
+        except ValueError:
+            raise MesimqttError(f"listener {name!r}: bind {where!r} is not ADDRESS:PORT") from None
+        sockets = bind_tcp(name, kind, host.strip("[]") if host else None, port)
+        addresses = [bound.getsockname()[:2] for bound in sockets]
+        self.bound += [(name, *address) for address in addresses]
+        return sockets, all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses)
+
+    async def _listen(
+        self, listener: Listener, bound: socket.socket, tls: Tls | None, proxies: tuple[Network, ...]
+    ) -> None:
+        logger.info("listener %s on %s", listener.name, bound.getsockname())
+        if tls is not None or proxies:
+            acceptor = Acceptor(listener, bound, tls=tls, proxies=proxies)
+            acceptor.start()
+            self._acceptors.append(acceptor)
+        elif listener.is_local:
+            self._servers.append(await self._wire.loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG))
+        else:
+            self._servers.append(await self._wire.loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG))
+
+    def tick(self, now: float) -> None:
+        """Drop who is late; look at the certificates now and then."""
+        for acceptor in self._acceptors:
+            acceptor.tick(now)
+        if self._certificates and now >= self._watch_at:
+            self._watch_at = now + WATCH_S
+            for tls in self._certificates:
+                tls.reload()
+
+    def reload(self) -> None:
+        """Read every certificate again."""
+        for tls in self._certificates:
+            tls.reload(is_forced=True)
 
     async def close(self) -> None:
         """Accept no further connection."""
         for server in self._servers:
             server.close()
-        self._servers.clear()
-        self.bound.clear()
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        for path, inode in self._unix:
+            remove_unix(path, inode)
+        for some in (self._servers, self._acceptors, self._certificates, self._unix, self.bound):
+            some.clear()
 
 
-def _bind(host: str | None, port: int) -> list[socket.socket]:
-    """Return a listening-to-be socket for each address of `host` (None: all of this machine).
-
-    Done here and not by the loop, which would start threads to resolve even a literal address: in a process
-    of one thread every system call on a socket is cheaper.
-    """
-    sockets: list[socket.socket] = []
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _networks(name: str, options: ListenerOptions) -> tuple[Network, ...]:
     try:
-        for family, kind, protocol, _name, address in dict.fromkeys(found):
-            if family == socket.AF_INET6 and not socket.has_ipv6:
-                continue
-            bound = socket.socket(family, kind, protocol)
-            sockets.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
-            bound.bind((address[0], port or sockets[0].getsockname()[1], *address[2:]))
-            bound.listen(BACKLOG)  # here, so that a port in use is found before anything is started
-            bound.setblocking(False)
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-def _explain(error: OSError, name: str, where: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        how = "--mqtt ADDR:PORT" if name == "default" else "its bind in the configuration"
-        return f"listener {name!r}: {where} is in use; stop the other server there or choose another port: {how}"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"listener {name!r}: not allowed to listen on {where}; choose a port above 1023"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"listener {name!r}: {where} is not an address of this machine; choose another"
-    return f"listener {name!r}: cannot listen on {where}: {error.strerror or error}; check its bind"
+        return tuple(ipaddress.ip_network(each, strict=False) for each in options.proxy_from)
+    except ValueError as error:
+        raise MesimqttError(f"listener {name!r}: proxy_from: {error}; write networks, for example 10.0.0.0/8") from None

@@ -8,22 +8,17 @@ happens per message, and a connection costs no task, no future and no timer of i
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mesimqtt.broker.peers import LOCAL
+from mesimqtt.broker.tls import certificate_user
+from mesimqtt.broker.wire import TURN_BYTES_MAX, Blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from mesimqtt.broker.upgrade import Policy
+    from mesimqtt.broker.wire import Wire
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.engine.engine import Engine
-    from mesimqtt.settings import Limits
 
-# Output is written, and who does not read is found congested, after so much input even within a turn: else
-# a turn in which many clients publish to a slow one would hold all of it in memory.
-TURN_BYTES_MAX = 1024 * 1024
-CUT_S = 0.5  # how long a cut connection may take to be gone
 # One client's input is taken in slices, and after so much time the others have their turn: who sends as fast
 # as the network allows (a read may hold 10,000 packets) would else keep everybody waiting for seconds.
 # A slice is small until the ones before were cheap.
@@ -32,192 +27,62 @@ SLICE_MAX = 64 * 1024
 CHEAP_S = 0.001
 SHARE_S = 0.005
 
-logger = logging.getLogger(__name__)
-
-
-class Wire:
-    """What all connections of a broker share: the engine, the flush, and who is blocked."""
-
-    __slots__ = (
-        "_addresses",
-        "_drained",
-        "_is_scheduled",
-        "blocked",
-        "clock",
-        "engine",
-        "is_stopping",
-        "limits",
-        "loop",
-        "on_closed",
-        "paused",
-        "protocols",
-        "received",
-    )
-
-    def __init__(
-        self, engine: Engine, limits: Limits, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
-    ) -> None:
-        self.engine = engine
-        self.limits = limits
-        self.loop = loop
-        self.clock = clock
-        self.on_closed: Callable[[Connection], None] = _ignore
-        self.protocols: dict[Connection, ClientProtocol] = {}
-        self.blocked: dict[ClientProtocol, Blocked] = {}
-        self.paused: dict[ClientProtocol, Connection] = {}
-        self._addresses: dict[str, int] = {}
-        self._drained: asyncio.Event | None = None
-        self._is_scheduled = False
-        self.is_stopping = False
-        self.received = 0  # bytes since the last flush
-
-    def wake(self) -> None:
-        """See to it that what the engine has put out is written in this loop turn."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self.loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Write the output of every connection that has some; close those that the engine is done with."""
-        self._is_scheduled = False
-        self.received = 0
-        engine = self.engine
-        dirty = engine.dirty
-        engine.dirty = []
-        protocols = self.protocols
-        write = os.write
-        join = b"".join
-        total = 0
-        for connection in dirty:
-            protocol = protocols.get(connection)
-            out = connection.out
-            if protocol is None:  # its socket is gone
-                out.clear()
-                continue
-            if out:
-                data = out[0] if len(out) == 1 else join(out)
-                out.clear()
-                size = len(data)
-                total += size
-                if connection.observed:
-                    self._observe(connection, bytes(data))
-                # What the socket takes is written here and now: that spares a detour through the loop.
-                # A closing transport's descriptor may already be another connection's.
-                if protocol.descriptor < 0:
-                    protocol.write(data)
-                elif not protocol.transport.is_closing():
-                    try:
-                        written = write(protocol.descriptor, data)
-                    except BlockingIOError:
-                        written = 0
-                    except OSError:
-                        protocol.transport.abort()
-                        continue
-                    if written != size:
-                        protocol.write(memoryview(data)[written:])
-            if connection.closing:
-                protocol.transport.close()
-        engine.counters.bytes_out += total
-        if self.paused:
-            self._resume_reading()
-
-    def tick(self, now: float) -> None:
-        """Cut every connection to which nothing could be written for `limits.stalled_s`."""
-        for protocol, blocked in list(self.blocked.items()):
-            unwritten = protocol.transport.get_write_buffer_size()
-            written = blocked.given - unwritten
-            if not unwritten:
-                protocol.unblock()
-            elif written > blocked.written:
-                blocked.written = written
-                blocked.since = now
-            elif now - blocked.since >= self.limits.stalled_s:
-                protocol.cut("does not read")
-
-    def admit(self, address: str) -> bool:
-        """Count a connection from `address`; False where it has enough of them."""
-        count = self._addresses.get(address, 0)
-        if 0 < self.limits.connections_per_address <= count:
-            return False
-        self._addresses[address] = count + 1
-        return True
-
-    def leave(self, address: str) -> None:
-        """Take back what `admit` counted."""
-        count = self._addresses.get(address, 1) - 1
-        if count:
-            self._addresses[address] = count
-        else:
-            self._addresses.pop(address, None)
-
-    def _observe(self, connection: Connection, data: bytes) -> None:
-        try:
-            self.engine.sent(connection, data)
-        except Exception:
-            logger.exception("a plugin's event could not be fired; the others are still written to")
-
-    def _resume_reading(self) -> None:
-        for protocol, connection in list(self.paused.items()):
-            if not connection.paused:
-                del self.paused[protocol]
-                protocol.resume_reading()
-
-    def remove(self, protocol: ClientProtocol, connection: Connection) -> None:
-        """Forget a connection whose socket is gone."""
-        self.leave(connection.remote_address)
-        self.blocked.pop(protocol, None)
-        self.paused.pop(protocol, None)
-        del self.protocols[connection]
-        if self._drained is not None and not self.protocols:
-            self._drained.set()
-
-    def stop_reading(self) -> None:
-        """Take nothing more from anybody."""
-        self.is_stopping = True
-        for protocol in self.protocols.values():
-            protocol.pause_reading()
-
-    async def close(self, grace_s: float) -> None:
-        """Flush and close every connection; those that do not take their output in time are cut."""
-        self.flush()
-        for protocol in list(self.protocols.values()):
-            protocol.transport.close()
-        for seconds in (grace_s, CUT_S):
-            if not self.protocols:
-                return
-            self._drained = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained.wait(), seconds)
-            for protocol in list(self.protocols.values()):
-                protocol.transport.abort()
-
-
-class Blocked:
-    """The record of a connection whose socket takes no more: bytes given, bytes written, since when."""
-
-    __slots__ = ("given", "since", "written")
-
-    def __init__(self, since: float) -> None:
-        self.given = 0
-        self.written = 0
-        self.since = since
-
 
 class Listener:
-    """What the connections of one listener share. `connections_max` 0 or less means no bound."""
+    """What the connections of one listener share. `connections_max` 0 or less means no bound.
 
-    __slots__ = ("connections", "connections_max", "is_plain", "name", "wire")
+    `policy` is what a WebSocket asks of its request, `certificate_names` which name of a client's certificate
+    is the user's address: none, `cn` or `san`.
+    """
 
-    def __init__(self, name: str, wire: Wire, *, connections_max: int, is_plain: bool) -> None:
+    __slots__ = (
+        "certificate_names", "connections", "connections_max", "is_local", "is_plain", "kind", "name", "policy", "wire",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        wire: Wire,
+        *,
+        connections_max: int,
+        is_plain: bool,
+        is_local: bool = False,
+        kind: type[ClientProtocol] | None = None,
+        policy: Policy | None = None,
+        certificate_names: str = "",
+    ) -> None:
         self.name = name
         self.wire = wire
         self.connections_max = connections_max
         self.is_plain = is_plain
+        self.is_local = is_local
+        self.kind = kind or ClientProtocol
+        self.policy = policy
+        self.certificate_names = certificate_names
         self.connections = 0
 
-    def protocol(self) -> ClientProtocol:
-        """Make the protocol of one accepted connection."""
-        return ClientProtocol(self)
+    def protocol(self, address: str | None = None) -> ClientProtocol:
+        """Make the protocol of one accepted connection, for an `address` that was admitted, if one is given."""
+        return self.kind(self, address)
+
+    def admit(self, address: str) -> bool:
+        """Count a connection; False where this listener or the address has enough of them."""
+        if 0 < self.connections_max <= self.connections or not self.wire.admit(address):
+            return False
+        self.connections += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Take back what `admit` counted."""
+        self.connections -= 1
+        self.wire.leave(address)
+
+
+class Input(Protocol):
+    """What takes the bytes of a connection, if not the engine itself."""
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what a read returned."""
 
 
 class ClientProtocol(asyncio.Protocol):
@@ -225,11 +90,14 @@ class ClientProtocol(asyncio.Protocol):
 
     `descriptor` is the socket's while it may be written directly; -1 while the transport has output to
     write first, and always where the transport is more than a socket (TLS, adapters).
+    `_input` stands between the bytes and the engine; None: nothing does.
     """
 
     __slots__ = (
+        "_address",
         "_blocked",
         "_connection",
+        "_input",
         "_listener",
         "_rest",
         "_slice",
@@ -242,7 +110,9 @@ class ClientProtocol(asyncio.Protocol):
     transport: asyncio.Transport
     _connection: Connection
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, address: str | None = None) -> None:
+        self._address = address
+        self._input: Input | None = None
         self._listener = listener
         self._wire = listener.wire
         self._blocked: Blocked | None = None
@@ -251,21 +121,29 @@ class ClientProtocol(asyncio.Protocol):
         self._slice = SLICE_MIN
         self.descriptor = -1
 
+    @property
+    def is_made(self) -> bool:
+        """Tell whether `connection_made` was called, so that `connection_lost` will be."""
+        return hasattr(self, "transport")
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open the engine's connection, unless there are too many of this listener or address."""
         self.transport = cast("asyncio.Transport", transport)
         listener, wire = self._listener, self._wire
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        if 0 < listener.connections_max <= listener.connections or not wire.admit(address):
-            self.transport.abort()
-            return
-        listener.connections += 1
+        if self._address is None:
+            peer = transport.get_extra_info("peername")
+            address = LOCAL if listener.is_local else str(peer[0]) if peer else ""
+            if not listener.admit(address):
+                self.transport.abort()
+                return
+            self._address = address
         if listener.is_plain:
             self.descriptor = transport.get_extra_info("socket").fileno()
         unwritten_max = wire.limits.unwritten_max
         self.transport.set_write_buffer_limits(high=unwritten_max, low=unwritten_max // 4)
-        self._connection = wire.engine.open(address, listener.name, wire.clock())
+        self._connection = wire.engine.open(self._address, listener.name, wire.clock())
+        if listener.certificate_names:
+            self._connection.certificate_user = certificate_user(transport, listener.certificate_names)
         wire.protocols[self._connection] = self
 
     def data_received(self, data: bytes) -> None:
@@ -278,13 +156,14 @@ class ClientProtocol(asyncio.Protocol):
     def _take(self, data: bytes) -> bool:
         """Take input in slices, up to this client's share of time; tell whether to read on."""
         connection = self._connection
+        receive = connection.receive if self._input is None else self._input.receive
         wire = self._wire
         position, size = 0, len(data)
         now = wire.clock()
         while position < size and self._spent_s <= SHARE_S:
             # What an answer is awaited for goes on whole: the engine keeps it, within its bounds.
             after = size if connection.paused else min(position + self._slice, size)
-            connection.receive(data if after - position == size else data[position:after], now)
+            receive(data if after - position == size else data[position:after], now)
             wire.received += after - position
             position = after
             if wire.received > TURN_BYTES_MAX:
@@ -324,10 +203,14 @@ class ClientProtocol(asyncio.Protocol):
         connection = getattr(self, "_connection", None)
         if connection is None:  # it was never admitted
             return
-        self._listener.connections -= 1
+        self._listener.leave(self._address or "")
         self._wire.remove(self, connection)
         connection.lost(self._wire.clock())
         self._wire.on_closed(connection)
+
+    def close(self) -> None:
+        """End the connection once everything is written."""
+        self.transport.close()
 
     def cut(self, reason: str) -> None:
         """End the connection at once; what is unwritten is lost."""
@@ -370,7 +253,3 @@ class ClientProtocol(asyncio.Protocol):
         """Read on."""
         if not self.transport.is_closing():
             self.transport.resume_reading()
-
-
-def _ignore(_connection: Connection) -> None:
-    """Do nothing: a wire on its own has nobody to tell."""

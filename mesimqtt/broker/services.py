@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesimqtt.hooks import Refusal
 
 if TYPE_CHECKING:
+    from mesimqtt.broker.throttle import LoginKeeper
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
     from mesimqtt.hooks import ConnectRequest, Identity
@@ -38,8 +39,21 @@ class Services(Protocol):
     def keeper(self) -> Keeper | None:
         """Return where sessions and retained messages survive a restart; None keeps them in memory."""
 
+    @property
+    def failed_logins(self) -> LoginKeeper | None:
+        """Return where failed logins survive a restart; None keeps them in memory."""
+
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell the client on `in/session` that a free topic was denied (contract section 4)."""
+
+    def count(self, what: str) -> None:
+        """Count something for `mesimqtt stats`."""
+
+    def is_member(self, user: str, group: str) -> bool:
+        """Tell whether `user` belongs to `group`."""
+
+    def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
+        """Take the rules in force; `changed` is to be called when members of a group that they name change."""
 
 
 class _NoTokens:
@@ -56,6 +70,17 @@ class BareServices:
     tokens: TokenCheck = _NoTokens()
     claim: Claim | None = None
     keeper: Keeper | None = None
+    failed_logins: LoginKeeper | None = None
 
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell nobody: there is no messaging to tell it through."""
+
+    def count(self, what: str) -> None:
+        """Count nothing: nobody can ask for it."""
+
+    def is_member(self, user: str, group: str) -> bool:  # noqa: ARG002 - the port's
+        """Know no group."""
+        return False
+
+    def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
+        """Keep nothing: nobody can ask for it, and no member changes."""

@@ -66,7 +66,7 @@ def plugin_subscriptions(engine: Engine, sessions: Sessions) -> dict[str, list[t
     found: dict[str, list[tuple[PluginSession, int]]] = {}
     for session in engine.sessions.values():
         shown = plugin_session(session, sessions) if session.subscriptions else None
-        for topic_filter, qos in session.subscriptions.items():
+        for topic_filter, grant in session.subscriptions.items():
             if shown is not None:
-                found.setdefault(topic_filter, []).append((shown, qos))
+                found.setdefault(topic_filter, []).append((shown, grant & 3))
     return found

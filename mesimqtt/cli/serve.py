@@ -25,6 +25,12 @@ Mqtt = Annotated[
         "--mqtt", metavar="ADDR:PORT", help="Where MQTT listens, 127.0.0.1:1883 by default; port 0: a free one."
     ),
 ]
+Ws = Annotated[
+    str | None,
+    typer.Option(
+        "--ws", metavar="ADDR:PORT", help="Where MQTT over WebSocket listens, 127.0.0.1:8083 by default; off: nowhere."
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -35,7 +41,7 @@ def register(root: typer.Typer) -> None:
 def serve(
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="See config/default.yaml.")] = None,
     mqtt: Mqtt = None,
-    ws: Annotated[str, typer.Option("--ws", metavar="off", help="WebSocket: off, until a later release.")] = "off",
+    ws: Ws = None,
     http: Annotated[str, typer.Option("--http", metavar="off", help="HTTP: off, until a later release.")] = "off",
     open_: Annotated[
         bool, typer.Option("--open", help="Free topics without a token, for clients on this machine only.")
@@ -44,11 +50,14 @@ def serve(
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Run the server. It prints a line `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C."""
-    for option, value in (("--ws", ws), ("--http", http)):
-        if value != "off":
-            raise UsageError(f"{option} comes with a later release; until then leave it out, or say {option} off.")
-    settings = server_settings(config, mqtt=mqtt, open_=open_, insecure=insecure)
+    """Run the server. It prints a line such as `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C.
+
+    TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
+    configuration. SIGHUP reads certificates again.
+    """
+    if http != "off":
+        raise UsageError("--http comes with a later release; until then leave it out, or say --http off.")
+    settings = server_settings(config, mqtt=mqtt, ws=ws, open_=open_, insecure=insecure)
 
     async def ready(app: App) -> None:
         announce(app, as_json=json)
@@ -61,11 +70,15 @@ def announce(app: App, *, as_json: bool) -> None:
     for kind, host, port in app.bound:
         if as_json:
             emit({"ready": kind, "host": host, "port": port})
+        elif not port:  # a Unix socket
+            line(f"ready {kind} {host}")
         else:
             line(f"ready {kind} {f'[{host}]' if ':' in host else host}:{port}")
 
 
-def server_settings(config: Path | None, *, mqtt: str | None, open_: bool, insecure: bool) -> Settings:
+def server_settings(
+    config: Path | None, *, mqtt: str | None, open_: bool, insecure: bool, ws: str | None = None
+) -> Settings:
     """Return the settings of a server: the file's, changed by the options; refuse what would be unsafe.
 
     Raises:
@@ -85,16 +98,53 @@ def server_settings(config: Path | None, *, mqtt: str | None, open_: bool, insec
     if mqtt == "off":
         raise UsageError("--mqtt off would leave nothing that listens.")
     if mqtt is not None:
-        bound_address(mqtt)
+        _check_bind(mqtt)
         listeners["default"]["bind"] = mqtt
+    _set_websocket(listeners, ws, is_default=config is None)
     settings = replace(settings, broker=broker, open=settings.open or open_)
     _check_reach(settings, listeners, insecure=insecure)
     return settings
 
 
+def _check_bind(bind: str) -> None:
+    if not bind.startswith("unix:"):
+        bound_address(bind)
+
+
+def _set_websocket(listeners: dict[str, Any], ws: str | None, *, is_default: bool) -> None:
+    """Make the WebSocket listeners what `--ws` says; None leaves them as they are."""
+    names = [name for name, listener in listeners.items() if (listener or {}).get("type") == "ws"]
+    if ws == "off":
+        for name in set(names) - {"default"}:
+            del listeners[name]
+    elif ws is not None:
+        _check_bind(ws)
+        name = "ws" if "ws" in names or len(names) != 1 else names[0]
+        listeners[name] = {**(listeners.get(name) or {}), "type": "ws", "bind": ws}
+    elif is_default and not is_free(*bound_address(listeners["ws"]["bind"])):
+        # Nobody asked for it: a second server for a try starts without it.
+        tell(f"mesimqtt: {listeners['ws']['bind']} is in use, so there is no WebSocket; choose another: --ws ADDR:PORT")
+        del listeners["ws"]
+
+
+def is_free(host: str, port: int) -> bool:
+    """Tell whether nobody listens there."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
 def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: bool) -> None:
     for name, listener in listeners.items():
         bind = str((listener or {}).get("bind") or listeners["default"].get("bind") or "")
+        if bind.startswith("unix:") or (listener or {}).get("type") == "external":
+            continue
         host, _ = bound_address(bind)
         if is_loopback(host if not bind.startswith(":") else "0.0.0.0"):  # noqa: S104 - what an empty host means
             continue
@@ -102,7 +152,7 @@ def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: boo
             raise MesimqttError(
                 f"listener {name!r}: --open lets anybody in, so it goes with loopback only, not with {bind}"
             )
-        if (listener or {}).get("ssl"):
+        if (listener or {}).get("ssl") or listeners["default"].get("ssl"):  # amqtt: what default sets, the others have
             continue
         why = f"listener {name!r}: {bind} is beyond loopback, and without TLS others can read tokens and messages"
         if not insecure:
@@ -148,11 +198,13 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # A terminal that closes ends its server in order; any other SIGHUP asks for settings that are read at start only.
-    loop.add_signal_handler(signal.SIGHUP, stop.set if sys.stdin and sys.stdin.isatty() else _not_reloaded)
+    apps: list[App] = []
+    loop.add_signal_handler(signal.SIGHUP, stop.set if sys.stdin and sys.stdin.isatty() else lambda: _reload(apps))
     deadline = loop.time() + WAIT_S
     while not stop.is_set():
         try:
             async with running(settings, data) as app:
+                apps.append(app)
                 remember_config(data, config)
                 await on_ready(app)
                 await _stopped(app, stop)
@@ -165,10 +217,15 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
             return
 
 
-def _not_reloaded() -> None:
+def _reload(apps: list[App]) -> None:
     import logging
 
-    logging.getLogger(__name__).warning("SIGHUP: settings are read at start only; restart the server to change them")
+    for app in apps:
+        if app.broker is not None:
+            app.broker.reload_certificates()
+    logging.getLogger(__name__).warning(
+        "SIGHUP: certificates are read again; settings are read at start only, restart the server to change them"
+    )
 
 
 async def _stopped(app: App, stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top

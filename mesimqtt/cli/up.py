@@ -6,7 +6,6 @@ import contextlib
 import json as json_text
 import logging
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,14 @@ import typer
 
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json
 from mesimqtt.cli.output import emit, line, shortest
-from mesimqtt.cli.serve import Mqtt, announce, run_server, server_settings
+from mesimqtt.cli.serve import Mqtt, Ws, announce, is_free, run_server, server_settings
 from mesimqtt.domain.errors import OperationError
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
 
 USERS = ("alice", "bob")
-_PORT = 1883
+_PORT, _WS_PORT = 1883, 8083
 NOTE = "up.json"  # the ids, not the texts, of the tokens that the last `up` issued
 _JTI = re.compile("[0-9a-f]{24}")
 
@@ -34,14 +33,16 @@ def register(root: typer.Typer) -> None:
     )(up)
 
 
-def up(mqtt: Mqtt = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
+def up(mqtt: Mqtt = None, ws: Ws = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
     """Run a server with the users alice and bob, and print lines to paste into other terminals. Ctrl-C ends it.
 
-    If another broker has port 1883, a free port is taken.
+    If another broker has port 1883 or 8083 (WebSocket), a free port is taken.
     """
-    if mqtt is None and not _is_free(_PORT):
+    if mqtt is None and not is_free("127.0.0.1", _PORT):
         mqtt = "127.0.0.1:0"
-    settings = server_settings(None, mqtt=mqtt, open_=False, insecure=False)
+    if ws is None and not is_free("127.0.0.1", _WS_PORT):
+        ws = "127.0.0.1:0"
+    settings = server_settings(None, mqtt=mqtt, ws=ws, open_=False, insecure=False)
 
     async def ready(app: App) -> None:
         tokens = await _welcome(app)
@@ -105,13 +106,3 @@ def pasted(host: str, port: int, root: str, tokens: dict[str, str]) -> dict[str,
             '    message.wait("delivered", timeout=30)\n'
             "    print(message.status)\n",
     }  # fmt: skip
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

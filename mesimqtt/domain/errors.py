@@ -27,3 +27,7 @@ class InUseError(StoreError):
 
 class AddressError(ValueError):
     """A user or group address, or its spelling in a topic, breaks contract section 1."""
+
+
+class RateError(ValueError):
+    """A rate limit is not written as windows; the text says how."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept
+from mesimqtt.engine import codes, kept, packets5
+from mesimqtt.engine.packets import FIVE, PUBACK, PUBREC
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Batch:
     """All of one read (or one other event). Registered once with `keeper.after_commit`.
 
-    An acknowledgement means committed: if the commit failed, the connections that wait are closed
-    unacknowledged (3.1.1 has no other way), so that their clients send again (contract section 4).
+    An acknowledgement means committed: if the commit failed, clients of 5.0 are told (0x97), and the connections
+    of others are closed unacknowledged, so that their clients send again (contract section 4).
     """
 
     __slots__ = ("_engine", "_granted", "_incoming", "_replies", "_stored")
@@ -51,8 +52,13 @@ class Batch:
             for session, packet_id in self._incoming:
                 if session.incoming is not None:
                     session.incoming.discard(packet_id)
-            for connection, _ in self._replies:
-                connection.close("store failed")
+            for connection, data in self._replies:
+                if connection.version == FIVE and data[0] in (PUBACK, PUBREC) and not len(data) % 4:
+                    for at in range(0, len(data), 4):
+                        refused = packets5.ack(data[0], data[at + 2] << 8 | data[at + 3], codes.QUOTA_EXCEEDED)
+                        connection.send(refused)
+                else:
+                    connection.close("store failed", codes.IMPLEMENTATION_ERROR)
             for session, n in self._stored.items():
                 kept.committed(engine, session, n, ok=False)
             engine.settle()

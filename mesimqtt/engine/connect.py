@@ -1,71 +1,35 @@
-"""CONNECT: reading it, authentication, will check, take-over, CONNACK. In this order, nothing before."""
+"""CONNECT: authentication, will check, take-over, CONNACK. In this order, nothing before."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept, routes
-from mesimqtt.engine.packets import (
-    ACCEPTED,
-    BAD_CLIENT_ID,
-    BAD_CREDENTIALS,
-    BAD_PROTOCOL,
-    NOT_AUTHORIZED,
-    PROTOCOL_LEVEL,
-    UNAVAILABLE,
-    MalformedError,
-    check_text,
-    check_topic,
-    connack,
-    read_field,
-)
+from mesimqtt.engine import arrival as packet
+from mesimqtt.engine import codes, kept, packets5, properties, routes
+from mesimqtt.engine.arrival import NEVER_S, RefusedError
+from mesimqtt.engine.packets import ACCEPTED, FIVE, NOT_AUTHORIZED, UNAVAILABLE, MalformedError, connack
 from mesimqtt.engine.session import Session
 from mesimqtt.engine.states import AUTHENTICATING, OPEN
-from mesimqtt.hooks import Action, ConnectRequest, Identity, Refusal
+from mesimqtt.hooks import Action, Identity, Refusal
 
 if TYPE_CHECKING:
+    from mesimqtt.engine.arrival import Arrival, Will
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
-
-
-class Will(NamedTuple):
-    """What is published when the connection ends without DISCONNECT."""
-
-    topic: str
-    raw: bytes
-    payload: bytes
-    qos: int
-    retain: bool
-
-
-class Arrival(NamedTuple):
-    """A CONNECT that was read and is not decided yet."""
-
-    request: ConnectRequest
-    keep_alive_s: int
-    will: Will | None
-
-
-class _RefusedError(Exception):
-    """A CONNECT that is answered with a return code before it is authenticated."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+    from mesimqtt.engine.properties import Value
 
 
 def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None:
     """Take the body of a CONNECT and what follows it; ask the gate."""
     engine = connection.engine
     try:
-        arrival = _read(body, connection)
-    except _RefusedError as error:
-        refuse(connection, error.code, str(error))
+        arrival = packet.read(body, connection)
+    except RefusedError as error:
+        refuse(connection, error.code, str(error), error.reason_code)
         return
     connection.arrival = arrival
-    connection.version = arrival.request.version
     connection.client_id = arrival.request.client_id
-    connection.clean = arrival.request.clean_start
+    connection.clean_start = arrival.request.clean_start
     connection.keep_alive_s = arrival.keep_alive_s
     if not connection.client_id:
         connection.client_id = engine.make_client_id()
@@ -80,70 +44,19 @@ def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None
         raise MalformedError("too much input before authentication")
 
 
-def _read(body: bytes, connection: Connection) -> Arrival:
-    end = len(body)
-    name, position = read_field(body, 0, end)
-    username: str | None = None
-    password: bytes | None = None
-    will: Will | None = None
-    if name == b"MQIsdp":
-        raise _RefusedError(BAD_PROTOCOL, "MQTT 3.1 is not spoken here")
-    if name != b"MQTT" or position >= end:  # [MQTT-3.1.2-1]
-        raise MalformedError("not MQTT")
-    if body[position] != PROTOCOL_LEVEL:  # [MQTT-3.1.2-2]
-        raise _RefusedError(BAD_PROTOCOL, f"protocol level {body[position]}")
-    if position + 4 > end:
-        raise MalformedError("CONNECT ends early")
-    flags = body[position + 1]
-    keep_alive_s = body[position + 2] << 8 | body[position + 3]
-    _check_flags(flags)
-    raw_id, position = read_field(body, position + 4, end)
-    client_id = check_text(raw_id)
-    if flags & 0x04:
-        raw_topic, position = read_field(body, position, end)
-        payload, position = read_field(body, position, end)
-        will = Will(check_topic(raw_topic), raw_topic, payload, flags >> 3 & 3, bool(flags & 0x20))
-    if flags & 0x80:
-        raw_name, position = read_field(body, position, end)
-        username = check_text(raw_name)
-    if flags & 0x40:
-        password, position = read_field(body, position, end)
-    if position != end:
-        raise MalformedError("CONNECT with trailing bytes")
-    if len(password or b"") > connection.engine.limits.password_max:
-        raise _RefusedError(BAD_CREDENTIALS, "password too long")
-    if connection.engine.draining:
-        raise _RefusedError(UNAVAILABLE, "the server is stopping")
-    clean = bool(flags & 0x02)
-    if not client_id and not clean:  # [MQTT-3.1.3-8]
-        raise _RefusedError(BAD_CLIENT_ID, "empty client id with clean session 0")
-    request = ConnectRequest(
-        client_id=client_id,
-        username=username,
-        password=password,
-        clean_start=clean,
-        version=PROTOCOL_LEVEL,
-        remote_address=connection.remote_address,
-        listener=connection.listener,
-    )
-    return Arrival(request, keep_alive_s, will)
-
-
-def _check_flags(flags: int) -> None:
-    if flags & 0x01:  # [MQTT-3.1.2-3]
-        raise MalformedError("reserved CONNECT flag")
-    if flags & 0x18 == 0x18:  # [MQTT-3.1.2-14]
-        raise MalformedError("will QoS 3")
-    if not flags & 0x04 and flags & 0x38:  # [MQTT-3.1.2-11], [MQTT-3.1.2-13], [MQTT-3.1.2-15]
-        raise MalformedError("will QoS or will retain without a will")
-    if flags & 0xC0 == 0x40:  # [MQTT-3.1.2-22]
-        raise MalformedError("password without user name")
-
-
-def refuse(connection: Connection, code: int, reason: str) -> None:
-    """Answer with a CONNACK that refuses, and close [MQTT-3.2.2-5]."""
-    connection.send(connack(code))
-    connection.close(reason)
+def refuse(connection: Connection, code: int, reason: str, reason_code: int = 0) -> None:
+    """Answer with a CONNACK that refuses, and close [MQTT-3.2.2-5]. The reason goes to the log only."""
+    if connection.version == FIVE:
+        told = reason_code or codes.CONNACK_CODES.get(code, codes.UNSPECIFIED_ERROR)
+        reference = connection.engine.mqtt.server_reference if told == codes.SERVER_UNAVAILABLE else ""
+        if reference:
+            moved: list[tuple[int, Value]] = [(properties.SERVER_REFERENCE, reference)]
+            connection.send(packets5.connack(codes.USE_ANOTHER_SERVER, moved))
+        else:
+            connection.send(packets5.connack(told, []))
+    else:
+        connection.send(connack(code))
+    connection.close(reason, 0)
 
 
 def authenticated(connection: Connection, verdict: Identity | Refusal, now: float) -> None:
@@ -152,7 +65,7 @@ def authenticated(connection: Connection, verdict: Identity | Refusal, now: floa
     if connection.state is not AUTHENTICATING or arrival is None:
         return
     if isinstance(verdict, Refusal):
-        refuse(connection, verdict.code, verdict.reason)
+        refuse(connection, verdict.code, verdict.reason, verdict.reason_code)
         return
     connection.identity = verdict
     connection.user = verdict.user
@@ -167,7 +80,7 @@ def authenticated(connection: Connection, verdict: Identity | Refusal, now: floa
         connection.will = arrival.will
     connection.paused = False
     connection.arrival = None
-    _enter(connection, now)
+    _enter(connection, arrival, now)
 
 
 def _will_rule(connection: Connection, identity: Identity, will: Will) -> str | None:
@@ -190,20 +103,34 @@ def _will_rule(connection: Connection, identity: Identity, will: Will) -> str | 
     return "" if decision.allow else decision.rule or "denied"
 
 
-def _enter(connection: Connection, now: float) -> None:
+def _enter(connection: Connection, arrival: Arrival, now: float) -> None:
     """Take over or make the session, send CONNACK, tell the claim, redeliver."""
-    engine = connection.engine
+    engine, limits = connection.engine, connection.engine.limits
+    expiry_s = _expiry(arrival, limits.session_expiry_s)
+    connection.clean = not connection.user or (expiry_s == 0 and not _resumes(connection, arrival))
     if not connection.clean and not engine.make_room(connection.user, connection.client_id):
-        refuse(connection, UNAVAILABLE, "too many persistent sessions of this user, all connected")
+        refuse(
+            connection, UNAVAILABLE, "too many persistent sessions of this user, all connected", codes.QUOTA_EXCEEDED
+        )
         return
+    _bound(connection, arrival)
     session = _session_for(connection, engine)
+    session.expiry_s = expiry_s
     session.connection = connection
     connection.session = session
+    if session.key:
+        engine.keeper.resumed(session)
+    elif not session.clean:
+        engine.keeper.save_session(session)
     connection.state = OPEN
     connection.seen = now
     engine.enter(connection)
     engine.wheel.put(connection, now + connection.timeout_s)
-    connection.send(connack(ACCEPTED, session_present=connection.session_present))
+    if connection.five is None:
+        connection.send(connack(ACCEPTED, session_present=connection.session_present))
+    else:
+        given = _connack_properties(connection, arrival, expiry_s)
+        connection.send(packets5.connack(ACCEPTED, given, session_present=connection.session_present))
     if session.subscriptions:
         routes.invalidate(engine, session.subscriptions)
     if engine.claim is not None:
@@ -214,23 +141,70 @@ def _enter(connection: Connection, now: float) -> None:
         kept.attach(engine, session)
 
 
+def _expiry(arrival: Arrival, most_s: float) -> float:
+    """Return how long the session outlives its connection: on 3.1.1 as long as any, or not at all."""
+    if arrival.expiry_s is None:
+        return 0 if arrival.request.clean_start else most_s
+    return min(arrival.expiry_s, most_s)
+
+
+def _resumes(connection: Connection, arrival: Arrival) -> bool:
+    """Tell whether a session is there and wanted: one that ends with this connection may still begin before it."""
+    session = connection.engine.sessions.get((connection.user, connection.client_id))
+    return session is not None and not session.clean and not arrival.request.clean_start
+
+
+def _bound(connection: Connection, arrival: Arrival) -> None:
+    """Take the client's own limits, and those of its token."""
+    identity, five, limits = connection.identity, connection.five, connection.engine.limits
+    bounds = [size for size in (arrival.packet_max, identity.packet_max if identity is not None else 0) if size]
+    connection.packet_max = min(bounds, default=0)
+    connection.inflight_max = min(limits.inflight_max, arrival.receive_maximum)  # [MQTT-3.3.4-9]
+    connection.counts_all = arrival.receive_maximum < 2 * limits.inflight_max
+    has_aliases = five is not None and bool(five.alias_maximum)
+    connection.is_plain = not connection.packet_max and not connection.counts_all and not has_aliases
+
+
+def _connack_properties(connection: Connection, arrival: Arrival, expiry_s: float) -> list[tuple[int, Value]]:
+    """Return what this server does otherwise than the client asked or a client must assume [MQTT 5.0, 3.2.2.3]."""
+    engine, five = connection.engine, connection.five
+    limits, mqtt = engine.limits, engine.mqtt
+    given: list[tuple[int, Value]] = []
+    if int(expiry_s) != (arrival.expiry_s or 0):
+        given.append((properties.SESSION_EXPIRY, min(int(expiry_s), NEVER_S)))
+    given.append((properties.RECEIVE_MAXIMUM, min(max(limits.qos2_incoming_max, 1), 0xFFFF)))
+    given.append((properties.MAXIMUM_PACKET_SIZE, limits.packet_max))
+    if connection.client_id_assigned:  # [MQTT-3.2.2-16]
+        given.append((properties.ASSIGNED_CLIENT_ID, connection.client_id))
+    if mqtt.topic_aliases_max:
+        given.append((properties.TOPIC_ALIAS_MAXIMUM, min(mqtt.topic_aliases_max, 0xFFFF)))
+    most = min(limits.keep_alive_max_s, 0xFFFF)
+    if not 0 < arrival.keep_alive_s <= most:  # [MQTT-3.2.2-21]
+        given.append((properties.SERVER_KEEP_ALIVE, most))
+    if five is not None and five.wants_response_info and mqtt.response_information:
+        given.append((properties.RESPONSE_INFO, engine.response_information(connection)))
+    if five is not None and five.auth_method:
+        given.append((properties.AUTH_METHOD, five.auth_method))
+    return given
+
+
 def _session_for(connection: Connection, engine: Engine) -> Session:
     """Return the session of this (user, client id), whoever else is connected with it [MQTT-3.1.4-2]."""
     key = (connection.user, connection.client_id)
     session = engine.sessions.get(key)
     if session is not None and session.connection is not None:
-        session.connection.close("taken over")
-        session = engine.sessions.get(key)  # a clean one ended with its connection
-    clean = connection.clean or not connection.user
-    if session is not None and not clean:
+        session.connection.close("taken over", codes.SESSION_TAKEN_OVER)
+        session = engine.sessions.get(key)  # one that ended with its connection is gone
+    elif session is not None and session.ends_at <= engine.now:  # [MQTT-3.1.2-23]
+        engine.drop_session(session)
+        session = None
+    if session is not None and not connection.clean and not connection.clean_start:
         connection.session_present = True
-        if session.key:
-            engine.keeper.resumed(session)
+        engine.wills.pop(session, None)  # [MQTT-3.1.3-9]
         return session
     if session is not None:  # [MQTT-3.1.2-6]
         engine.drop_session(session)
-    session = engine.sessions[key] = Session(connection.user, connection.client_id, clean=clean)
-    if not clean:
+    session = engine.sessions[key] = Session(connection.user, connection.client_id, clean=connection.clean)
+    if not connection.clean:
         engine.kept_of.setdefault(session.user, {})[session.client_id] = session
-        engine.keeper.save_session(session)
     return session

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.engine import connect, kept, reader, window
-from mesimqtt.engine.packets import PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head
+from mesimqtt.engine import auth, codes, connect, kept, packets5, reader, wills, window
+from mesimqtt.engine.letter import Letter, encode
+from mesimqtt.engine.packets import FIVE, PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head
 from mesimqtt.engine.session import Held
 from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesimqtt.engine.connect import Arrival, Will
+    from mesimqtt.engine.arrival import Arrival, Will
     from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.five import Five
     from mesimqtt.engine.routes import Route
     from mesimqtt.engine.session import Session
     from mesimqtt.hooks import Identity, Refusal
@@ -31,24 +33,30 @@ class Connection:
     __slots__ = (
         "acked",
         "arrival",
+        "certificate_user",
         "claim_state",
         "claimed",
         "clean",
+        "clean_start",
         "client_id",
         "client_id_assigned",
         "close_reason",
         "closing",
         "congested",
+        "counts_all",
         "discard",
         "due",
         "engine",
+        "five",
         "identity",
         "inflight_max",
+        "is_plain",
         "keep_alive_s",
         "listener",
         "need",
         "observed",
         "out",
+        "packet_max",
         "paused",
         "pending",
         "remote_address",
@@ -73,8 +81,14 @@ class Connection:
         self.client_id = ""
         self.client_id_assigned = False
         self.identity: Identity | None = None
-        self.clean = True
+        self.certificate_user: str | None = None  # set by the listener that verified a client certificate
+        self.clean = True  # the session ends with this connection
+        self.clean_start = True
         self.version = 0
+        self.five: Five | None = None
+        self.packet_max = 0  # the client's Maximum Packet Size; 0: any
+        self.is_plain = True  # takes packets as they are: no aliases, no bounds of its own
+        self.counts_all = False  # its Receive Maximum bounds all in flight together, claimed or not
         self.session: Session | None = None
         self.session_present = False
         self.keep_alive_s = 0
@@ -126,7 +140,7 @@ class Connection:
             else:
                 self._receive_more(data, now)
         except MalformedError as error:
-            self.close(str(error))
+            self.close(str(error), error.code)
         if self.acked is not None:
             self._hand_acked()
         if engine.batch is not None:
@@ -134,7 +148,7 @@ class Connection:
         if (
             self.congested and self.unread > engine.limits.unwritten_max
         ):  # it goes on asking and does not read the answers
-            self.close("does not read")
+            self.close("does not read", codes.QUOTA_EXCEEDED)
 
     def _receive_more(self, data: bytes, now: float) -> None:
         if self.state is NEW and self.pending is None:
@@ -157,7 +171,7 @@ class Connection:
 
     def _hand_acked(self) -> None:
         tokens, self.acked = self.acked, None
-        if tokens and self.engine.claim is not None:
+        if tokens is not None and self.engine.claim is not None:
             self.engine.claim.acked(self, tokens)
 
     def send(self, data: bytes | bytearray) -> None:
@@ -170,7 +184,7 @@ class Connection:
         if self.congested:
             self.unread += len(data)
 
-    def hold(self, chunk: bytes, count: int) -> None:
+    def hold(self, chunk: bytes | Letter, count: int, size: int) -> None:
         """Keep QoS 0 packets of a slow reader until it reads, bounded; what is over the bound is dropped."""
         session, limits = self.session, self.engine.limits
         if session is None:
@@ -178,7 +192,7 @@ class Connection:
         held = session.held
         if held is None:
             held = session.held = Held()
-        size, engine = len(chunk), self.engine
+        engine = self.engine
         if (
             held.messages + count > limits.queue_messages_max
             or held.size + size > limits.queue_bytes_max
@@ -201,7 +215,8 @@ class Connection:
         held, session.held = session.held, None
         if held is not None:
             engine.held_bytes -= held.size
-            self.send(b"".join(held.chunks))
+            packets = (encode(self, one, 0) if isinstance(one, Letter) else one for one in held.chunks)
+            self.send(b"".join(packets))
             engine.counters.messages_out += held.messages
         window.advance(session)
         kept.pump(engine, session)
@@ -216,15 +231,28 @@ class Connection:
         self.out.clear()
         self.engine.settle()
 
-    def close(self, reason: str) -> None:
-        """Close from the server's side: `out` is still written, then the transport is closed."""
+    def close(self, reason: str, code: int = codes.ADMINISTRATIVE_ACTION) -> None:
+        """Close from the server's side: `out` is still written, then the transport is closed.
+
+        A client of 5.0 is told `code` and `reason` before; a `code` of 0 says that the client itself ended it.
+        """
         self.engine.settle()  # what was taken before is answered, if the keeper commits at once
         if self.state is CLOSED:
             return
+        if code and self.version == FIVE:
+            self._tell(code, reason)
         self._end(reason)
         if not self.out:
             self.engine.mark(self)
         self.engine.settle()
+
+    def _tell(self, code: int, reason: str) -> None:
+        if self.state is OPEN:
+            is_moving = code == codes.SERVER_MOVED
+            reference = self.engine.mqtt.server_reference if is_moving else ""
+            self.send(packets5.disconnect(code, reason, reference))  # [MQTT-4.13.1-1]
+        elif self.state is NEW:  # what came was a CONNECT that cannot be read
+            self.send(packets5.connack(code, []))
 
     def _end(self, reason: str) -> None:
         if self.state is CLOSED:
@@ -264,9 +292,9 @@ class Connection:
                 self.need = 0
                 self._process_rest(now)
             elif self.state is CLOSED and self.will is not None:
-                engine.fire_will(self)
+                wills.fire(engine, self)
         except MalformedError as error:
-            self.close(str(error))
+            self.close(str(error), error.code)
         if self.acked is not None:
             self._hand_acked()
         engine.settle()
@@ -275,32 +303,63 @@ class Connection:
         """Take the verdict that `gate.authenticate` did not have at once."""
         self.engine.now = now
         try:
-            connect.authenticated(self, verdict, now)
+            if self.state is OPEN:
+                auth.renewed(self, verdict)
+                self.paused = False
+            else:
+                connect.authenticated(self, verdict, now)
             self._process_rest(now)
         except MalformedError as error:
-            self.close(str(error))
+            self.close(str(error), error.code)
         if self.acked is not None:
             self._hand_acked()
         self.engine.settle()
 
-    def acknowledge(self, packet_id: int, qos: int) -> None:
-        """Send the PUBACK or PUBREC of a claimed PUBLISH."""
-        self.send(ack(PUBACK if qos == 1 else PUBREC, packet_id))
+    def acknowledge(self, packet_id: int, qos: int, code: int = 0, reason: str = "") -> None:
+        """Send the PUBACK or PUBREC of a claimed PUBLISH. `code` and `reason` are of 5.0 [MQTT 5.0, 3.4.2.1]."""
+        five = self.five
+        kind = PUBACK if qos == 1 else PUBREC
+        if five is None:
+            self.send(ack(kind, packet_id))
+            return
+        if qos == 1:
+            five.unacked = max(five.unacked - 1, 0)
+        elif code >= codes.UNSPECIFIED_ERROR and self.session is not None:
+            self.engine.forget_incoming(self.session, packet_id)  # [MQTT-4.3.3-9]
+        self.send(packets5.ack(kind, packet_id, code, reason if five.wants_reasons else ""))
 
-    def deliver(self, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False) -> None:
-        """Send a claimed PUBLISH; at QoS 1 `token` comes back with its PUBACK in `claim.acked`."""
+    def deliver(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        token: object,
+        *,
+        dup: bool = False,
+        properties: bytes = b"",
+        expires_at: float = 0.0,
+    ) -> None:
+        """Send a claimed PUBLISH; at QoS 1 `token` comes back with its PUBACK in `claim.acked`.
+
+        `properties` are encoded and `expires_at` is engine time: both are for clients of 5.0 only.
+        """
         session = self.session
         if self.state is not OPEN or session is None:
+            return
+        packet_id = 0
+        if qos:
+            if self.claimed is NO_TOKENS:
+                self.claimed = {}
+            packet_id = window.free_id(session, self)
+            self.claimed[packet_id] = token
+        self.engine.counters.messages_out += 1
+        if self.five is not None:
+            self.send(encode(self, Letter(topic, payload, qos, False, properties, expires_at), packet_id, dup=dup))
             return
         out = self.out
         if not out:
             self.engine.mark(self)
-        self.engine.counters.messages_out += 1
-        if not qos:
+        if qos:
+            out += (publish_head(PUBLISH | 10 if dup else PUBLISH | 2, topic, len(payload)), U16[packet_id], payload)
+        else:
             out += (publish_head(PUBLISH, topic, len(payload)), payload)
-            return
-        if self.claimed is NO_TOKENS:
-            self.claimed = {}
-        packet_id = window.free_id(session, self)
-        self.claimed[packet_id] = token
-        out += (publish_head(PUBLISH | 10 if dup else PUBLISH | 2, topic, len(payload)), U16[packet_id], payload)

@@ -5,30 +5,32 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept, publish, routes
+from mesimqtt.engine import codes, kept, replay, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
+from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.memory import MemoryKeeper
-from mesimqtt.engine.packets import check_topic, walk
-from mesimqtt.engine.retained import Retained
+from mesimqtt.engine.packets import FIVE, check_topic, walk
+from mesimqtt.engine.retained import Retained, RetainedMessage
 from mesimqtt.engine.routes import Route
 from mesimqtt.engine.session import Session
 from mesimqtt.engine.states import OPEN
 from mesimqtt.engine.topic_index import TopicIndex
 from mesimqtt.engine.topic_tree import TopicTree
 from mesimqtt.engine.wheel import Wheel
-from mesimqtt.hooks import Action
+from mesimqtt.settings import Mqtt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mesimqtt.engine.ports import Claim, Gate, Keeper, Observer
+    from mesimqtt.engine.shares import Share
     from mesimqtt.settings import Limits
 
 NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
-RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float]
+RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float, float]
 
 
 class Counters:
@@ -71,9 +73,11 @@ class Engine:
         keeper: Keeper | None,
         observer: Observer | None,
         now: float,
+        mqtt: Mqtt | None = None,
         make_client_id: Callable[[], str] = _random_client_id,
     ) -> None:
         self.limits = limits
+        self.mqtt = mqtt if mqtt is not None else Mqtt()
         self.payload_max = limits.payload_max
         self.gate = gate
         self.claim = claim
@@ -86,6 +90,9 @@ class Engine:
         self.sessions: dict[tuple[str, str], Session] = {}
         self.kept_of: dict[str, dict[str, Session]] = {}  # by user and client id
         self.tree = TopicTree()
+        self.shares: dict[str, Share] = {}  # by `$share/{name}/{filter}`
+        self.replays: dict[Connection, replay.Waiting] = {}  # retained messages on their way, in portions
+        self.wills: dict[Session, tuple[float, Connection]] = {}  # delayed, and when they fire
         self.retained = Retained(limits.retained_max)
         self.dirty: list[Connection] = []
         self.counters = Counters()
@@ -112,23 +119,27 @@ class Engine:
         return connection
 
     def restore(self, sessions: Iterable[RestoredSession]) -> None:
-        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming ids, seconds away)."""
-        for user, client_id, key, subscriptions, next_n, incoming, away_s in sessions:
+        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming ids, times).
+
+        The times: for how many seconds the client is away, and for how many its session outlives a connection.
+        """
+        for user, client_id, key, subscriptions, next_n, incoming, away_s, expiry_s in sessions:
             session = Session(user, client_id, clean=False)
             session.key = key
             session.subscriptions = dict(subscriptions)
             session.next_n = max(next_n, 1)
             session.incoming = set(incoming) or None
             session.disconnected_at = self.now - away_s
+            session.expiry_s = min(expiry_s, self.limits.session_expiry_s)
             self.sessions[user, client_id] = session
             self.kept_of.setdefault(user, {})[client_id] = session
-            for topic_filter, qos in session.subscriptions.items():
-                self.tree.add(topic_filter, session, qos)
+            for topic_filter, grant in session.subscriptions.items():
+                shares.attach(self, session, topic_filter, grant)
 
-    def restore_retained(self, messages: Iterable[tuple[str, bytes, int]]) -> None:
+    def restore_retained(self, messages: Iterable[RetainedMessage]) -> None:
         """Take the retained messages at start."""
-        for topic, payload, qos in messages:
-            self.retained.put(topic, payload, qos)
+        for message in messages:
+            self.retained.put(message)
 
     def tick(self, now: float) -> None:
         """Close who is silent or late, drop expired sessions; to be called about every 250 ms."""
@@ -140,20 +151,29 @@ class Engine:
                     self.wheel.put(connection, deadline)
                     connection.routes = None  # stale routes hold receivers that are gone
                 else:
-                    connection.close("keep alive timeout")
+                    connection.close("keep alive timeout", codes.KEEP_ALIVE_TIMEOUT)
             else:
                 connection.close("CONNECT deadline")
+        if self.wills:
+            wills.turn(self, now)
+        self.go_on()
         if self.held_bytes:  # what was held for a session that ended is counted off here
             self.held_bytes = sum(session.held_bytes for session in self.sessions.values())
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_s
-            self._sweep(now - self.limits.session_expiry_s)
+            self._sweep(now)
         self.settle()
 
-    def _sweep(self, before: float) -> None:
-        expired = [s for s in self.sessions.values() if s.connection is None and s.disconnected_at <= before]
-        for session in expired:
-            self.drop_session(session)
+    def _sweep(self, now: float) -> None:
+        """Drop sessions and retained messages whose time has passed; come again for the next session's end."""
+        away = [session for session in self.sessions.values() if session.connection is None]
+        for session in away:
+            if session.ends_at <= now:
+                self.drop_session(session)
+            else:
+                self._sweep_at = min(self._sweep_at, max(session.ends_at, now + 0.25))
+        for message in self.retained.expired(now):
+            self.retain(message._replace(payload=b""))
 
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """Publish for the server itself ($SYS, plugins); claimed topics are not routed.
@@ -171,9 +191,21 @@ class Engine:
             route.wait(lambda _now: self.publish(topic, payload, qos, retain))
             return
         if retain:
-            self.retain(topic, payload, qos)
-        publish.send_one(self, route, payload, qos)
+            self.retain(RetainedMessage(topic, payload, qos))
+        spread.letter(self, route, Letter(raw, payload, qos, retain), None)
         self.settle()
+
+    def publish_letter(self, letter: Letter, topic: str) -> None:
+        """Send a message to who may have it now: one that a member of a shared subscription left behind."""
+        route = routes.find(self, letter.topic, topic)
+        if isinstance(route, Route):
+            spread.share(self, route, letter)
+
+    def go_on(self) -> None:
+        """Do the next portion of work that is too much for one turn of the loop; to be called after each flush."""
+        if self.replays:
+            replay.turn(self)
+            self.settle()
 
     def permissions_changed(self) -> None:
         """Decide everything anew, and find every route anew."""
@@ -223,12 +255,39 @@ class Engine:
             self.batch = None
             self.keeper.after_commit(batch.done)
 
-    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+    def retain(self, message: RetainedMessage) -> None:
         """Keep, replace or clear a retained message."""
-        if self.retained.put(topic, payload, qos):
-            self.keeper.retain(topic, payload, qos)
+        if self.retained.put(message):
+            self.keeper.retain(message)
         else:
             self.counters.dropped += 1
+
+    def forget_incoming(self, session: Session, packet_id: int) -> None:
+        """End the exchange of a QoS 2 message that was refused: its packet id is free again."""
+        if session.incoming is not None and packet_id in session.incoming:
+            session.incoming.discard(packet_id)
+            if session.key:
+                self.keeper.forget_incoming(session, packet_id)
+
+    def identity_changed(self, connection: Connection) -> None:
+        """Take note that a connection was authenticated anew: its rights may be others now."""
+        connection.routes = None
+        if connection.session is not None:
+            routes.invalidate(self, connection.session.subscriptions)
+        if self.claim is not None:
+            self.claim.reauthenticated(connection)
+
+    def response_information(self, connection: Connection) -> str:
+        """Return the topic prefix under which a client may receive responses [MQTT 5.0, 3.2.2.3.15]."""
+        text = self.mqtt.response_information
+        return text.replace("%u", connection.user).replace("%c", connection.client_id)
+
+    def goodbye(self) -> None:
+        """Tell every client of 5.0 that the server stops, and where to go if that is known."""
+        code = codes.SERVER_MOVED if self.mqtt.server_reference else codes.SERVER_SHUTTING_DOWN
+        for session in list(self.sessions.values()):
+            if session.connection is not None and session.connection.version == FIVE:
+                session.connection.close("the server is stopping", code)
 
     def enter(self, connection: Connection) -> None:
         """Count a connection that is authenticated."""
@@ -256,9 +315,12 @@ class Engine:
             self._users.pop(connection.user, None)
         session.connection = None
         session.held = None
-        if session.clean:
+        wills.leave(self, connection, session)
+        left = session.window.left() if session.window is not None else []
+        if session.clean or not session.expiry_s:
             self.drop_session(session)
         else:
+            self._sweep_at = min(self._sweep_at, max(self.now + session.expiry_s, self.now + 0.25))
             session.disconnected_at = self.now
             if session.key:
                 self.keeper.left(session)
@@ -268,8 +330,10 @@ class Engine:
             self.claim.disconnected(connection)
         if self.observer is not None:
             self.observer.disconnected(connection, connection.close_reason)
-        if connection.will is not None:
-            self.fire_will(connection)
+        if connection.will is not None and session not in self.wills:
+            wills.fire(self, connection)
+        for letter in left:
+            self.publish_letter(letter, letter.topic.decode())
 
     def make_room(self, user: str, client_id: str) -> bool:
         """See to it that a user may keep a session of this client id; False if all he may have are in use."""
@@ -292,41 +356,19 @@ class Engine:
             if not kept_sessions:
                 del self.kept_of[session.user]
         for topic_filter in session.subscriptions:
-            self.tree.remove(topic_filter, session)
+            shares.detach(self, session, topic_filter)
         routes.invalidate(self, session.subscriptions)
         session.window = session.kept = None
         if session.key:
             self.keeper.drop_session(session)
+        wills.ended(self, session)
 
     def forget_user(self, user: str) -> None:
         """Close the connections of a user and forget his sessions: whoever gets the name next inherits nothing."""
         for connection in self.connections_of(user):
             connection.will = None
-            connection.close("user deleted")
+            connection.close("user deleted", codes.NOT_AUTHORIZED)
+        for delayed in [session for session in self.wills if session.user == user]:
+            del self.wills[delayed]
         for session in [session for session in self.sessions.values() if session.user == user]:
             self.drop_session(session)
-
-    def fire_will(self, connection: Connection) -> None:
-        """Publish the will of a connection that ended; the access decision is taken again."""
-        will, identity = connection.will, connection.identity
-        if will is None or identity is None:
-            return
-        if self.claim is not None and self.is_claimed(will.raw):
-            connection.will = None
-            self.claim.will(identity, will.raw, will.payload, will.qos)
-            return
-        decision = self.gate.decide(connection, Action.WILL, will.topic)
-        if decision is None:
-            return  # the gate calls `connection.resume`, which comes here again
-        if not decision.allow:
-            connection.will = None
-            self.gate.audit(connection, Action.WILL, will.topic, decision.rule)
-            return
-        route = routes.find(self, will.raw, will.topic)
-        if not isinstance(route, Route):
-            route.wait(connection.resume)
-            return
-        connection.will = None
-        if will.retain:
-            self.retain(will.topic, will.payload, will.qos)
-        publish.send_one(self, route, will.payload, will.qos)

@@ -11,13 +11,15 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine.packets import PUBLISH, PUBREL, U16, ack, publish_head
-from mesimqtt.engine.session import Queued
+from mesimqtt.engine.letter import encode
+from mesimqtt.engine.packets import PUBREL, ack
+from mesimqtt.engine.session import RELEASED, Queued
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.letter import Letter
     from mesimqtt.engine.session import Session
 
 _IDS = 32_767
@@ -62,7 +64,7 @@ def _renewed(session: Session) -> KeptQueue:
     return KeptQueue(committed=before.committed, sent=before.sent, stored=before.stored)
 
 
-def enqueue(engine: Engine, session: Session, topic: bytes, payload: bytes, qos: int) -> None:
+def enqueue(engine: Engine, session: Session, letter: Letter) -> None:
     """Give a message to the keeper; it is delivered after the commit."""
     kept = session.kept
     if kept is None:
@@ -72,11 +74,11 @@ def enqueue(engine: Engine, session: Session, topic: bytes, payload: bytes, qos:
         return
     n = session.next_n
     session.next_n = n + 1
-    engine.keeper.enqueue(session, n, topic, payload, qos)
+    engine.keeper.enqueue(session, n, letter)
     kept.stored += 1
     if session.connection is not None and kept.loaded == n - 1 and _has_room(engine, kept):
-        kept.queue.append(Queued(n, topic, payload, qos))
-        kept.size += len(payload)
+        kept.queue.append(Queued(n, letter))
+        kept.size += letter.size
         kept.loaded = n
     engine.open_batch().stored(session, n)
 
@@ -94,7 +96,7 @@ def committed(engine: Engine, session: Session, n: int, *, ok: bool) -> None:
         left = [item for item in kept.queue if not kept.committed < item.n <= n]
         kept.stored -= max(n - kept.committed, 0)
         kept.queue = deque(left)
-        kept.size = sum(len(item.payload) for item in left)
+        kept.size = sum(item.letter.size for item in left)
     kept.committed = max(kept.committed, n)
     pump(engine, session)
 
@@ -106,36 +108,38 @@ def pump(engine: Engine, session: Session) -> None:
         return
     queue, inflight = kept.queue, kept.inflight
     room = connection.inflight_max - len(inflight)
+    if connection.counts_all:
+        room -= len(connection.claimed)
     while queue and room > 0 and queue[0].n <= kept.committed:
         item = queue[0]
         packet_id = item.n % _IDS + 1
         if packet_id in inflight:  # a message 32 767 before is still not acknowledged
             return
         queue.popleft()
-        kept.size -= len(item.payload)
-        inflight[packet_id] = item
-        room -= 1
-        _send(connection, kept, item, packet_id)
+        kept.size -= item.letter.size
+        if _send(connection, kept, item, packet_id):
+            inflight[packet_id] = item
+            room -= 1
+        else:
+            _forget(engine, session, kept, item)
     if kept.loaded < kept.committed and not kept.paging and len(queue) < _PAGE // 2:
         kept.paging = True
         done = partial(_paged, engine, session, kept, kept.committed)
         engine.keeper.page(session, kept.loaded, _PAGE, done)
 
 
-def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int) -> None:
+def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int) -> bool:
+    """Send what is due; False if the message has expired, or this client takes none of its size."""
     if item.released:
         connection.send(ack(PUBREL, packet_id))
-        return
-    first = PUBLISH | (item.qos & 3) << 1 | item.qos >> 2
-    if item.n <= kept.sent:
-        first |= 8  # DUP [MQTT-3.3.1-1]
-    else:
-        kept.sent = item.n
-    out = connection.out
-    if not out:
-        connection.engine.mark(connection)
-    out += (publish_head(first, item.topic, len(item.payload)), U16[packet_id], item.payload)
+        return True
+    packet = encode(connection, item.letter, packet_id, dup=item.n <= kept.sent)  # [MQTT-3.3.1-1]
+    if not packet:
+        return False
+    kept.sent = max(kept.sent, item.n)
+    connection.send(packet)
     connection.engine.counters.messages_out += 1
+    return True
 
 
 def _paged(engine: Engine, session: Session, kept: KeptQueue, upto: int, items: list[Queued]) -> None:
@@ -145,16 +149,17 @@ def _paged(engine: Engine, session: Session, kept: KeptQueue, upto: int, items: 
         return
     allowed: dict[bytes, bool] = {}
     for item in items:  # permissions may have changed since these were queued
-        if not item.released and item.topic not in allowed:
-            decision = engine.gate.decide(connection, Action.RECEIVE, item.topic.decode())
+        topic = item.letter.topic
+        if not item.released and topic not in allowed:
+            decision = engine.gate.decide(connection, Action.RECEIVE, topic.decode())
             if decision is None:
                 connection.wait(lambda _now: _paged(engine, session, kept, upto, items))
                 return
-            allowed[item.topic] = decision.allow
+            allowed[topic] = decision.allow
     for item in items:
-        if item.released or allowed[item.topic]:
+        if item.released or allowed[item.letter.topic]:
             kept.queue.append(item)
-            kept.size += len(item.payload)
+            kept.size += item.letter.size
         else:
             _forget(engine, session, kept, item)
     kept.paging = False
@@ -178,7 +183,7 @@ def acked(engine: Engine, session: Session, ids: list[int]) -> None:
     inflight = kept.inflight
     for packet_id in ids:
         item = inflight.get(packet_id)
-        if item is not None and item.qos & 3 == 1:
+        if item is not None and item.letter.qos == 1:
             del inflight[packet_id]
             _forget(engine, session, kept, item)
     pump(engine, session)
@@ -188,12 +193,23 @@ def received(engine: Engine, session: Session, packet_id: int) -> bool:
     """Take a PUBREC; False if nothing with this id is in flight. The PUBREL waits for the commit."""
     kept = session.kept
     item = kept.inflight.get(packet_id) if kept is not None else None
-    if kept is None or item is None or item.qos & 3 != 2:
+    if kept is None or item is None or item.letter.qos != 2:
         return False
     if not item.released:
-        kept.inflight[packet_id] = Queued(item.n, b"", b"", 2, released=True)
+        kept.inflight[packet_id] = Queued(item.n, RELEASED, released=True)
         engine.keeper.released(session, item.n)
     return True
+
+
+def rejected(engine: Engine, session: Session, packet_id: int) -> None:
+    """Take a PUBREC of 5.0 that ends the exchange."""
+    kept = session.kept
+    item = kept.inflight.get(packet_id) if kept is not None else None
+    if kept is None or item is None or item.letter.qos != 2 or item.released:
+        return
+    del kept.inflight[packet_id]
+    _forget(engine, session, kept, item)
+    pump(engine, session)
 
 
 def completed(engine: Engine, session: Session, ids: list[int]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine.session import Queued
+from mesimqtt.engine.session import RELEASED, Queued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mesimqtt.engine.letter import Letter
+    from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Session
 
 
@@ -41,18 +43,18 @@ class MemoryKeeper:
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Nothing to do: the session itself holds it."""
 
-    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
+    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
         """Keep a message."""
         queue = self._queues.get(session.key)
         if queue is None:
             queue = self._queues[session.key] = {}
-        queue[n] = Queued(n, topic, payload, qos)
+        queue[n] = Queued(n, letter)
 
     def released(self, session: Session, n: int) -> None:
         """Keep only the packet id of `n`."""
         queue = self._queues.get(session.key, {})
         if n in queue:
-            queue[n] = Queued(n, b"", b"", 2, released=True)
+            queue[n] = Queued(n, RELEASED, released=True)
 
     def dequeue(self, session: Session, n: int) -> None:
         """Forget a message."""
@@ -76,7 +78,7 @@ class MemoryKeeper:
     def forget_incoming(self, session: Session, packet_id: int) -> None:
         """Nothing to do: the session itself holds it."""
 
-    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+    def retain(self, message: RetainedMessage) -> None:
         """Nothing to do: the engine itself holds it."""
 
     def after_commit(self, call: Callable[[bool], None]) -> None:

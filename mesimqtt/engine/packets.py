@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 on the wire: constants, lengths, strings and the packets that the server builds."""
+"""MQTT on the wire, what both versions share and 3.1.1 alone: constants, lengths, strings, packets."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ UNSUBSCRIBE: Final = 0xA2  # flags 0010 [MQTT-3.10.1-1]
 UNSUBACK: Final = 0xB0
 PINGREQ: Final = 0xC0
 DISCONNECT: Final = 0xE0
+AUTH: Final = 0xF0  # 5.0 only
 
 PINGRESP_PACKET: Final = b"\xd0\x00"
 ACCEPTED: Final = 0
@@ -29,7 +30,8 @@ UNAVAILABLE: Final = 3
 BAD_CREDENTIALS: Final = 4
 NOT_AUTHORIZED: Final = 5
 SUBACK_FAILURE: Final = 0x80
-PROTOCOL_LEVEL: Final = 4
+PROTOCOL_LEVEL: Final = 4  # 3.1.1
+FIVE: Final = 5  # the protocol level of 5.0
 
 U16: Final[tuple[bytes, ...]] = tuple(number.to_bytes(2, "big") for number in range(65_536))
 _ACK_HEADS: Final = {kind: bytes((kind, 2)) for kind in (PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK)}
@@ -43,7 +45,14 @@ _NOT_IN_TOPICS: Final = _CONTROLS + b"+#"
 
 
 class MalformedError(Exception):
-    """The client broke the protocol: its connection is closed and nothing after that is processed."""
+    """The client broke the protocol: its connection is closed and nothing after that is processed.
+
+    `code` is the reason code that a client of 5.0 is told: 0x81 malformed packet where nothing else is said.
+    """
+
+    def __init__(self, reason: str, code: int = 0x81) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def encode_length(number: int) -> bytes:

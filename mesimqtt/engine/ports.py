@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from mesimqtt.engine.properties import NO_PROPERTIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.letter import Letter
+    from mesimqtt.engine.properties import Properties
+    from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Queued, Session
     from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity, Refusal
 
@@ -37,27 +42,45 @@ class Claim(Protocol):
         """Forget a connection that `connected` announced. What it had in flight is unacknowledged."""
 
     def publish(
-        self, connection: Connection, topic: bytes, payload: bytes, qos: int, packet_id: int, dup: bool
+        self,
+        connection: Connection,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        packet_id: int,
+        dup: bool,
+        properties: Properties = NO_PROPERTIES,
     ) -> bool:
-        """Take a PUBLISH. True: acknowledge now. False: the claim calls `connection.acknowledge(packet_id, qos)`."""
+        """Take a PUBLISH. True: acknowledge now. False: the claim calls `connection.acknowledge(packet_id, qos)`.
+
+        It refuses a client of 5.0 by `connection.acknowledge(packet_id, qos, code, reason)`, and returns False.
+        """
 
     def oversized(self, connection: Connection, topic: bytes, size: int) -> None:
-        """Refuse a PUBLISH whose payload of `size` bytes was discarded; the engine acknowledges it."""
+        """Refuse a PUBLISH whose payload of `size` bytes was discarded; the engine acknowledges it (5.0: 0x83)."""
 
     def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:
         """Decide at CONNECT whether this will may be kept."""
 
-    def will(self, identity: Identity, topic: bytes, payload: bytes, qos: int) -> None:
+    def will(
+        self, identity: Identity, topic: bytes, payload: bytes, qos: int, properties: Properties = NO_PROPERTIES
+    ) -> None:
         """Fire a will; the access decision is taken again."""
 
-    def subscribe(self, connection: Connection, topic_filter: str, qos: int) -> int:
-        """Return the granted QoS or 0x80. The claim keeps the subscription; the engine only answers."""
+    def subscribe(self, connection: Connection, topic_filter: str, qos: int, identifier: int = 0) -> int:
+        """Return the granted QoS or a reason code from 0x80 up (3.1.1 is told 0x80).
+
+        The claim keeps the subscription and its Subscription Identifier; the engine only answers.
+        """
+
+    def reauthenticated(self, connection: Connection) -> None:
+        """Take note that a connection has a new `identity` of the same user."""
 
     def subscribed(self, connection: Connection, filters: list[str]) -> None:
         """Begin delivery: the SUBACK that granted `filters` is in `connection.out`."""
 
-    def unsubscribe(self, connection: Connection, topic_filter: str) -> None:
-        """Forget a subscription."""
+    def unsubscribe(self, connection: Connection, topic_filter: str) -> bool:
+        """Forget a subscription; False if there was none."""
 
     def acked(self, connection: Connection, tokens: list[object]) -> None:
         """Take the PUBACKs of one read: the tokens given to `connection.deliver`."""
@@ -92,8 +115,8 @@ class Keeper(Protocol):
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Forget one subscription."""
 
-    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
-        """Keep a QoS 1 or 2 message for a session; `qos` + 4 says that it goes out with RETAIN 1."""
+    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
+        """Keep a QoS 1 or 2 message for a session. Its expiry counts on over a restart."""
 
     def released(self, session: Session, n: int) -> None:
         """Keep that PUBREC came for `n`: only its PUBREL is to be repeated."""
@@ -110,8 +133,8 @@ class Keeper(Protocol):
     def forget_incoming(self, session: Session, packet_id: int) -> None:
         """Forget it: PUBREL came."""
 
-    def retain(self, topic: str, payload: bytes, qos: int) -> None:
-        """Keep, replace or (empty payload) remove a retained message."""
+    def retain(self, message: RetainedMessage) -> None:
+        """Keep, replace or (empty payload) remove a retained message. Its expiry counts on over a restart."""
 
     def after_commit(self, call: Callable[[bool], None]) -> None:
         """Call with True once everything given so far is committed, with False if that failed."""

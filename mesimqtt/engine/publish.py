@@ -10,27 +10,19 @@ import sys
 from array import array
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept
-from mesimqtt.engine.packets import (
-    FIRST,
-    PUBACK,
-    PUBLISH,
-    PUBREC,
-    MalformedError,
-    ack,
-    check_topic,
-    is_plain_topic,
-    publish_head,
-)
+from mesimqtt.engine import aliases, codes, packets5, properties, spread
+from mesimqtt.engine.letter import Letter
+from mesimqtt.engine.packets import FIVE, PUBACK, PUBREC, MalformedError, ack, check_topic, is_plain_topic
+from mesimqtt.engine.properties import NO_PROPERTIES
+from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.routes import DENIED, Route, admit
-from mesimqtt.engine.window import Run, send_run, send_single
+from mesimqtt.engine.spread import deliver_zero
+from mesimqtt.engine.window import Run, send_single
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.properties import Properties
 
 PAUSED = -1  # instead of a position: the gate does not know yet; try the same packet again
 _RETAIN = 1
@@ -53,6 +45,11 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
     route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
+    is_five = connection.version == FIVE
+    if is_five:
+        if stop == end or data[stop]:
+            return take_any(connection, data, position, body, end)
+        stop += 1  # the length of its properties, 0 in each packet of the run
     prefix = data[position:stop]
     step = end - position
     following, count = end, 1
@@ -61,13 +58,17 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
         following += step
         count += 1
     engine.counters.messages_in += count
-    targets = route.online
+    targets = route.five.online if is_five else route.four.online
     if targets:
         deliver_zero(engine, targets, data if following - position == len(data) else data[position:following], count)
+    if not (route.only_five if is_five else route.only_four):
+        offset = stop - is_five - position
+        run = Run(data[position:following], step, offset, count, 0)
+        spread.zero(engine, route, run, connection.session, is_five=is_five)
     return following
 
 
-def take(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
+def take(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:  # noqa: C901, PLR0912 - hot
     """Take a run of plain QoS 1 or 2 packets (first byte 0x32 or 0x34) and return the position after it."""
     if end - body < 5:
         raise MalformedError("PUBLISH without a topic or a packet id")
@@ -82,6 +83,9 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
+    is_five = connection.version == FIVE
+    if is_five and (stop + 2 == end or data[stop + 2] or route.is_empty):
+        return take_any(connection, data, position, body, end)
     step = end - position
     following, count = end, 1
     last = len(data) - step
@@ -93,12 +97,14 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
         while following <= last and data.startswith(prefix, following):
             following += step
             count += 1
-    if count == 1 and qos == 1 and route.is_plain:
+        if is_five and any(data[stop + 2 : following : step]):  # one of them has properties: look at each
+            return take_any(connection, data, position, body, end)
+    if count == 1 and qos == 1 and (route.is_plain_five if is_five else route.is_plain_four):
         identifier = data[stop : stop + 2]
         if identifier == b"\0\0":
             raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
         engine.counters.messages_in += 1
-        sessions = route.granted_some
+        sessions = route.five.granted_some if is_five else route.four.granted_some
         if sessions:
             head, payload = data[position:stop], data[stop + 2 : end]
             for session in sessions:
@@ -109,8 +115,9 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
         return take_any(connection, data, position, body, end)  # look at each
     engine.counters.messages_in += count
-    if route.granted_some or not route.is_plain:
-        deliver(engine, route, Run(data[position:following], step, stop - position, count, qos))
+    if not route.is_empty:
+        run = Run(data[position:following], step, stop - position, count, qos)
+        spread.run(engine, route, run, connection.session, is_five=is_five)
     if route.kept or (qos == 2 and not connection.clean):
         engine.reply(connection, acks)
     else:
@@ -126,7 +133,12 @@ def _take_claimed(connection: Connection, data: bytes, position: int, body: int,
     stop = body + 2 + size
     raw = data[body + 2 : stop]
     qos = data[position] >> 1 & 3
-    is_usual = qos < 2 and end - stop <= engine.payload_max and size <= engine.limits.root_topic_max
+    is_usual = (
+        connection.five is None
+        and qos < 2
+        and end - stop <= engine.payload_max
+        and size <= engine.limits.root_topic_max
+    )
     if not is_usual or claim is None or connection.observed or not is_plain_topic(raw):
         return take_any(connection, data, position, body, end)
     if not qos:
@@ -192,17 +204,21 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
     if qos == 3 or (dup and not qos):  # [MQTT-3.3.1-4], [MQTT-3.3.1-2]
         raise MalformedError("QoS 3, or DUP with QoS 0")
     raw, packet_id, stop = header(data, body, end, qos)
+    found = NO_PROPERTIES
+    if connection.five is not None:
+        found, stop = properties.read(data, stop, end, properties.IN_PUBLISH)
+        raw = aliases.resolve(connection, raw, found)
     engine = connection.engine
-    claimed = engine.is_claimed(raw)
     if end - stop > engine.limits.payload_max:
         refuse(connection, raw, end - stop, qos, packet_id)
         return end
-    if claimed:
+    payload = data[stop:end]
+    if engine.is_claimed(raw):
         topic = check_topic(raw)
         if len(raw) > engine.limits.root_topic_max:
-            raise MalformedError("topic too long")
+            raise MalformedError("topic too long", codes.TOPIC_NAME_INVALID)
         if _is_new(connection, qos, packet_id, claimed=True):
-            _hand_over(connection, raw, data[stop:end], qos, packet_id, dup=dup)
+            _hand_over(connection, raw, payload, qos, packet_id, dup=dup, found=found)
     else:
         routes = connection.routes
         route = routes.get(raw) if routes is not None else None
@@ -211,17 +227,25 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
             if route is None:
                 return PAUSED
         topic = route.topic
+        if route is DENIED and connection.five is not None:
+            engine.counters.messages_in += 1
+            if qos:
+                connection.send(packets5.ack(PUBACK if qos == 1 else PUBREC, packet_id, codes.NOT_AUTHORIZED))
+            return end
         if _is_new(connection, qos, packet_id, claimed=False):
-            _route(connection, route, data[stop:end], qos, packet_id, retain=retain)
+            expiry_s = found.number(properties.MESSAGE_EXPIRY, -1)
+            expires_at = engine.now + expiry_s if expiry_s >= 0 else 0.0
+            letter = Letter(raw, payload, qos, retain, found.forward, expires_at)
+            _route(connection, route, letter, packet_id)
         if route is DENIED:
             return end
     if connection.observed and engine.observer is not None:
-        engine.observer.published(connection, topic, data[stop:end], qos, retain)
+        engine.observer.published(connection, topic, payload, qos, retain)
     return end
 
 
 def header(data: bytes, body: int, end: int, qos: int) -> tuple[bytes, int, int]:
-    """Return topic, packet id (0 at QoS 0) and where the payload begins."""
+    """Return topic, packet id (0 at QoS 0) and what follows them: properties or payload."""
     if end - body < 2:
         raise MalformedError("PUBLISH without a topic")
     stop = body + 2 + (data[body] << 8 | data[body + 1])
@@ -253,8 +277,8 @@ def _is_new(connection: Connection, qos: int, packet_id: int, *, claimed: bool) 
         else:
             connection.send(ack(PUBREC, packet_id))
         return False
-    if len(session.incoming) >= engine.limits.qos2_incoming_max:
-        raise MalformedError("too many QoS 2 messages without PUBREL")
+    if len(session.incoming) >= engine.limits.qos2_incoming_max:  # [MQTT-3.3.4-7]
+        raise MalformedError("too many QoS 2 messages without PUBREL", codes.RECEIVE_MAXIMUM_EXCEEDED)
     session.incoming.add(packet_id)
     if session.key:
         engine.keeper.incoming(session, packet_id)
@@ -262,28 +286,40 @@ def _is_new(connection: Connection, qos: int, packet_id: int, *, claimed: bool) 
     return True
 
 
-def _hand_over(connection: Connection, raw: bytes, payload: bytes, qos: int, packet_id: int, *, dup: bool) -> None:
-    engine = connection.engine
+def _hand_over(
+    connection: Connection, raw: bytes, payload: bytes, qos: int, packet_id: int, *, dup: bool, found: Properties
+) -> None:
+    engine, five = connection.engine, connection.five
     claim = engine.claim
-    if claim is not None and claim.publish(connection, raw, payload, qos, packet_id, dup) and qos:
+    if five is not None and qos == 1:
+        five.unacked += 1
+        if five.unacked > engine.limits.qos2_incoming_max:  # [MQTT-3.3.4-7]
+            raise MalformedError("more QoS 1 messages than Receive Maximum", codes.RECEIVE_MAXIMUM_EXCEEDED)
+    if claim is not None and claim.publish(connection, raw, payload, qos, packet_id, dup, found) and qos:
+        if five is not None and qos == 1:
+            five.unacked = max(five.unacked - 1, 0)
         _acknowledge(connection, qos, packet_id, after_commit=qos == 2 and not connection.clean)
 
 
-def _route(connection: Connection, route: Route, payload: bytes, qos: int, packet_id: int, *, retain: bool) -> None:
-    engine = connection.engine
+def _route(connection: Connection, route: Route, letter: Letter, packet_id: int) -> None:
+    engine, qos = connection.engine, letter.qos
     stored = False
+    code = 0
     if route is not DENIED:
-        if retain:
-            engine.retain(route.topic, payload, qos)
+        if letter.retain:
+            engine.retain(RetainedMessage(route.topic, letter.payload, qos, letter.properties, letter.expires_at))
             stored = True
-        stored = bool(route.kept) or stored
-        send_one(engine, route, payload, qos)
+        stored = bool(route.kept or route.shared) or stored
+        code = codes.NO_MATCHING_SUBSCRIBERS if route.is_empty else 0
+        spread.letter(engine, route, letter, connection.session)
     if qos:
-        _acknowledge(connection, qos, packet_id, after_commit=stored or (qos == 2 and not connection.clean))
+        after_commit = stored or (qos == 2 and not connection.clean)
+        _acknowledge(connection, qos, packet_id, after_commit=after_commit, code=code)
 
 
-def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_commit: bool) -> None:
-    packet = ack(PUBACK if qos == 1 else PUBREC, packet_id)
+def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_commit: bool, code: int = 0) -> None:
+    kind = PUBACK if qos == 1 else PUBREC
+    packet = ack(kind, packet_id) if connection.five is None else packets5.ack(kind, packet_id, code)
     if after_commit:
         connection.engine.reply(connection, packet)
     else:
@@ -292,65 +328,15 @@ def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_comm
 
 def refuse(connection: Connection, raw: bytes, size: int, qos: int, packet_id: int) -> None:
     """Answer a PUBLISH whose payload of `size` bytes is over the limit: told, acknowledged, not routed."""
-    engine = connection.engine
+    engine, five = connection.engine, connection.five
     topic = check_topic(raw)
     engine.counters.messages_in += 1
     if engine.claim is not None and engine.is_claimed(raw):
         engine.claim.oversized(connection, raw, size)
     else:
         engine.gate.audit(connection, Action.PUBLISH, topic, "limit")
-    if qos:
+    if qos and five is not None:
+        told = f"limit {engine.limits.payload_max}" if five.wants_reasons else ""
+        connection.send(packets5.ack(PUBACK if qos == 1 else PUBREC, packet_id, codes.IMPLEMENTATION_ERROR, told))
+    elif qos:
         connection.send(ack(PUBACK if qos == 1 else PUBREC, packet_id))
-
-
-def send_one(engine: Engine, route: Route, payload: bytes, qos: int) -> None:
-    """Hand one message to everyone on its route."""
-    if qos:
-        head = publish_head(PUBLISH | qos << 1, route.raw, len(payload))
-        packet = b"".join((head, b"\0\0", payload))
-        deliver(engine, route, Run(packet, len(packet), len(head), 1, qos))
-    elif route.online:
-        deliver_zero(engine, route.online, publish_head(PUBLISH, route.raw, len(payload)) + payload, 1)
-
-
-def deliver_zero(engine: Engine, targets: Iterable[Connection], chunk: bytes, count: int) -> None:
-    """Give `count` QoS 0 packets in one piece to each target."""
-    dirty = engine.dirty
-    delivered = 0
-    for target in targets:
-        if target.congested:
-            target.hold(chunk, count)
-            continue
-        out = target.out
-        if not out:
-            if not dirty:
-                engine.wake()
-            dirty.append(target)
-        out.append(chunk)
-        delivered += count
-    engine.counters.messages_out += delivered
-
-
-def deliver(engine: Engine, route: Route, run: Run) -> None:
-    """Give a QoS 1 or 2 run to everyone on its route, each at most at the QoS granted [MQTT-3.8.4-6]."""
-    if run.qos == 1:
-        for session in route.granted_some:
-            send_run(session, run)
-    else:
-        for session in route.granted_two:
-            send_run(session, run)
-        if route.granted_one:
-            lowered = bytearray(run.data)
-            lowered[:: run.step] = FIRST[PUBLISH | 2] * run.many
-            for session in route.granted_one:
-                send_run(session, Run(lowered, run.step, run.offset, run.many, 1))
-    if not route.granted_zero and not route.kept:
-        return
-    start, step = run.offset + 2, run.step
-    payloads = [bytes(run.data[at + start : at + step]) for at in range(0, step * run.many, step)]
-    if route.granted_zero:
-        head = publish_head(PUBLISH, route.raw, step - start)
-        deliver_zero(engine, route.granted_zero, head + head.join(payloads), run.many)
-    for session, granted in route.kept:
-        for payload in payloads:
-            kept.enqueue(engine, session, route.raw, payload, min(granted, run.qos))

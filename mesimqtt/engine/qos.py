@@ -6,8 +6,8 @@ import sys
 from array import array
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept
-from mesimqtt.engine.packets import PUBACK, PUBCOMP, PUBREC, PUBREL, MalformedError, ack
+from mesimqtt.engine import codes, kept, packets5, properties
+from mesimqtt.engine.packets import FIVE, PUBACK, PUBCOMP, PUBREC, PUBREL, MalformedError, ack
 from mesimqtt.engine.window import advance
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _KEPT_BELOW = 32_768
 def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> int:
     """Take a run of acknowledgements of one kind; all of the first one is in `data`. Return the position after it."""
     if data[position + 1] != 2:
+        if connection.version == FIVE:
+            return _take_long(connection, data, position, kind)
         raise MalformedError("acknowledgement whose length is not 2")
     session = connection.session
     if session is None:
@@ -31,7 +33,14 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
     if end >= len(data) or data[end] != kind:
         packet_id = data[position + 2] << 8 | data[position + 3]
         window = session.window
-        if kind == PUBACK and packet_id and window is not None and not window.queue and not connection.claimed:
+        if (
+            kind == PUBACK
+            and packet_id
+            and window is not None
+            and not window.queue
+            and not window.shared
+            and not connection.claimed
+        ):
             window.ids.discard(packet_id)
             return end
         ids = [packet_id]
@@ -57,6 +66,43 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
     return end
 
 
+def _take_long(connection: Connection, data: bytes, position: int, kind: int) -> int:
+    """Take one acknowledgement of 5.0 with a Reason Code and perhaps properties; return the position after it."""
+    length, body = properties.variable(data, position + 1, len(data))
+    end = body + length
+    session = connection.session
+    if session is None or length < 3:
+        raise MalformedError("acknowledgement that is too short")
+    packet_id, code = data[body] << 8 | data[body + 1], data[body + 2]
+    if not packet_id:
+        raise MalformedError("packet id 0")
+    if code not in (codes.OF_PUBACK if kind in (PUBACK, PUBREC) else codes.OF_PUBREL):
+        raise MalformedError(f"reason code {code:#04x} is not one of this packet", codes.PROTOCOL_ERROR)
+    if length > 3 and properties.read(data, body + 3, end, properties.IN_ACK)[1] != end:
+        raise MalformedError("acknowledgement with trailing bytes")
+    if kind == PUBACK:
+        _acked(connection, session, [packet_id])
+    elif kind == PUBREC and code >= codes.UNSPECIFIED_ERROR:
+        _rejected(connection, session, packet_id)
+    elif kind == PUBREC:
+        _received(connection, session, [packet_id], ack(PUBREC, packet_id))
+    elif kind == PUBREL:
+        _released(connection, session, [packet_id], ack(PUBREL, packet_id))
+    else:
+        _completed(connection, session, [packet_id])
+    return end
+
+
+def _rejected(connection: Connection, session: Session, packet_id: int) -> None:
+    """Take a PUBREC that ends the exchange: the client did not take the message [MQTT-4.3.3-4]."""
+    window = session.window
+    if window is not None:
+        window.unreceived.discard(packet_id)
+        advance(session)
+    elif session.kept is not None:
+        kept.rejected(connection.engine, session, packet_id)
+
+
 def _run_length(data: bytes, position: int, kind: int) -> int:
     most = min((len(data) - position) // 4, _RUN_MAX)
     past = position + 4 * most
@@ -77,10 +123,13 @@ def _acked(connection: Connection, session: Session, ids: list[int]) -> None:
     window = session.window
     if window is not None:  # an id that is not in flight is ignored
         window.ids.difference_update(ids)
+        window.settle(ids)
         if window.queue:
             advance(session)
     elif session.kept is not None:
         kept.acked(connection.engine, session, ids)
+    if connection.counts_all and connection.acked is None:
+        connection.acked = []  # what is claimed shares the client's Receive Maximum: it may go on now
 
 
 def _received(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
@@ -89,6 +138,11 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
         known = window.unreceived.intersection(ids)
         window.unreceived -= known
         window.released |= known
+        if connection.version == FIVE and not window.released.issuperset(ids):
+            for packet_id in ids:
+                code = 0 if packet_id in window.released else codes.PACKET_ID_NOT_FOUND
+                connection.send(packets5.ack(PUBREL, packet_id, code))
+            return
     elif session.kept is not None and any(packet_id < _KEPT_BELOW for packet_id in ids):
         engine = connection.engine
         for packet_id in ids:
@@ -107,6 +161,11 @@ def _released(connection: Connection, session: Session, ids: list[int], packets:
     replies = bytearray(packets)
     replies[::4] = b"\x70" * len(ids)
     incoming = session.incoming
+    if connection.version == FIVE and not (incoming and incoming.issuperset(ids)):
+        known = incoming or set()
+        missing = [packet_id for packet_id in ids if packet_id not in known]
+        replies = bytearray(b"".join(ack(PUBCOMP, packet_id) for packet_id in ids if packet_id in known))
+        replies += b"".join(packets5.ack(PUBCOMP, packet_id, codes.PACKET_ID_NOT_FOUND) for packet_id in missing)
     if not session.key:
         if incoming:
             incoming.difference_update(ids)

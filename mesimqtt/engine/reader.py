@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.engine import connect, subscribe
+from mesimqtt.engine import aliases, auth, codes, connect, farewell, properties, subscribe
 from mesimqtt.engine.packets import (
+    AUTH,
     CONNECT,
     DISCONNECT,
+    FIVE,
     PINGREQ,
     PINGRESP_PACKET,
     SUBSCRIBE,
@@ -21,6 +23,9 @@ from mesimqtt.engine.states import AUTHENTICATING, OPEN
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
+
+
+_TAKEN = -2  # instead of a position: the packet is taken, but what follows waits for an answer
 
 
 class Discard(NamedTuple):
@@ -49,7 +54,7 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
                 _keep(connection, data, position, size - position + 1)
                 return
             if length > connection.engine.limits.packet_max:
-                raise MalformedError("packet too large")
+                raise MalformedError("packet too large", codes.PACKET_TOO_LARGE)
         end = body + length
         if end > size:
             _incomplete(connection, data, position, body, end)
@@ -64,9 +69,9 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
         else:
             position = _take_other(connection, data, position, body, end)
         connection.seen = now
-        if position == PAUSED:
+        if position < 0:
             connection.paused = True
-            _keep(connection, data, start, 0)
+            _keep(connection, data, start if position == PAUSED else end, 0)
             return
         if connection.observed:
             _observe(connection, first, position - start)
@@ -115,12 +120,12 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
         subscribe.unsubscribe(connection, data[body:end])
         return end
     if first == DISCONNECT:
-        if end != body:
-            raise MalformedError("DISCONNECT with a body")
-        connection.will = None  # [MQTT-3.1.2-10]
-        connection.close("DISCONNECT")
+        farewell.take(connection, data[body:end])
         return end
-    raise MalformedError("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}")
+    if first == AUTH and connection.version == FIVE:
+        return end if auth.take(connection, data[body:end]) else _TAKEN
+    code = codes.PROTOCOL_ERROR if first == CONNECT else codes.MALFORMED_PACKET  # [MQTT-3.1.0-2]
+    raise MalformedError("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}", code)
 
 
 def _keep(connection: Connection, data: bytes, position: int, need: int) -> None:
@@ -132,24 +137,49 @@ def _incomplete(connection: Connection, data: bytes, position: int, body: int, e
     """Keep the beginning of a packet, or find at once that it is a PUBLISH too large to be kept."""
     first, size = data[position], len(data)
     need = end - position
-    if first & 0xF0 == 0x30 and end - body > connection.engine.limits.payload_max:
-        qos = first >> 1 & 3
-        if size < body + 2:
-            need = body + 2 - position
-        else:
-            stop = body + 2 + (data[body] << 8 | data[body + 1]) + (2 if qos else 0)
-            if stop > end:
-                raise MalformedError("topic reaches past its packet")
-            if stop > size:
-                need = stop - position
-            elif end - stop > connection.engine.limits.payload_max:
-                if qos == 3 or first & 15 == 8:
-                    raise MalformedError("QoS 3, or DUP with QoS 0")
-                raw, packet_id, stop = header(data, body, end, qos)
-                check_topic(raw)
-                connection.discard = Discard(end - size, raw, end - stop, qos, packet_id)
-                return
+    payload_max = connection.engine.limits.payload_max
+    if first & 0xF0 == 0x30 and end - body > payload_max:
+        stop = _payload_start(data, body, 2 if first & 6 else 0, is_five=connection.version == FIVE)
+        if stop > end:
+            raise MalformedError("topic or properties reach past their packet")
+        if stop > size:
+            need = stop - position
+        elif end - stop > payload_max:
+            _discard(connection, data, first, body, end)
+            return
     _keep(connection, data, position, need)
+
+
+def _payload_start(data: bytes, body: int, identifier: int, *, is_five: bool) -> int:
+    """Return where a payload begins; if that is not known yet, how far one must read to know more."""
+    size = len(data)
+    if size < body + 2:
+        return body + 2
+    stop = body + 2 + (data[body] << 8 | data[body + 1]) + identifier
+    if not is_five:
+        return stop
+    length = 0
+    for shift in (0, 7, 14, 21):
+        if stop >= size:
+            return stop + 1
+        byte = data[stop]
+        stop += 1
+        length |= (byte & 127) << shift
+        if byte < 128:
+            break
+    return stop + length
+
+
+def _discard(connection: Connection, data: bytes, first: int, body: int, end: int) -> None:
+    qos = first >> 1 & 3
+    if qos == 3 or first & 15 == 8:
+        raise MalformedError("QoS 3, or DUP with QoS 0")
+    raw, packet_id, stop = header(data, body, end, qos)
+    if connection.version == FIVE:
+        found, stop = properties.read(data, stop, end, properties.IN_PUBLISH)
+        raw = aliases.resolve(connection, raw, found)
+    check_topic(raw)
+    connection.discard = Discard(end - len(data), raw, end - stop, qos, packet_id)
 
 
 def gather(connection: Connection, data: bytes) -> bytes | None:

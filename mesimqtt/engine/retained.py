@@ -13,6 +13,8 @@ class RetainedMessage(NamedTuple):
     topic: str
     payload: bytes
     qos: int
+    properties: bytes = b""
+    expires_at: float = 0.0  # engine time; 0.0 for never
 
 
 class Retained:
@@ -35,12 +37,17 @@ class Retained:
         """Return the retained messages that a filter selects."""
         return self._messages.match(topic_filter)
 
-    def put(self, topic: str, payload: bytes, qos: int) -> bool:
+    def expired(self, now: float) -> list[RetainedMessage]:
+        """Return the messages whose Message Expiry Interval has passed."""
+        return [message for message in self._messages.values() if message.expires_at and message.expires_at <= now]
+
+    def put(self, message: RetainedMessage) -> bool:
         """Keep or replace a message, or with no payload remove it; False if there is no room for a new one."""
-        if not payload:  # a zero-byte payload clears [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+        topic = message.topic
+        if not message.payload:  # a zero-byte payload clears [MQTT-3.3.1-10], [MQTT-3.3.1-11]
             self._messages.pop(topic)
         elif topic not in self._messages and len(self._messages) >= self._most:
             return False
         else:
-            self._messages.put(topic, RetainedMessage(topic, payload, qos))
+            self._messages.put(topic, message)
         return True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine.packets import check_topic
+from mesimqtt.engine import shares
+from mesimqtt.engine.grants import Receiver, receiver
+from mesimqtt.engine.packets import FIVE, check_topic
+from mesimqtt.engine.shares import Members, Share
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
@@ -13,27 +16,58 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.session import Session
+    from mesimqtt.engine.topic_tree import Found
 
 _ROUTES_MAX = 50_000
 _ROUTES_PER_CONNECTION = 256
 _STALE = -1
 
 
+class Group:
+    """The receivers of one topic that take the blocks of one protocol version as they are, by QoS granted."""
+
+    __slots__ = ("granted_one", "granted_some", "granted_two", "granted_zero", "online")
+
+    def __init__(self) -> None:
+        self.online: list[Connection] = []  # all of them: the receivers of QoS 0
+        self.granted_zero: list[Connection] = []
+        self.granted_one: list[Session] = []  # clean sessions
+        self.granted_two: list[Session] = []
+        self.granted_some: list[Session] = []  # granted_one and granted_two
+
+    def add(self, connection: Connection, session: Session, qos: int) -> None:
+        """Sort a receiver in."""
+        self.online.append(connection)
+        if not qos:
+            self.granted_zero.append(connection)
+        elif session.clean:
+            (self.granted_one if qos == 1 else self.granted_two).append(session)
+            self.granted_some.append(session)
+
+
+NOBODY = Group()  # never added to
+
+
 class Route:
     """The receivers of one topic, valid while `version` is the engine's.
 
     The engine's version is that of all permissions; a change of subscriptions retires the routes it concerns.
+    `four` and `five` take blocks of packets without properties; `single` takes each message by itself.
     """
 
     __slots__ = (
-        "granted_one",
-        "granted_some",
-        "granted_two",
-        "granted_zero",
-        "is_plain",
+        "everyone",
+        "five",
+        "four",
+        "is_plain_five",
+        "is_plain_four",
+        "keeps_retain",
         "kept",
-        "online",
+        "only_five",
+        "only_four",
         "raw",
+        "shared",
+        "single",
         "topic",
         "version",
     )
@@ -42,18 +76,33 @@ class Route:
         self.raw = raw
         self.topic = topic
         self.version = version
-        self.is_plain = True  # at QoS 1 and 2 nobody but `granted_some`
-        self.online: Sequence[Connection] = ()  # everyone who is connected: the receivers of QoS 0
-        self.granted_zero: Sequence[Connection] = ()
-        self.granted_one: Sequence[Session] = ()  # clean sessions
-        self.granted_two: Sequence[Session] = ()
-        self.granted_some: Sequence[Session] = ()  # granted_one and granted_two
-        self.kept: Sequence[tuple[Session, int]] = ()  # kept sessions with QoS 1 or 2, connected or not
+        self.four = self.five = NOBODY
+        self.single: Sequence[Receiver] = ()  # connected: identifiers, no-local, aliases, Maximum Packet Size
+        self.kept: Sequence[Receiver] = ()  # kept sessions with QoS 1 or 2, connected or not
+        self.shared: Sequence[Members] = ()
+        self.everyone: Sequence[Receiver] = ()  # all but `shared`
+        self.keeps_retain = False  # somebody wants RETAIN as it was published
+        self.only_four = self.only_five = True  # at QoS 0 nobody but that group
+        self.is_plain_four = self.is_plain_five = True  # at QoS 1 and 2 nobody but its `granted_some`
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no subscription matches."""
+        return not self.everyone and not self.shared
 
     def retire(self) -> None:
         """Be of no use any more. Connections may hold a route for long, but not its receivers."""
         self.version = _STALE
-        self.online = self.granted_zero = self.granted_one = self.granted_two = self.granted_some = self.kept = ()
+        self.four = self.five = NOBODY
+        self.single = self.kept = self.shared = self.everyone = ()
+
+    def seal(self) -> None:
+        """Work out what the hot path asks."""
+        alone = not self.single and not self.shared
+        self.only_four = alone and not self.five.online
+        self.only_five = alone and not self.four.online
+        self.is_plain_four = self.only_four and not self.kept and not self.four.granted_zero
+        self.is_plain_five = self.only_five and not self.kept and not self.five.granted_zero
 
 
 DENIED = Route(b"", "", _STALE)  # goes nowhere
@@ -104,37 +153,57 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
     return route
 
 
-def _fill(engine: Engine, route: Route, found: dict[Session, int]) -> Connection | None:
-    """Sort the matching sessions into a route; return a connection whose right is not known yet."""
-    online: list[Connection] = []
-    granted: tuple[list[Connection], list[Session], list[Session]] = ([], [], [])
-    kept: list[tuple[Session, int]] = []
+def _fill(engine: Engine, route: Route, found: Found) -> Connection | None:
+    """Sort the matching subscribers into a route; return a connection whose right is not known yet."""
+    everyone: list[Receiver] = []
+    single: list[Receiver] = []
+    kept: list[Receiver] = []
+    shared: list[Members] = []
+    four, five = Group(), Group()
     decide = engine.gate.decide
-    for session, qos in found.items():
+
+    def may(session: Session) -> bool | None:
         connection = session.connection
+        decision = None if connection is None else decide(connection, Action.RECEIVE, route.topic)
+        return None if decision is None else decision.allow
+
+    for subscriber, grant in found.items():
+        if isinstance(subscriber, Share):
+            members = shares.members(subscriber, receiver, may)
+            if not isinstance(members, Members):
+                return members.connection
+            shared.append(members)
+            continue
+        target = receiver(subscriber, grant)
+        connection = subscriber.connection
         if connection is not None:
-            decision = decide(connection, Action.RECEIVE, route.topic)
-            if decision is None:
+            allowed = may(subscriber)
+            if allowed is None:
                 return connection
-            if not decision.allow:
+            if not allowed:
                 continue
-            online.append(connection)
-            if not qos:
-                granted[0].append(connection)
-            elif session.clean:
-                (granted[1] if qos == 1 else granted[2]).append(session)
-        if qos and not session.clean:
-            kept.append((session, qos))
-    route.online, route.kept = online, kept
-    route.granted_zero, route.granted_one, route.granted_two = granted
-    route.granted_some = [*route.granted_one, *route.granted_two]
-    route.is_plain = not route.kept and not route.granted_zero
+        is_kept = bool(target.qos) and not subscriber.clean
+        if connection is None and not is_kept:
+            continue
+        everyone.append(target)
+        route.keeps_retain = route.keeps_retain or target.keeps_retain
+        if is_kept:
+            kept.append(target)
+        if connection is not None:
+            if target.is_plain and connection.is_plain:
+                (five if connection.version == FIVE else four).add(connection, subscriber, target.qos)
+            else:
+                single.append(target)
+    route.four = four if four.online else NOBODY
+    route.five = five if five.online else NOBODY
+    route.everyone, route.single, route.kept, route.shared = everyone, single, kept, shared
+    route.seal()
     return None
 
 
 def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
     """Forget exactly the routes that a change of these subscriptions concerns."""
     for topic_filter in topic_filters:
-        for route in engine.routes.match(topic_filter):
+        for route in engine.routes.match(shares.inner_filter(topic_filter)):
             engine.routes.pop(route.topic)
             route.retire()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mesimqtt.engine.letter import Letter
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.kept import KeptQueue
     from mesimqtt.engine.window import Window
 
+_FILLED = 512  # messages of a kept session in memory
 NO_IDS: frozenset[int] = frozenset()
 
 
@@ -20,10 +23,11 @@ class Queued:
     """One QoS 1 or 2 message that a kept session waits for. `released`: PUBREC came, only PUBREL is due."""
 
     n: int
-    topic: bytes
-    payload: bytes
-    qos: int
+    letter: Letter
     released: bool = False
+
+
+RELEASED = Letter(b"", b"", 2)  # what is left of a letter whose PUBREC came
 
 
 class Session:
@@ -38,6 +42,7 @@ class Session:
         "client_id",
         "connection",
         "disconnected_at",
+        "expiry_s",
         "held",
         "incoming",
         "kept",
@@ -53,6 +58,7 @@ class Session:
         self.user = user
         self.client_id = client_id
         self.clean = clean
+        self.expiry_s = 0.0  # how long a kept session outlives its connection
         self.key = 0
         self.connection: Connection | None = None
         self.subscriptions: dict[str, int] = {}
@@ -63,6 +69,31 @@ class Session:
         self.window: Window | None = None
         self.kept: KeptQueue | None = None
         self.held: Held | None = None
+
+    @property
+    def ends_at(self) -> float:
+        """Return when a session whose client is away ends, in engine time."""
+        return self.disconnected_at + self.expiry_s
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether a message would be sent at once, as far as that is known without looking closely."""
+        connection = self.connection
+        if connection is None or connection.congested:
+            return False
+        if self.window is not None:
+            return not self.window.queue and self.window.in_flight < connection.inflight_max
+        return self.kept is None or len(self.kept.inflight) < connection.inflight_max
+
+    @property
+    def is_filled(self) -> bool:
+        """Tell whether enough waits in memory already: what can wait elsewhere should."""
+        connection = self.connection
+        if connection is None or connection.congested:
+            return True
+        if self.kept is not None and len(self.kept.queue) >= _FILLED:
+            return True
+        return self.held_bytes > connection.engine.limits.unwritten_max
 
     @property
     def held_bytes(self) -> int:
@@ -89,11 +120,11 @@ class Session:
 
 
 class Held:
-    """QoS 0 packets that wait until a slow reader reads, bounded."""
+    """QoS 0 packets that wait until a slow reader reads, bounded. A letter is made a packet when it leaves."""
 
     __slots__ = ("chunks", "messages", "size")
 
     def __init__(self) -> None:
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | Letter] = []
         self.messages = 0
         self.size = 0

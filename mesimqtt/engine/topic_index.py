@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mesimqtt.engine.topic_tree import has_wildcard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _Value = TypeVar("_Value")
 
@@ -39,6 +42,10 @@ class TopicIndex(Generic[_Value]):
     def get(self, topic: str) -> _Value | None:
         """Return the value of one topic."""
         return self._by_topic.get(topic)
+
+    def values(self) -> Iterable[_Value]:
+        """Return every value."""
+        return self._by_topic.values()
 
     def oldest(self) -> str:
         """Return the topic that was put in first."""

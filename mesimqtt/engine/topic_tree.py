@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
     from mesimqtt.engine.session import Session
+    from mesimqtt.engine.shares import Share
 
+Subscriber = Union["Session", "Share"]
 # One subscriber is the rule; a dict is made for the second. Memory per idle device counts.
-Subscribers = tuple["Session", int] | dict["Session", int]
+Subscribers = tuple[Subscriber, int] | dict[Subscriber, int]
+# A grant is the options of a subscription and above them its identifier (see grants.py). Who has several
+# matching subscriptions has a tuple of grants, unless nothing but their QoS could matter.
+Found = dict[Subscriber, int | tuple[int, ...]]
+_PLAIN_BELOW = 4  # a grant that is nothing but a QoS
 
 
-def _joined(subscribers: Subscribers | None, session: Session, qos: int) -> Subscribers:
+def _joined(subscribers: Subscribers | None, subscriber: Subscriber, grant: int) -> Subscribers:
     if subscribers is None:
-        return (session, qos)
+        return (subscriber, grant)
     if isinstance(subscribers, tuple):
-        if subscribers[0] is session:
-            return (session, qos)
+        if subscribers[0] is subscriber:
+            return (subscriber, grant)
         subscribers = dict((subscribers,))
-    subscribers[session] = qos
+    subscribers[subscriber] = grant
     return subscribers
 
 
-def _left(subscribers: Subscribers | None, session: Session) -> Subscribers | None:
+def _left(subscribers: Subscribers | None, subscriber: Subscriber) -> Subscribers | None:
     if subscribers is None or isinstance(subscribers, tuple):
-        return None if subscribers is None or subscribers[0] is session else subscribers
-    subscribers.pop(session, None)
+        return None if subscribers is None or subscribers[0] is subscriber else subscribers
+    subscribers.pop(subscriber, None)
     return subscribers or None
 
 
-def _collect(subscribers: Subscribers | None, found: dict[Session, int]) -> None:
+def _collect(subscribers: Subscribers | None, found: Found) -> None:
     if subscribers is None:
         return
     pairs = (subscribers,) if isinstance(subscribers, tuple) else subscribers.items()
-    for session, qos in pairs:
-        if found.get(session, -1) < qos:
-            found[session] = qos
+    for subscriber, grant in pairs:
+        before = found.get(subscriber)
+        if before is None:
+            found[subscriber] = grant
+        elif isinstance(before, tuple):
+            found[subscriber] = (*before, grant)
+        elif before < _PLAIN_BELOW and grant < _PLAIN_BELOW:
+            found[subscriber] = max(before, grant)
+        else:
+            found[subscriber] = (before, grant)
 
 
 class _Node:
@@ -56,15 +69,15 @@ class TopicTree:
         self._exact: dict[str, Subscribers] = {}
         self._root = _Node()
 
-    def add(self, topic_filter: str, session: Session, qos: int) -> None:
+    def add(self, topic_filter: str, subscriber: Subscriber, grant: int) -> None:
         """Add or replace one subscription."""
         if not has_wildcard(topic_filter):
-            self._exact[topic_filter] = _joined(self._exact.get(topic_filter), session, qos)
+            self._exact[topic_filter] = _joined(self._exact.get(topic_filter), subscriber, grant)
             return
         node = self._root
         for level in topic_filter.split("/"):
             if level == "#":
-                node.rest = _joined(node.rest, session, qos)
+                node.rest = _joined(node.rest, subscriber, grant)
                 return
             if node.children is None:
                 node.children = {}
@@ -72,12 +85,12 @@ class TopicTree:
             if child is None:
                 child = node.children[level] = _Node()
             node = child
-        node.here = _joined(node.here, session, qos)
+        node.here = _joined(node.here, subscriber, grant)
 
-    def remove(self, topic_filter: str, session: Session) -> None:
+    def remove(self, topic_filter: str, subscriber: Subscriber) -> None:
         """Remove one subscription, and every level that nothing needs any more."""
         if not has_wildcard(topic_filter):
-            left = _left(self._exact.get(topic_filter), session)
+            left = _left(self._exact.get(topic_filter), subscriber)
             if left is None:
                 self._exact.pop(topic_filter, None)
             else:
@@ -87,7 +100,7 @@ class TopicTree:
         node = self._root
         for level in topic_filter.split("/"):
             if level == "#":
-                node.rest = _left(node.rest, session)
+                node.rest = _left(node.rest, subscriber)
                 break
             child = None if node.children is None else node.children.get(level)
             if child is None:
@@ -95,7 +108,7 @@ class TopicTree:
             path.append((node, level))
             node = child
         else:
-            node.here = _left(node.here, session)
+            node.here = _left(node.here, subscriber)
         while path and node.here is None and node.rest is None and not node.children:
             node, level = path.pop()
             if node.children is not None:
@@ -103,9 +116,9 @@ class TopicTree:
                 if not node.children:
                     node.children = None
 
-    def match(self, topic: str) -> dict[Session, int]:
-        """Return the sessions that `topic` goes to, each with its highest QoS [MQTT-3.3.5-1]."""
-        found: dict[Session, int] = {}
+    def match(self, topic: str) -> Found:
+        """Return the subscribers that `topic` goes to, each with its highest QoS or its grants [MQTT-3.3.5-1]."""
+        found: Found = {}
         _collect(self._exact.get(topic), found)
         nodes = [self._root]
         levels = topic.split("/")

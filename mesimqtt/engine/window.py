@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.engine.letter import Letter, encode
 from mesimqtt.engine.packets import U16
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.session import Session
 
@@ -23,7 +26,10 @@ _LOW = bytes(number & 255 for number in range(_IDS_FROM, _IDS_FROM + _IDS))
 
 
 class Run(NamedTuple):
-    """Equal-sized PUBLISH packets of one topic: `many` of `step` bytes, packet ids at `offset`."""
+    """Equal-sized PUBLISH packets of one topic: `many` of `step` bytes, packet ids at `offset`.
+
+    They have the layout of one protocol version; in 5.0 the empty properties stand between packet id and payload.
+    """
 
     data: bytes | bytearray
     step: int
@@ -35,15 +41,35 @@ class Run(NamedTuple):
 class Window:
     """What is in flight to a clean session, and what waits for its turn."""
 
-    __slots__ = ("ids", "messages", "queue", "released", "size", "unreceived")
+    __slots__ = ("ids", "messages", "queue", "released", "shared", "size", "unreceived")
 
     def __init__(self) -> None:
         self.ids: set[int] = set()  # QoS 1, PUBACK awaited
         self.unreceived: set[int] = set()  # QoS 2, PUBREC awaited
         self.released: set[int] = set()  # QoS 2, PUBCOMP awaited
-        self.queue: deque[Run] = deque()
+        self.queue: deque[Run | Letter] = deque()
+        self.shared: dict[int, Letter] | None = None  # QoS 1 of shared subscriptions, for another member
         self.messages = 0
         self.size = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many messages the client has not acknowledged."""
+        return len(self.ids) + len(self.unreceived) + len(self.released)
+
+    def settle(self, ids: Iterable[int]) -> None:
+        """Forget letters of shared subscriptions that were acknowledged."""
+        if self.shared:
+            for packet_id in ids:
+                self.shared.pop(packet_id, None)
+
+    def left(self) -> list[Letter]:
+        """Return what another member of a shared subscription is to get when this session ends.
+
+        [MQTT 5.0, section 4.8.2]: QoS 1 that was not acknowledged; of QoS 2 only what was never sent.
+        """
+        unsent = [item for item in self.queue if isinstance(item, Letter) and item.share is not None]
+        return [*(self.shared or {}).values(), *unsent]
 
 
 def send_run(session: Session, run: Run) -> None:
@@ -57,14 +83,14 @@ def send_run(session: Session, run: Run) -> None:
     if connection.congested or window.queue:
         _hold(connection, window, run)
         return
-    room = connection.inflight_max - len(window.ids)
+    left = connection.inflight_max - len(window.ids)
     if window.unreceived or window.released:
-        room -= len(window.unreceived) + len(window.released)
-    if run.many <= room:
+        left -= len(window.unreceived) + len(window.released)
+    if run.many <= left:
         _transmit(connection, session, window, run)
         return
-    if room > 0:
-        run, rest = _split(run, room)
+    if left > 0:
+        run, rest = _split(run, left)
         _transmit(connection, session, window, run)
         run = rest
     _hold(connection, window, run)
@@ -97,23 +123,75 @@ def send_single(session: Session, head: bytes, payload: bytes, qos: int) -> None
     send_run(session, Run(packet, len(packet), len(head), 1, qos))
 
 
+def send_letter(session: Session, letter: Letter) -> None:
+    """Deliver one message to a clean session, or at QoS 0 to any, now or when there is room."""
+    connection = session.connection
+    if connection is None:
+        return
+    if not letter.qos:
+        if connection.congested:
+            connection.hold(letter, 1, letter.size)
+        elif packet := encode(connection, letter, 0):
+            connection.send(packet)
+            connection.engine.counters.messages_out += 1
+        return
+    window = session.window
+    if window is None:
+        window = session.window = Window()
+    if connection.congested or window.queue or room(connection, window) <= 0:
+        _hold(connection, window, letter)
+    else:
+        _transmit_letter(connection, session, window, letter)
+
+
+def room(connection: Connection, window: Window) -> int:
+    """Return how many more messages may be in flight [MQTT-3.3.4-9]."""
+    left = connection.inflight_max - window.in_flight
+    return left - len(connection.claimed) if connection.counts_all else left
+
+
 def advance(session: Session) -> None:
     """Send what waits, as far as the window is open again."""
     window, connection = session.window, session.connection
     if window is None or connection is None or not window.queue or connection.congested:
         return
     queue = window.queue
-    room = connection.inflight_max - len(window.ids) - len(window.unreceived) - len(window.released)
-    while queue and room > 0:
-        run = queue.popleft()
-        if run.many > room:
-            run, rest = _split(run, room)
+    left = room(connection, window)
+    while queue and left > 0:
+        item = queue.popleft()
+        if isinstance(item, Letter):
+            _count(connection, window, -1, -item.size)
+            left -= _transmit_letter(connection, session, window, item)
+            continue
+        run = item
+        if run.many > left:
+            run, rest = _split(run, left)
             queue.appendleft(rest)
-        window.messages -= run.many
-        window.size -= len(run.data)
-        connection.engine.held_bytes -= len(run.data)
-        room -= run.many
+        _count(connection, window, -run.many, -len(run.data))
+        left -= run.many
         _transmit(connection, session, window, run)
+
+
+def _transmit_letter(connection: Connection, session: Session, window: Window, letter: Letter) -> bool:
+    """Send a letter under the next packet id; False if it expired, or is too large for this client."""
+    packet_id = free_id(session, connection)
+    packet = encode(connection, letter, packet_id)
+    if not packet:
+        return False
+    (window.ids if letter.qos == 1 else window.unreceived).add(packet_id)
+    if letter.share is not None and letter.qos == 1:
+        if window.shared is None:
+            window.shared = {}
+        window.shared[packet_id] = letter
+    connection.send(packet)
+    connection.engine.counters.messages_out += 1
+    return True
+
+
+def _count(connection: Connection, window: Window, messages: int, size: int) -> None:
+    window.messages += messages
+    window.size += size
+    connection.engine.held_bytes += size
 
 
 def _split(run: Run, count: int) -> tuple[Run, Run]:
@@ -122,23 +200,23 @@ def _split(run: Run, count: int) -> tuple[Run, Run]:
     return Run(data[:cut], step, offset, count, qos), Run(data[cut:], step, offset, total - count, qos)
 
 
-def _hold(connection: Connection, window: Window, run: Run) -> None:
+def _hold(connection: Connection, window: Window, item: Run | Letter) -> None:
     engine = connection.engine
     limits = engine.limits
-    room = min(
+    many, step = (1, item.size) if isinstance(item, Letter) else (item.many, item.step)
+    space = min(
         limits.queue_messages_max - window.messages,
-        (limits.queue_bytes_max - window.size) // run.step,
-        (limits.queue_bytes_total - engine.held_bytes) // run.step,
+        (limits.queue_bytes_max - window.size) // step,
+        (limits.queue_bytes_total - engine.held_bytes) // step,
     )
-    if room < run.many:
-        engine.counters.dropped += run.many - max(room, 0)
-        if room <= 0:
+    if space < many:
+        engine.counters.dropped += many - max(space, 0)
+        if space <= 0:
             return
-        run = _split(run, room)[0]
-    window.queue.append(run)
-    window.messages += run.many
-    window.size += len(run.data)
-    engine.held_bytes += len(run.data)
+        if not isinstance(item, Letter):
+            item, many = _split(item, space)[0], space
+    window.queue.append(item)
+    _count(connection, window, many, many * step)
 
 
 def _transmit(connection: Connection, session: Session, window: Window, run: Run) -> None:

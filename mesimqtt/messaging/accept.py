@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from hashlib import blake2b
+from math import ceil
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
+from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.store import messages
@@ -44,6 +46,7 @@ class Acceptor:
         self._receipts = receipts
         self._transients = transients
         self._unanswered = 0
+        self._rates = RateLimit(parse_windows(hub.settings.rates.messages))
 
     def plain(
         self, sender: User, rest: bytes, payload: bytes, connection: Connection, qos: int, packet_id: int
@@ -142,8 +145,8 @@ class Acceptor:
         code: Status | None = None
         rule: str | None = None
         retry_after: int | None = None
-        if settings.rate_per_s and not self._has_rate(sender):
-            code, retry_after = Status.RATE_LIMITED, max(1, round(1 / settings.rate_per_s))
+        if self._rates and (wait := self._rates.take(sender.address, hub.now())):
+            code, retry_after = Status.RATE_LIMITED, ceil(wait)
         elif group is not None and not group.active:
             code = Status.GROUP_PAUSED
         elif group is not None and not group.members.get(sender.id, (False, False))[0]:
@@ -168,18 +171,6 @@ class Acceptor:
         if now - peer.full_told_at >= _FULL_TOLD_S:
             peer.full_told_at = now
             self._hub.news(peer, {"event": "inbox-full", "messages": peer.inbox_messages, "bytes": peer.inbox_bytes})
-
-    def _has_rate(self, sender: User) -> bool:
-        settings, now = self._hub.settings.messaging, self._hub.now()
-        earned = (now - sender.rate_at) * settings.rate_per_s
-        sender.rate_tokens = min(
-            settings.rate_burst, (sender.rate_tokens + earned) if sender.rate_at else settings.rate_burst
-        )
-        sender.rate_at = now
-        if sender.rate_tokens < 1:
-            return False
-        sender.rate_tokens -= 1
-        return True
 
     # ---- after the commit ------------------------------------------------------------------------------------
 

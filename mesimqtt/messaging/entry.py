@@ -1,4 +1,4 @@
-"""Who may enter: JWTs and short device tokens against the users and the token table (contract section 5)."""
+"""Who may enter: JWTs, short device tokens and client certificates against the users (contract section 5)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Entry:
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who this is, or why not."""
         password = request.password
+        if request.certificate_user is not None and not password:
+            return self._certified(request.certificate_user, request)
         if password is None:
             return Refusal(_NOT_AUTHORIZED, "no token: connect with the address as user name and the token as password")
         identity = self._known.get(password)
@@ -48,11 +50,25 @@ class Entry:
             self._known[password] = identity
         return self._fits(identity, request)
 
+    def _certified(self, name: str, request: ConnectRequest) -> Identity | Refusal:
+        """Let in whom a verified certificate names: TLS has proved what a token would."""
+        if request.username and request.username != name:
+            return Refusal(_NOT_AUTHORIZED, "the certificate belongs to another user")
+        try:
+            user = self._hub.directory.user(check_address(name))
+        except AddressError as error:
+            return Refusal(_NOT_AUTHORIZED, f"the certificate's name: {error}")
+        if user is None or not user.active:
+            return Refusal(_NOT_AUTHORIZED, "no such user, or disabled")
+        return Identity(user=user.address)
+
     def _fits(self, identity: Identity, request: ConnectRequest) -> Identity | Refusal:
         if identity.expires_at <= self._hub.now_ms() / 1000:
             return Refusal(_NOT_AUTHORIZED, "the token has expired")
         if request.username and request.username != identity.user:
             return Refusal(_NOT_AUTHORIZED, "the token belongs to another user")
+        if request.certificate_user is not None and request.certificate_user != identity.user:
+            return Refusal(_NOT_AUTHORIZED, "token and certificate belong to different users")
         if identity.device is not None and request.client_id != identity.device:
             return Refusal(_NOT_AUTHORIZED, "the token is bound to another device")
         return identity

@@ -108,6 +108,10 @@ class Messaging:
             device.denied_at = now
             self._enrolment.news(device.user, {"event": "denied", "topic": topic, "rule": rule})
 
+    def count(self, what: str) -> None:
+        """Count something that happened elsewhere, for `stats`."""
+        self._hub.count(what)
+
     def tick(self, now: float) -> None:
         """Do what time has made due."""
         self.claim.audit.tick(now)

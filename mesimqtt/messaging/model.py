@@ -33,8 +33,6 @@ class User:
         "lanes",
         "level",
         "out_prefix",
-        "rate_at",
-        "rate_tokens",
         "read_change",
         "targets",
     )
@@ -58,8 +56,6 @@ class User:
         self.inbox_messages = -1  # not counted yet
         self.inbox_bytes = 0
         self.full_told_at = float("-inf")
-        self.rate_tokens = 0.0
-        self.rate_at = 0.0
 
 
 class Group:

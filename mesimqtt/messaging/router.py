@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.domain.strict_json import read_json
+from mesimqtt.engine.properties import NO_PROPERTIES, Properties
 from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
@@ -59,6 +62,15 @@ class Router:
         self._acceptor = acceptor
         self._enrolment = enrolment
         self._perform = perform
+        rates = hub.settings.rates
+        reads, presence = (RateLimit(parse_windows(text)) for text in (rates.reads, rates.presence))
+        self._rpc_rate = RateLimit(parse_windows(rates.rpc))
+        self._rates = {
+            Kind.READ_USER: reads,
+            Kind.READ_GROUP: reads,
+            Kind.PRESENCE_USER: presence,
+            Kind.PRESENCE_GROUP: presence,
+        }
         hub.acked = self._acknowledged
         hub.reserve = self._reserve
 
@@ -133,7 +145,7 @@ class Router:
 
     # ---- SUBSCRIBE -------------------------------------------------------------------------------------------
 
-    def subscribe(self, connection: Connection, topic_filter: str, qos: int) -> int:
+    def subscribe(self, connection: Connection, topic_filter: str, qos: int, identifier: int = 0) -> int:
         """Grant a filter under the user's own `in/`, at most QoS 1, else 0x80."""
         device: Device | None = connection.claim_state
         if device is None:
@@ -159,13 +171,21 @@ class Router:
         if device.status_behind:
             self._statuses.catch_up(device)
 
-    def unsubscribe(self, connection: Connection, topic_filter: str) -> None:
-        """Forget a filter."""
+    def reauthenticated(self, connection: Connection) -> None:
+        """Take note of a renewed token: a warning is due again before that one ends."""
         device: Device | None = connection.claim_state
         if device is not None:
-            device.unselect(topic_filter)
-            self._delivery.park(device)
-            self._receipts.touch(device)
+            device.token_warned = False
+
+    def unsubscribe(self, connection: Connection, topic_filter: str) -> bool:
+        """Forget a filter; False if there was none."""
+        device: Device | None = connection.claim_state
+        if device is None or topic_filter not in device.filters:
+            return False
+        device.unselect(topic_filter)
+        self._delivery.park(device)
+        self._receipts.touch(device)
+        return True
 
     # ---- PUBLISH ---------------------------------------------------------------------------------------------
 
@@ -177,6 +197,7 @@ class Router:
         qos: int,
         packet_id: int,
         dup: bool,  # noqa: ARG002 - the port's
+        properties: Properties = NO_PROPERTIES,  # noqa: ARG002 - being built
     ) -> bool:
         """Take a PUBLISH under the root. True: acknowledge now."""
         device: Device | None = connection.claim_state
@@ -206,6 +227,9 @@ class Router:
             return True
         is_group = out.kind in (Kind.READ_GROUP, Kind.PRESENCE_GROUP)
         names = Names(group=out.name) if is_group else Names(peer=out.name)
+        if wait := self._rates[out.kind].take(device.user.address, self._hub.now()):
+            self._statuses.refuse(device.user, None, Status.RATE_LIMITED, names, retry_after=ceil(wait))
+            return True
         key = f"{'g' if is_group else 'u'}/{encode_address(out.name)}".encode()
         target = self._hub.directory.target(device.user, key, "g" if is_group else "u", out.name)
         if target is None:
@@ -240,7 +264,14 @@ class Router:
             return Decision(False, "will-topic")
         return Decision(out.kind in (Kind.USER, Kind.GROUP), "will-topic")
 
-    def will(self, identity: Identity, topic: bytes, payload: bytes, qos: int) -> None:  # noqa: ARG002 - the port's
+    def will(
+        self,
+        identity: Identity,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        properties: Properties = NO_PROPERTIES,
+    ) -> None:
         """Fire a will: a message of its own each time, so its cid is ignored."""
         user = self._hub.directory.user(identity.user)
         if user is None or not user.active or not topic.startswith(user.out_prefix):
@@ -306,10 +337,7 @@ class Router:
                     self._hub.hand_over(other, topic, payload, qos, None)
 
     def _rpc(self, device: Device, out: OutTopic, payload: bytes) -> None:
-        try:
-            answer = {"ok": True, "result": self._perform(out.name, _rpc_args(payload), device.user.address)}
-        except OperationError as error:
-            answer = {"ok": False, "code": error.code, "message": str(error)}
+        answer = self._answer(device.user.address, out.name, payload)
         body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
         topic = device.user.in_prefix + f"rpc/{out.cid}".encode()
         listening = [device] if device.qos_of("rpc") >= 0 else device.user.devices
@@ -317,6 +345,15 @@ class Router:
             qos = other.qos_of("rpc")
             if qos >= 0 and other.fits(topic, body):
                 self._hub.hand_over(other, topic, body, qos, None)
+
+    def _answer(self, asker: str, operation: str, payload: bytes) -> dict[str, Any]:
+        if wait := ceil(self._rpc_rate.take(asker, self._hub.now())):
+            message = f"too many questions; ask again in {wait} s"
+            return {"ok": False, "code": "rate-limited", "message": message, "retry_after": wait}
+        try:
+            return {"ok": True, "result": self._perform(operation, _rpc_args(payload), asker)}
+        except OperationError as error:
+            return {"ok": False, "code": error.code, "message": str(error)}
 
     # ---- refusals --------------------------------------------------------------------------------------------
 

@@ -69,7 +69,17 @@ CREATE UNIQUE INDEX user_address ON user (address);
 CREATE INDEX message_deadline ON message (deadline) WHERE deadline IS NOT NULL;
 """
 
-MIGRATIONS = (_VERSION_1,)
+_VERSION_2 = """
+CREATE TABLE failed_login ("user" TEXT NOT NULL, address TEXT NOT NULL, free_at TEXT NOT NULL, until INTEGER
+    NOT NULL, PRIMARY KEY ("user", address)) WITHOUT ROWID;
+ALTER TABLE session ADD COLUMN expiry_s INTEGER NOT NULL DEFAULT 7776000;
+ALTER TABLE queued ADD COLUMN properties BLOB NOT NULL DEFAULT x'';
+ALTER TABLE queued ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE retained ADD COLUMN properties BLOB NOT NULL DEFAULT x'';
+ALTER TABLE retained ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 VERSION = len(MIGRATIONS)
 
 

@@ -202,19 +202,23 @@ class Cursor(_Table):
 
 
 class Session(_Table):
-    """A persistent session for free topics. `seen_at` 0: its client is connected."""
+    """A persistent session for free topics. `seen_at` 0: its client is connected.
+
+    `expiry_s`: how long it outlives its connection.
+    """
 
     user = TextField()
     client_id = TextField()
     next_n = IntegerField(default=0)
     seen_at = IntegerField()
+    expiry_s = IntegerField(default=7_776_000)
 
     class Meta:
         indexes = ((("user", "client_id"), True),)
 
 
 class Subscription(_Table):
-    """A subscription of a persistent session."""
+    """A subscription of a persistent session. `qos` holds the whole grant (engine/grants.py)."""
 
     session_id = IntegerField()
     topic_filter = TextField()
@@ -226,7 +230,10 @@ class Subscription(_Table):
 
 
 class Queued(_Table):
-    """A QoS 1 or 2 message of a free topic that waits for a persistent session."""
+    """A QoS 1 or 2 message of a free topic that waits for a persistent session.
+
+    `properties` are those of MQTT 5.0 as they stand on the wire; `expires_at` is milliseconds since 1970, 0 for never.
+    """
 
     session_id = IntegerField()
     n = IntegerField()
@@ -234,6 +241,8 @@ class Queued(_Table):
     payload = BlobField()
     qos = IntegerField()
     released = IntegerField(default=0)
+    properties = BlobField(default=b"")
+    expires_at = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("session_id", "n")
@@ -251,13 +260,31 @@ class Incoming(_Table):
 
 
 class Retained(_Table):
-    """A retained message of a free topic."""
+    """A retained message of a free topic; `properties` and `expires_at` as in Queued."""
 
     topic = TextField(primary_key=True)
     payload = BlobField()
     qos = IntegerField()
+    properties = BlobField(default=b"")
+    expires_at = IntegerField(default=0)
 
     class Meta:
+        without_rowid = True
+
+
+class FailedLogin(_Table):
+    """Failed logins of a name from an address. `free_at`: when each window of the limit is free again.
+
+    Times are milliseconds since 1970; `until` is the last of them, after which the row means nothing.
+    """
+
+    user = TextField()
+    address = TextField()
+    free_at = TextField()
+    until = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("user", "address")
         without_rowid = True
 
 
@@ -278,4 +305,5 @@ TABLES = [
     Queued,
     Incoming,
     Retained,
+    FailedLogin,
 ]

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine.session import Queued, Session
+from mesimqtt.engine.letter import Letter
+from mesimqtt.engine.retained import RetainedMessage
+from mesimqtt.engine.session import RELEASED, Queued, Session
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
+    from mesimqtt.engine.engine import RestoredSession
     from mesimqtt.store.store import Store
 
-_INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at) VALUES (?,?,?,?,?)"
-_SEEN = "UPDATE session SET seen_at = ? WHERE id = ?"
+_INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at, expiry_s) VALUES (?,?,?,?,?,?)"
+_SEEN = "UPDATE session SET seen_at = ?, expiry_s = ? WHERE id = ?"
 _HERE = 0  # `seen_at` of a session whose client is connected
 _INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscription (session_id, topic_filter, qos) VALUES (?,?,?)"
 _DELETE_SUBSCRIPTION = "DELETE FROM subscription WHERE session_id = ? AND topic_filter = ?"
 # A session that is dropped in the same batch leaves nothing behind: its key may be another's after a restart.
-_ENQUEUE = """INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos, released)
-    SELECT id, ?, ?, ?, ?, 0 FROM session WHERE id = ?"""
+_ENQUEUE = """INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos, released, properties, expires_at)
+    SELECT id, ?, ?, ?, ?, 0, ?, ? FROM session WHERE id = ?"""
+_PAGE = """SELECT n, topic, payload, qos, released, properties, expires_at FROM queued
+    WHERE session_id = ? AND n > ? ORDER BY n LIMIT ?"""
+_RETAIN_IN_QOS = 4  # in the column `qos`: it goes out with RETAIN 1
 _NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
 _RELEASED = "UPDATE queued SET released = 1 WHERE session_id = ? AND n = ?"
 _DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
 _INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) SELECT id, ? FROM session WHERE id = ?"
 _FORGET_INCOMING = "DELETE FROM incoming WHERE session_id = ? AND packet_id = ?"
-_RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos) VALUES (?,?,?)"
+_RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos, properties, expires_at) VALUES (?,?,?,?,?)"
 _UNRETAIN = "DELETE FROM retained WHERE topic = ?"
 _DROP = (
     "DELETE FROM session WHERE id = ?",
@@ -43,8 +49,8 @@ class SessionKeeper:
         self._committer = store.committer
         self._last_key = 0
 
-    def restore(self) -> Iterator[tuple[str, str, int, dict[str, int], int, list[int], float]]:
-        """Yield (user, client id, key, subscriptions, next n, incoming ids, seconds away) of every kept session."""
+    def restore(self) -> Iterator[RestoredSession]:
+        """Yield every kept session, as `Engine.restore` takes them."""
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
         for key, topic_filter, qos in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
@@ -54,30 +60,34 @@ class SessionKeeper:
             incoming.setdefault(key, []).append(packet_id)
         self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
         now_ms = self._store.now_ms()
-        for key, user, client_id, next_n, seen_at in connection.execute(
-            "SELECT id, user, client_id, next_n, seen_at FROM session"
+        for key, user, client_id, next_n, seen_at, expiry_s in connection.execute(
+            "SELECT id, user, client_id, next_n, seen_at, expiry_s FROM session"
         ).fetchall():
             away_s = max(0, now_ms - seen_at) / 1000 if seen_at else 0.0
-            yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, []), away_s
+            yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, []), away_s, expiry_s
 
-    def restore_retained(self) -> list[tuple[str, bytes, int]]:
+    def restore_retained(self) -> list[RetainedMessage]:
         """Return all retained messages."""
-        return self._store.read.execute("SELECT topic, payload, qos FROM retained").fetchall()
+        rows = self._store.read.execute("SELECT topic, payload, qos, properties, expires_at FROM retained")
+        return [
+            RetainedMessage(topic, payload, qos, properties, self._engine_time(expires_at))
+            for topic, payload, qos, properties, expires_at in rows
+        ]
 
     def save_session(self, session: Session) -> None:
         """Keep a session from now on and give it its key at once."""
         self._last_key += 1
         session.key = self._last_key
-        self._row(_INSERT, session.key, session.user, session.client_id, session.next_n, _HERE)
+        self._row(_INSERT, session.key, session.user, session.client_id, session.next_n, _HERE, int(session.expiry_s))
 
     def resumed(self, session: Session) -> None:
         """Keep that a session's client is back."""
-        self._committer.batch.rows.append((_SEEN, (_HERE, session.key)))
+        self._committer.batch.rows.append((_SEEN, (_HERE, int(session.expiry_s), session.key)))
         self._committer.lazily(self._store.now())
 
     def left(self, session: Session) -> None:
         """Keep when a session's client went away."""
-        self._committer.batch.rows.append((_SEEN, (self._store.now_ms(), session.key)))
+        self._committer.batch.rows.append((_SEEN, (self._store.now_ms(), int(session.expiry_s), session.key)))
         self._committer.lazily(self._store.now())
 
     def drop_session(self, session: Session) -> None:
@@ -94,10 +104,13 @@ class SessionKeeper:
         """Forget one subscription."""
         self._row(_DELETE_SUBSCRIPTION, session.key, topic_filter)
 
-    def enqueue(self, session: Session, n: int, topic: bytes, payload: bytes, qos: int) -> None:
+    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
         """Keep a message for a session; it is not tried again when the commit fails."""
         fragile = self._committer.batch.fragile
-        fragile.append((_ENQUEUE, (n, topic, payload, qos, session.key)))
+        qos = letter.qos | (_RETAIN_IN_QOS if letter.retain else 0)
+        expires_at = self._wall_ms(letter.expires_at)
+        row = (n, letter.topic, letter.payload, qos, letter.properties, expires_at, session.key)
+        fragile.append((_ENQUEUE, row))
         # The highest n alone matters, but which that is is only known at the end: the guard keeps it cheap and right.
         self._committer.batch.rows.append((_NEXT_N, (n + 1, session.key, n + 1)))
 
@@ -115,13 +128,26 @@ class SessionKeeper:
         key = session.key
 
         def read(connection: sqlite3.Connection) -> list[Queued]:
-            rows = connection.execute(
-                "SELECT n, topic, payload, qos, released FROM queued WHERE session_id = ? AND n > ? ORDER BY n LIMIT ?",
-                (key, after, limit),
-            )
-            return [Queued(n, topic, payload, qos, bool(released)) for n, topic, payload, qos, released in rows]
+            rows = connection.execute(_PAGE, (key, after, limit))
+            return [self._queued(*row) for row in rows]
 
         self._store.read_later(read, done)
+
+    def _queued(
+        self, n: int, topic: bytes, payload: bytes, qos: int, released: int, properties: bytes, expires_at: int
+    ) -> Queued:
+        if released:
+            return Queued(n, RELEASED, released=True)
+        retain = bool(qos & _RETAIN_IN_QOS)
+        return Queued(n, Letter(topic, payload, qos & 3, retain, properties, self._engine_time(expires_at)))
+
+    def _wall_ms(self, at: float) -> int:
+        """Return engine time as milliseconds since 1970, which mean something after a restart; 0 stays 0."""
+        return self._store.now_ms() + int((at - self._store.now()) * 1000) if at else 0
+
+    def _engine_time(self, wall_ms: int) -> float:
+        """Return milliseconds since 1970 as engine time; 0 stays 0."""
+        return self._store.now() + (wall_ms - self._store.now_ms()) / 1000 if wall_ms else 0.0
 
     def incoming(self, session: Session, packet_id: int) -> None:
         """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL."""
@@ -132,10 +158,11 @@ class SessionKeeper:
         self._committer.batch.rows.append((_FORGET_INCOMING, (session.key, packet_id)))
         self._committer.lazily(self._store.now())
 
-    def retain(self, topic: str, payload: bytes, qos: int) -> None:
+    def retain(self, message: RetainedMessage) -> None:
         """Keep, replace or (empty payload) remove a retained message."""
+        topic, payload, qos, properties, expires_at = message
         if payload:
-            self._row(_RETAIN, topic, payload, qos)
+            self._row(_RETAIN, topic, payload, qos, properties, self._wall_ms(expires_at))
         else:
             self._row(_UNRETAIN, topic)
 

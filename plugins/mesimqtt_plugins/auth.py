@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from amqtt.plugins.base import BaseAuthPlugin
 
+from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.hooks import ConnectRequest, Identity, Refusal
 
@@ -29,7 +30,8 @@ class TokenAuth(BaseAuthPlugin):
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal | None:
         """Return who is connecting, or why not."""
-        if self._open and not request.username and not request.password:
+        is_nobody = not (request.username or request.password or request.certificate_user)
+        if self._open and is_nobody:
             if is_loopback(request.remote_address):
                 return Identity(user=OPEN_USER)
             return Refusal(5, "open mode is for clients on this machine; connect with a token")
@@ -56,6 +58,8 @@ class TokenAuth(BaseAuthPlugin):
 @lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
     """Tell whether `address` is one of this machine's own."""
+    if address == LOCAL:
+        return True
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

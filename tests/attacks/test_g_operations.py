@@ -20,7 +20,8 @@ from attacks.target import Target
 
 
 def serve(data, *options):
-    command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0", *options]
+    command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0"]
+    command += ["--ws", "off", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
 
 

@@ -266,7 +266,7 @@ def test_a_thousand_users_from_a_file(mesimqtt: CommandLine, tmp_path: Path) -> 
         (["listen", "--as", "alice", "--count", "-1"], 2, "--count takes at least 0. See: mesimqtt listen --help"),
         (["status", "12"], 2, "'12' is no mid"),
         (["user", "import", "/nowhere"], 2, "cannot read /nowhere: No such file or directory"),
-        (["serve", "--ws", "127.0.0.1:8083"], 2, "--ws comes with a later release"),
+        (["serve", "--ws", "8083"], 2, "'8083' is not ADDR:PORT"),
         (["serve", "--http", "127.0.0.1:8080"], 2, "--http comes with a later release"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["user", "ad"], 2, "No such command 'ad'. Did you mean 'add'? See: mesimqtt user --help"),

@@ -148,7 +148,7 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do():
 @pytest.mark.parametrize(
     ("listener", "words"),
     [
-        ({"type": "ws"}, "'ws' is not supported yet"),
+        ({"type": "wss"}, "wss"),
         ({"bind": "127.0.0.1:mqtt"}, "is not ADDRESS:PORT"),
         ({"bind": "192.0.2.1:0"}, "is not an address of this machine"),
         ({"ssl": True}, "TLS"),

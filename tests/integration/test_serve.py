@@ -109,8 +109,9 @@ def test_a_command_ends_live_connections_within_a_second(tmp_path: Path, act: st
 def test_a_second_server_and_a_port_in_use(tmp_path: Path) -> None:
     """Both are told in one line that says what to do, and the first server goes on."""
     with Server(tmp_path / "data") as server:
-        second = refused("serve", "--data", str(server.data), "--mqtt", "127.0.0.1:0")
-        port = refused("serve", "--data", str(tmp_path / "other"), "--mqtt", f"127.0.0.1:{server.port}")
+        second = refused("serve", "--data", str(server.data), "--mqtt", "127.0.0.1:0", "--ws", "off")
+        other = ("--data", str(tmp_path / "other"))
+        port = refused("serve", *other, "--mqtt", f"127.0.0.1:{server.port}", "--ws", "off")
 
         assert f"{server.data} is in use by another mesimqtt server; stop it or choose another --data" in second
         assert (
@@ -149,10 +150,10 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
-    """An unknown level, a listener of a later release, a plugin that is not there: the server does not start."""
+    """An unknown level, a listener without its certificate, a plugin that is not there: the server does not start."""
     wrong = {
         "log_level: LOUD": "log_level: 'LOUD' is none of DEBUG, INFO",
-        "broker: {listeners: {default: {type: ws, bind: '127.0.0.1:0'}}, plugins: {}}": "'ws' is not supported yet",
+        "broker: {listeners: {default: {type: ws, bind: '127.0.0.1:0', ssl: true}}, plugins: {}}": "TLS needs certfile",
         "broker: {listeners: {default: {type: tcp, bind: '127.0.0.1:0'}}, plugins: {no.such.Plugin: {}}}": "no.such",
     }
     file = tmp_path / "mesimqtt.yaml"
@@ -173,7 +174,7 @@ def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[
         connection.execute(f"PRAGMA {pragma}")
         connection.close()
 
-    assert "install a newer mesimqtt" in refused("--data", str(newer), "serve", "--mqtt", "127.0.0.1:0")
+    assert "install a newer mesimqtt" in refused("--data", str(newer), "serve", "--mqtt", "127.0.0.1:0", "--ws", "off")
     assert "install a newer mesimqtt" in refused_here(capsys, "user", "list", "--data", str(newer))
     assert "is an SQLite file of another program" in refused_here(capsys, "user", "list", "--data", str(foreign))
     assert "cannot make the data folder" in refused_here(capsys, "user", "add", "bob", "--data", "/dev/null/data")
@@ -252,6 +253,7 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
     """
     for _ in range(2):
         command = [*_MESIMQTT, "up", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0", "--json"]
+        command += ["--ws", "off"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         with process, process.stdout as out:

@@ -34,15 +34,15 @@ def test_the_defaults_are_those_of_the_contract():
         messaging.devices_max, messaging.device_unseen_s, messaging.status_kept_s, messaging.group_status_max,
         messaging.read_upto_max, messaging.offline_answer_s, messaging.verdict_grace_s, messaging.expiry_zero_kept_s,
     )  # fmt: skip
-    assert (0.0, 200, 60) == (messaging.rate_per_s, messaging.rate_burst, settings.tokens.warning_s)
+    assert ("", "900:10", 60) == (settings.rates.messages, settings.rates.failed_logins, settings.tokens.warning_s)
 
 
 def test_a_file_changes_what_it_names_and_no_more(tmp_path):
     """The rest keeps its default."""
-    settings = load(tmp_path, "root: chat\nlimits:\n  payload_max: 10\nmessaging:\n  rate_per_s: 60\n")
+    settings = load(tmp_path, "root: chat\nlimits:\n  payload_max: 10\nmessaging:\n  devices_max: 60\n")
 
-    assert ("chat", 10, 60.0, 200) == (
-        settings.root, settings.limits.payload_max, settings.messaging.rate_per_s, settings.limits.filters_max,
+    assert ("chat", 10, 60, 200) == (
+        settings.root, settings.limits.payload_max, settings.messaging.devices_max, settings.limits.filters_max,
     )  # fmt: skip
 
 

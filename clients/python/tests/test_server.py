@@ -99,7 +99,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, on the same port as before, and wait until it is ready."""
-        self._process = Process(*self._words("serve", "--mqtt", f"127.0.0.1:{self._port}"))
+        self._process = Process(*self._words("serve", "--mqtt", f"127.0.0.1:{self._port}", "--ws", "off"))
         found = self._process.shown(r"ready mqtt \S+:(\d+)")
         assert found, self._process.lines
         self._port = found[1]
@@ -133,6 +133,17 @@ def server(tmp_path_factory) -> Iterator[Server]:
     found = Server(tmp_path_factory.mktemp("server") / "data")
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unheard(server) -> Iterator[Process]:
+    """Start send.py where nobody listens, at once: it waits 15 s, and the other tests need not wait with it."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"mqtt://127.0.0.1:{closed.getsockname()[1]}"
+        sent = sample("send.py", url, server.tokens["sender"], "receiver", "hi")
+        yield sent
+        sent.end()
 
 
 def test_the_readme_shows_the_samples_as_they_are():
@@ -169,17 +180,6 @@ def test_a_sample_called_wrongly_says_how_in_one_line(name):
 
     assert re.fullmatch(rf"usage: .*: python {name} mqtt://[^\n]*", alone.finish())
     assert re.fullmatch("failed: [^\n]*", malformed.finish())
-
-
-def test_the_sample_tells_no_untruth_without_a_server(server):
-    """send.py does not promise a delivery of what nobody has accepted."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"mqtt://127.0.0.1:{free.getsockname()[1]}"
-        said = sample("send.py", url, server.tokens["sender"], "receiver", "hi").finish()
-
-    assert "not known to be sent, and lost if it is not: no 'sent' for 'receiver' within 10 s, nothing so far" in said
-    assert "it will be" not in said
 
 
 def test_the_sample_of_a_group_and_of_the_echo(server):
@@ -331,3 +331,11 @@ def test_asyncio_speaks_the_same(server):
                 return message.text, status, signals
 
     assert ("hello", Status.READ, ["typing"]) == asyncio.run(asyncio.wait_for(talk(), 60))
+
+
+def test_the_sample_tells_no_untruth_without_a_server(unheard):
+    """send.py does not promise a delivery of what nobody has accepted."""
+    said = unheard.finish()
+
+    assert "not known to be sent, and lost if it is not: no 'sent' for 'receiver' within 10 s, nothing so far" in said
+    assert "it will be" not in said

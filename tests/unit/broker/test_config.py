@@ -31,7 +31,7 @@ def test_every_key_of_default_yaml_is_explained():
 def test_default_yaml_names_every_setting():
     """No key of settings.py is missing from the file, so that the file can be read as the list of settings."""
     text = (CONFIG / "default.yaml").read_text()
-    groups = [getattr(Settings(), name) for name in ("limits", "messaging", "tokens", "store")]
+    groups = [getattr(Settings(), name) for name in ("limits", "messaging", "rates", "plugins", "tokens", "store")]
     names = [name for group in groups for name in type(group).__slots__]
 
     assert [] == [name for name in names if f"\n  {name}: " not in text]
@@ -41,6 +41,6 @@ def test_production_yaml_sets_rates_and_connections_per_address():
     """config/production.yaml turns on the bounds that are off by default."""
     settings = load_settings(CONFIG / "production.yaml")
 
-    assert (60.0, 200, 100) == (
-        settings.messaging.rate_per_s, settings.messaging.rate_burst, settings.limits.connections_per_address,
+    assert ("3.3333:200", 100, True) == (
+        settings.rates.messages, settings.limits.connections_per_address, settings.rates.loopback,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pytest
 from amqtt.contexts import Action as AmqttAction
 
 from mesimqtt.broker import foreign
+from mesimqtt.broker.foreign import Fault
 from mesimqtt.broker.gate import DECISIONS_MAX, Gate
 from mesimqtt.broker.sessions import Sessions
 from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity, Refusal
@@ -25,13 +26,13 @@ class Fast:
 
     def check_connect(self, request):
         self.asked += 1
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
     def check_access(self, identity, client_id, action, topic):
         self.asked += 1
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -57,7 +58,7 @@ class Slow:
         return await self._give()
 
     async def _give(self):
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         if self.answer == "never":
             await asyncio.Event().wait()
@@ -90,7 +91,7 @@ class Connection:
 class World:
     """A gate with its surroundings."""
 
-    def __init__(self, auth=(), access=()):
+    def __init__(self, auth=(), access=(), **options):
         self.now = 100.0
         self.denied = []
         self.woken = 0
@@ -103,6 +104,7 @@ class World:
             notify_denied=lambda connection, topic, rule: self.denied.append((connection, topic, rule)),
             clock=lambda: self.now,
             wake=self.wake,
+            **options,
         )
 
     def wake(self):
@@ -113,6 +115,22 @@ ALICE = Identity(user="alice", jti="t")
 REQUEST = ConnectRequest("phone", "alice", b"secret-password", True, 4, "127.0.0.1", "default")
 YES = Decision(allow=True, rule="rules[0]")
 NO = Decision(allow=False, rule="rules[1]")
+
+
+NONSENSE = [
+    True,
+    "alice",
+    {"user": "alice"},
+    Identity(user=""),
+    Identity(user=7),
+    Identity(user="alice", expires_at=float("nan")),
+    Identity(user="alice", packet_max="128"),
+    Identity(user="alice", acl=[["publish", "#"]]),
+    Identity(user="alice", acl=(("publish",),)),
+    Identity(user="alice", device=4),
+    Refusal("5", "no"),
+    Refusal(0, "accepted, as a refusal"),
+]
 
 
 async def settled(condition):
@@ -132,8 +150,10 @@ async def settled(condition):
         ([ALICE, Refusal(4, "no")], Refusal(4, "no")),
         ([None], Refusal(5, "no auth plugin accepted it")),
         ([], Refusal(5, "no auth plugin accepted it")),
-        ([ALICE, Identity(user="bob")], Refusal(5, "auth plugins name different users")),
-        ([ValueError("broken")], Refusal(5, "plugin Fast failed")),
+        ([ALICE, Identity(user="bob")], Fault(5, "auth plugins name different users")),
+        ([ValueError("broken")], Fault(5, "plugin Fast failed")),
+        ([SystemExit("mine to end")], Fault(5, "plugin Fast failed")),
+        *(([nonsense], Fault(5, "plugin Fast answered nonsense")) for nonsense in NONSENSE),
     ],
 )
 def test_all_opinions_must_be_positive_and_one_must_be_there(answers, expected):
@@ -152,7 +172,14 @@ def test_all_opinions_must_be_positive_and_one_must_be_there(answers, expected):
         ([ALICE], [None], ALICE),
         ([ALICE], [False], Refusal(5, "plugin Slow said no")),
         ([None], [None], Refusal(5, "no auth plugin accepted it")),
-        ([None], [KeyError("broken")], Refusal(5, "plugin Slow failed")),
+        ([None], [KeyError("broken")], Fault(5, "plugin Slow failed")),
+        ([None], [SystemExit("mine to end")], Fault(5, "plugin Slow failed")),
+        ([None], [asyncio.CancelledError()], Fault(5, "plugin Slow failed")),
+        ([ALICE], [TimeoutError("its own")], Fault(5, "plugin Slow failed")),
+        *(
+            ([ALICE], [nonsense], Fault(5, "plugin Slow answered nonsense"))
+            for nonsense in ("yes", 1, 0.0, float("nan"))
+        ),
     ],
 )
 def test_amqtts_auth_plugins_are_asked_by_their_coroutine(fast, slow, expected):
@@ -212,17 +239,16 @@ def test_the_identity_of_a_client_that_only_amqtts_plugins_know(username, change
     asyncio.run(story())
 
 
-def test_an_auth_plugin_that_never_answers_is_a_refusal(monkeypatch):
+def test_an_auth_plugin_that_never_answers_is_a_refusal():
     """After its time a silent plugin has refused."""
-    monkeypatch.setattr(foreign, "ANSWER_S", 0.01)
 
     async def story():
-        world = World(auth=[Slow("never")])
+        world = World(auth=[Slow("never")], answer_s=0.01)
         connection = Connection()
         world.gate.authenticate(connection, REQUEST)
         await asyncio.wait_for(connection.told.wait(), 5)
 
-        assert [Refusal(5, "plugin Slow did not answer")] == connection.verdicts
+        assert [Fault(5, "plugin Slow did not answer")] == connection.verdicts
 
     asyncio.run(story())
 
@@ -236,7 +262,7 @@ def test_waiting_clients_are_bounded(monkeypatch):
         verdicts = [world.gate.authenticate(Connection(), REQUEST) for _ in range(3)]
         await world.gate.close()
 
-        assert [None, None, Refusal(5, "too many clients wait for an auth plugin")] == verdicts
+        assert [None, None, Fault(5, "too many clients wait for an auth plugin")] == verdicts
 
     asyncio.run(story())
 
@@ -250,6 +276,9 @@ def test_waiting_clients_are_bounded(monkeypatch):
         ([None], Decision(allow=False, rule="default")),
         ([], Decision(allow=False, rule="default")),
         ([YES, RuntimeError("broken")], Decision(allow=False, rule="Fast")),
+        ([YES, True], Decision(allow=False, rule="Fast")),
+        ([Decision(allow="yes", rule="x")], Decision(allow=False, rule="Fast")),
+        ([Decision(allow=True, rule=7)], Decision(allow=False, rule="Fast")),
     ],
 )
 def test_access_is_denied_unless_somebody_allows_and_nobody_denies(answers, expected):
@@ -304,6 +333,8 @@ def test_root_and_sys_are_settled_before_any_plugin():
         ([YES], [False], Decision(allow=False, rule="Slow")),
         ([], [None], Decision(allow=False, rule="default")),
         ([YES], [OSError("broken")], Decision(allow=False, rule="Slow")),
+        ([YES], [asyncio.CancelledError()], Decision(allow=False, rule="Slow")),
+        ([YES], ["allowed"], Decision(allow=False, rule="Slow")),
     ],
 )
 def test_amqtts_topic_plugins_hold_the_connection_until_they_answer(fast, slow, expected):

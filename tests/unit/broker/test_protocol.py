@@ -7,7 +7,8 @@ import os
 import socket
 from types import SimpleNamespace
 
-from mesimqtt.broker.protocol import Listener, Wire
+from mesimqtt.broker.protocol import Listener
+from mesimqtt.broker.wire import Wire
 from mesimqtt.settings import Limits
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine.engine import Engine
+from mesimqtt.engine.properties import NO_PROPERTIES
 from mesimqtt.engine.session import Queued
 from mesimqtt.hooks import Decision, Identity
 from mesimqtt.settings import Limits
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.retained import RetainedMessage
 
 ALLOW = Decision(allow=True, rule="open")
 CONNACK, PINGREQ = b"\x20\x02\x00\x00", b"\xc0\x00"
@@ -159,6 +163,7 @@ class FakeClaim:
         self.is_slow = False
         self.will_rule = ALLOW
         self.refused_filters: set[str] = set()
+        self.properties: list[Any] = []
 
     def connected(self, connection):
         self.calls.append(("connected", connection.client_id))
@@ -166,8 +171,10 @@ class FakeClaim:
     def disconnected(self, connection):
         self.calls.append(("disconnected", connection.client_id))
 
-    def publish(self, connection, topic, payload, qos, packet_id, dup):
+    def publish(self, connection, topic, payload, qos, packet_id, dup, properties=NO_PROPERTIES):
         self.calls.append(("publish", topic, payload, qos, packet_id, dup))
+        if properties is not NO_PROPERTIES:
+            self.properties.append(properties)
         return not self.is_slow
 
     def oversized(self, connection, topic, size):
@@ -176,10 +183,10 @@ class FakeClaim:
     def will_decision(self, connection, identity, topic):
         return self.will_rule
 
-    def will(self, identity, topic, payload, qos):
+    def will(self, identity, topic, payload, qos, properties=NO_PROPERTIES):
         self.calls.append(("will", identity.user, topic, payload, qos))
 
-    def subscribe(self, connection, topic_filter, qos):
+    def subscribe(self, connection, topic_filter, qos, identifier=0):
         self.calls.append(("subscribe", topic_filter, qos))
         return 0x80 if topic_filter in self.refused_filters else min(qos, 1)
 
@@ -188,6 +195,10 @@ class FakeClaim:
 
     def unsubscribe(self, connection, topic_filter):
         self.calls.append(("unsubscribe", topic_filter))
+        return True
+
+    def reauthenticated(self, connection):
+        self.calls.append(("reauthenticated", connection.identity.jti))
 
     def acked(self, connection, tokens):
         self.calls.append(("acked", tokens))
@@ -205,16 +216,18 @@ class FakeKeeper:
     def __init__(self):
         self.is_instant = False
         self.sessions: dict[int, dict[str, Any]] = {}
-        self.retained: dict[str, tuple[bytes, int]] = {}
+        self.retained: dict[str, RetainedMessage] = {}
         self.waiting: list[tuple[Any, ...]] = []
         self.pages = 0
 
     def save_session(self, session):
         session.key = len(self.sessions) + 1
-        record = {"who": (session.user, session.client_id), "filters": {}, "queue": {}, "next_n": 1, "incoming": set()}
+        who = (session.user, session.client_id)
+        record = {"who": who, "filters": {}, "queue": {}, "next_n": 1, "incoming": set(), "expiry_s": session.expiry_s}
         self.sessions[session.key] = record
 
-    def resumed(self, session): ...
+    def resumed(self, session):
+        self.sessions[session.key]["expiry_s"] = session.expiry_s
 
     left = resumed
 
@@ -227,8 +240,8 @@ class FakeKeeper:
     def drop_subscription(self, session, topic_filter):
         self.waiting.append(("no filter", session.key, topic_filter))
 
-    def enqueue(self, session, n, topic, payload, qos):
-        self.waiting.append(("enqueue", session.key, Queued(n, topic, payload, qos)))
+    def enqueue(self, session, n, letter):
+        self.waiting.append(("enqueue", session.key, Queued(n, letter)))
 
     def released(self, session, n):
         self.waiting.append(("released", session.key, n))
@@ -247,8 +260,8 @@ class FakeKeeper:
     def forget_incoming(self, session, packet_id):
         self.waiting.append(("no incoming", session.key, packet_id))
 
-    def retain(self, topic, payload, qos):
-        self.waiting.append(("retain", 0, topic, payload, qos))
+    def retain(self, message):
+        self.waiting.append(("retain", 0, message))
 
     def after_commit(self, call):
         self.waiting.append(("call", 0, call))
@@ -289,13 +302,16 @@ class FakeKeeper:
         elif what == "no incoming":
             record["incoming"].discard(values[0])
         else:
-            self.retained[values[0]] = (values[1], values[2])
+            self.retained[values[0].topic] = values[0]
 
     def crash(self):
         """Forget what was not committed; return what is restored."""
         self.waiting.clear()
         return [
-            (*record["who"], key, record["filters"], record["next_n"], record["incoming"], record.get("away_s", 0.0))
+            (
+                *(*record["who"], key, record["filters"], record["next_n"], record["incoming"]),
+                *(record.get("away_s", 0.0), record["expiry_s"]),
+            )
             for key, record in self.sessions.items()
             if record["who"]
         ]
@@ -366,7 +382,7 @@ class Network:
         restored = self.keeper.crash()
         self.engine = self._engine()
         self.engine.restore(restored)
-        self.engine.restore_retained([(topic, *kept) for topic, kept in self.keeper.retained.items()])
+        self.engine.restore_retained(self.keeper.retained.values())
 
     def client(self) -> Client:
         """Open a connection that has not said anything yet."""

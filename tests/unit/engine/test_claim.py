@@ -134,9 +134,9 @@ def test_delivery_begins_after_the_suback_is_committed():
 
 
 def test_a_shared_subscription_of_the_root_is_refused(claimed):
-    """`$share` never leads into the root, nor anywhere else in 3.1.1."""
+    """`$share` never leads into the root, and a share without a name or filter is none."""
     client = claimed.connected("c")
-    answer = client.send(subscribe(("$share/x/m/bob/in/#", 1), ("$share/x/a", 1), ("$share", 0), ("$share//x", 0)))
+    answer = client.send(subscribe(("$share/x/m/bob/in/#", 1), ("$share/x/m", 1), ("$share", 0), ("$share//x", 0)))
 
     assert [("SUBACK", 1, [0x80] * 4)] == answer
     assert [] == told(claimed, "subscribe")

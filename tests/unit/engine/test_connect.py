@@ -128,8 +128,8 @@ def test_a_draining_server_is_unavailable(network):
 
 
 def test_the_protocol_name_and_level_decide(network):
-    """Level 4 of MQTT is spoken; other levels and 3.1 are answered 1 [MQTT-3.1.2-2], other names are closed."""
-    for level in (0, 3, 5, 9, 0x84):
+    """Levels 4 and 5 of MQTT are spoken; other levels and 3.1 are answered 1 [MQTT-3.1.2-2], other names are closed."""
+    for level in (0, 3, 6, 9, 0x84):
         client = network.client()
 
         assert [("CONNACK", 0, 1)] == client.send(connect(level=level))

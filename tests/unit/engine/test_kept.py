@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.hooks import Identity
 from unit.engine.both_ends import (
     DISCONNECT,
@@ -328,7 +329,7 @@ def test_retained_messages_are_acknowledged_after_their_commit(stored):
     stored.keeper.commit()
 
     assert [("PUBACK", 1)] == publisher.received()
-    assert {"a": (b"x", 1)} == stored.keeper.retained
+    assert {"a": RetainedMessage("a", b"x", 1)} == stored.keeper.retained
 
 
 @pytest.mark.parametrize("seconds", [4, 9])

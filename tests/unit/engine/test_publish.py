@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.engine.routes import NOBODY
 from unit.engine.both_ends import PINGREQ, PINGRESP, Message, ack, publish, subscribe, unsubscribe
 
 
@@ -211,7 +212,7 @@ def test_routes_are_bounded_and_forget_who_is_gone(network, monkeypatch):
     subscriber.lose()
 
     assert 0 == len(network.engine.routes)
-    assert [()] * 30 == [route.online for route in routes]
+    assert [NOBODY] * 30 == [route.four for route in routes]
 
 
 def test_a_topic_over_the_limits_is_told_and_not_routed(network):

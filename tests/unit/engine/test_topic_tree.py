@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesimqtt.engine.packets import is_filter
-from mesimqtt.engine.retained import Retained
+from mesimqtt.engine.retained import Retained, RetainedMessage
 from mesimqtt.engine.session import Session
 from mesimqtt.engine.topic_tree import TopicTree
 
@@ -84,7 +84,7 @@ def test_retained_messages_agree_with_a_naive_matcher(changes, topic_filter):
     """A filter selects exactly the retained messages whose topics it matches; an empty payload removes one."""
     retained, model = Retained(1000), {}
     for topic, payload in changes:
-        assert retained.put(topic, payload, 1)
+        assert retained.put(RetainedMessage(topic, payload, 1))
         if payload:
             model[topic] = payload
         else:
@@ -100,9 +100,9 @@ def test_retained_messages_leave_nothing_behind():
     """When the last retained message below a level is cleared, the level is gone."""
     retained = Retained(10)
     for topic in ("a/b/c", "a/b", "a"):
-        retained.put(topic, b"x", 0)
+        retained.put(RetainedMessage(topic, b"x", 0))
     for topic in ("a/b/c", "a", "a/b"):
-        retained.put(topic, b"", 0)
+        retained.put(RetainedMessage(topic, b"", 0))
 
     assert not retained._messages._root.children
 
@@ -111,9 +111,9 @@ def test_retained_messages_are_bounded():
     """Beyond the bound a new topic is not kept, while an old one can still be replaced."""
     retained = Retained(1)
 
-    assert retained.put("a", b"1", 0)
-    assert not retained.put("b", b"1", 0)
-    assert retained.put("a", b"2", 0)
+    assert retained.put(RetainedMessage("a", b"1", 0))
+    assert not retained.put(RetainedMessage("b", b"1", 0))
+    assert retained.put(RetainedMessage("a", b"2", 0))
     assert b"2" == retained.get("a").payload
 
 

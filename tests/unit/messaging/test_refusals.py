@@ -229,7 +229,7 @@ def test_a_full_member_is_told_by_member(make_world):
 
 def test_too_fast_is_rate_limited(make_world):
     """Where a rate is configured: 0x8C with `retry_after` beyond the burst, and room again as time passes."""
-    world = make_world(messaging={"rate_per_s": 2.0, "rate_burst": 3})
+    world = make_world(rates={"messages": "1.5:3"})
     alice = world.listener("alice")
     for number in range(4):
         alice.publish(f"u/bob/{number}")
@@ -245,13 +245,49 @@ def test_too_fast_is_rate_limited(make_world):
 
 def test_the_rate_of_one_user_is_not_another_s(make_world):
     """Each sender has a budget of his own, over all his devices."""
-    world = make_world(messaging={"rate_per_s": 1.0, "rate_burst": 1})
+    world = make_world(rates={"messages": "1:1"})
     phone, laptop, bob = world.listener("alice"), world.connect("alice", "laptop"), world.listener("bob")
     phone.publish("u/carol/1")
     laptop.publish("u/carol/2")
     bob.publish("u/carol/1")
 
     assert ([("1", 1), ("2", 0x8C)], [("1", 1)]) == (phone.steps(), bob.steps())
+
+
+def test_several_windows_hold_at_once(make_world):
+    """`1:2,60:3`: two in a second, and three in a minute however slowly they come."""
+    world = make_world(rates={"messages": "1:2,60:3"})
+    alice = world.listener("alice")
+    for number in range(6):
+        alice.publish(f"u/bob/{number}")
+        world.advance(0.6)
+
+    limited = [status["retry_after"] for status in alice.statuses() if status["status"] == 0x8C]
+    assert [19, 18, 17] == limited
+
+
+@pytest.mark.parametrize("topic", ["read/u/bob", "presence/u/bob"])
+def test_reads_and_presence_have_rates_of_their_own(make_world, topic):
+    """Above it status 0x8C tells the seconds to wait; messages go on."""
+    world = make_world(rates={"reads": "10:1", "presence": "10:1"})
+    alice = world.listener("alice")
+    for _ in range(2):
+        alice.publish(topic, "0" * 16)
+    alice.publish("u/bob/1")
+
+    limited, sent = alice.statuses()
+    assert (0x8C, "bob", 10) == (limited["status"], limited["peer"], limited["retry_after"])
+    assert ("1", 1) == (sent["cid"], sent["status"])
+
+
+def test_too_many_questions_are_answered_so(make_world):
+    """An rpc beyond its rate is not performed; its answer says when to ask again."""
+    world = make_world(rates={"rpc": "4:2"})
+    alice = world.listener("alice")
+    answers = [alice.rpc("ping", str(number))[-1] for number in range(3)]
+
+    assert [True, True, False] == [answer["ok"] for answer in answers]
+    assert ("rate-limited", 2) == (answers[2]["code"], answers[2]["retry_after"])
 
 
 def test_without_a_limit_nobody_is_slowed(world):

@@ -63,7 +63,7 @@ class TokenGate:
 class World:
     """One server, its clock and its clients. `messaging` and `limits` hold settings that differ from the defaults."""
 
-    def __init__(self, folder, *, messaging=(), limits=(), store=(), tokens=()) -> None:
+    def __init__(self, folder, *, messaging=(), limits=(), store=(), tokens=(), rates=()) -> None:
         self.folder = folder
         self.loop = FakeLoop()
         self.ms = START_MS
@@ -73,6 +73,7 @@ class World:
             limits=replace(Limits(), **dict(limits)),
             store=replace(StoreSettings(), **{"ballast_bytes": 0, **dict(store)}),
             tokens=replace(base.tokens, **dict(tokens)),
+            rates=replace(base.rates, **dict(rates)),
         )
         self.peers: list[Peer] = []
         self.fatal: list[str] = []

@@ -1,0 +1,201 @@
+"""What all connections of a broker share: the engine, one flush per loop turn, and who does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from mesimqtt.broker.peers import counted_as
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.broker.protocol import ClientProtocol
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.settings import Limits
+
+# Output is written, and who does not read is found congested, after so much input even within a turn: else
+# a turn in which many clients publish to a slow one would hold all of it in memory.
+TURN_BYTES_MAX = 1024 * 1024
+CUT_S = 0.5  # how long a cut connection may take to be gone
+
+logger = logging.getLogger(__name__)
+
+
+class Wire:
+    """What all connections of a broker share: the engine, the flush, and who is blocked."""
+
+    __slots__ = (
+        "_addresses",
+        "_drained",
+        "_is_scheduled",
+        "blocked",
+        "clock",
+        "engine",
+        "is_stopping",
+        "limits",
+        "loop",
+        "on_closed",
+        "paused",
+        "protocols",
+        "received",
+    )
+
+    def __init__(
+        self, engine: Engine, limits: Limits, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]
+    ) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.loop = loop
+        self.clock = clock
+        self.on_closed: Callable[[Connection], None] = _ignore
+        self.protocols: dict[Connection, ClientProtocol] = {}
+        self.blocked: dict[ClientProtocol, Blocked] = {}
+        self.paused: dict[ClientProtocol, Connection] = {}
+        self._addresses: dict[str, int] = {}
+        self._drained: asyncio.Event | None = None
+        self._is_scheduled = False
+        self.is_stopping = False
+        self.received = 0  # bytes since the last flush
+
+    def wake(self) -> None:
+        """See to it that what the engine has put out is written in this loop turn."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the output of every connection that has some; close those that the engine is done with."""
+        self._is_scheduled = False
+        self.received = 0
+        engine = self.engine
+        dirty = engine.dirty
+        engine.dirty = []
+        protocols = self.protocols
+        write = os.write
+        join = b"".join
+        total = 0
+        for connection in dirty:
+            protocol = protocols.get(connection)
+            out = connection.out
+            if protocol is None:  # its socket is gone
+                out.clear()
+                continue
+            if out:
+                data = out[0] if len(out) == 1 else join(out)
+                out.clear()
+                size = len(data)
+                total += size
+                if connection.observed:
+                    self._observe(connection, bytes(data))
+                # What the socket takes is written here and now: that spares a detour through the loop.
+                # A closing transport's descriptor may already be another connection's.
+                if protocol.descriptor < 0:
+                    protocol.write(data)
+                elif not protocol.transport.is_closing():
+                    try:
+                        written = write(protocol.descriptor, data)
+                    except BlockingIOError:
+                        written = 0
+                    except OSError:
+                        protocol.transport.abort()
+                        continue
+                    if written != size:
+                        protocol.write(memoryview(data)[written:])
+            if connection.closing:
+                protocol.close()
+        engine.counters.bytes_out += total
+        if self.paused:
+            self._resume_reading()
+
+    def tick(self, now: float) -> None:
+        """Cut every connection to which nothing could be written for `limits.stalled_s`."""
+        for protocol, blocked in list(self.blocked.items()):
+            unwritten = protocol.transport.get_write_buffer_size()
+            written = blocked.given - unwritten
+            if not unwritten:
+                protocol.unblock()
+            elif written > blocked.written:
+                blocked.written = written
+                blocked.since = now
+            elif now - blocked.since >= self.limits.stalled_s:
+                protocol.cut("does not read")
+
+    def admit(self, address: str) -> bool:
+        """Count a connection from `address`; False where it has enough of them."""
+        counted = counted_as(address)
+        if not counted:
+            return True
+        count = self._addresses.get(counted, 0)
+        if 0 < self.limits.connections_per_address <= count:
+            return False
+        self._addresses[counted] = count + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Take back what `admit` counted."""
+        counted = counted_as(address)
+        count = self._addresses.get(counted, 1) - 1
+        if count:
+            self._addresses[counted] = count
+        else:
+            self._addresses.pop(counted, None)
+
+    def _observe(self, connection: Connection, data: bytes) -> None:
+        try:
+            self.engine.sent(connection, data)
+        except Exception:
+            logger.exception("a plugin's event could not be fired; the others are still written to")
+
+    def _resume_reading(self) -> None:
+        for protocol, connection in list(self.paused.items()):
+            if not connection.paused:
+                del self.paused[protocol]
+                protocol.resume_reading()
+
+    def remove(self, protocol: ClientProtocol, connection: Connection) -> None:
+        """Forget a connection whose socket is gone."""
+        self.blocked.pop(protocol, None)
+        self.paused.pop(protocol, None)
+        del self.protocols[connection]
+        if self._drained is not None and not self.protocols:
+            self._drained.set()
+
+    def stop_reading(self) -> None:
+        """Take nothing more from anybody."""
+        self.is_stopping = True
+        for protocol in self.protocols.values():
+            protocol.pause_reading()
+
+    async def close(self, grace_s: float) -> None:
+        """Flush and close every connection; those that do not take their output in time are cut."""
+        self.flush()
+        for protocol in list(self.protocols.values()):
+            protocol.close()
+        for seconds in (grace_s, CUT_S):
+            if not self.protocols:
+                return
+            self._drained = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), seconds)
+            for protocol in list(self.protocols.values()):
+                protocol.transport.abort()
+
+
+class Blocked:
+    """The record of a connection whose socket takes no more: bytes given, bytes written, since when."""
+
+    __slots__ = ("given", "since", "written")
+
+    def __init__(self, since: float) -> None:
+        self.given = 0
+        self.written = 0
+        self.since = since
+
+
+def _ignore(_connection: Connection) -> None:
+    """Do nothing: a wire on its own has nobody to tell."""

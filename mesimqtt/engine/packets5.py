@@ -1,0 +1,61 @@
+"""MQTT 5.0 on the wire: the packets that the server builds. A PUBLISH is built in letter.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import properties as known
+from mesimqtt.engine.packets import AUTH, CONNACK, DISCONNECT, FIRST, SUBACK, U16, UNSUBACK, encode_length
+from mesimqtt.engine.properties import block, write
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.properties import Value
+
+_REASON_MAX = 256  # bytes of a Reason String
+
+
+def connack(code: int, properties: list[tuple[int, Value]], *, session_present: bool = False) -> bytes:
+    """Return a CONNACK; a refusal never says that a session is present [MQTT-3.2.2-6]."""
+    body = bytes((1 if session_present and not code else 0, code)) + block(write(properties))
+    return FIRST[CONNACK] + encode_length(len(body)) + body
+
+
+def ack(kind: int, packet_id: int, code: int = 0, reason: str = "") -> bytes:
+    """Return a PUBACK, PUBREC, PUBREL or PUBCOMP; a Reason Code of 0 is left out, and so are absent properties."""
+    if not code:
+        return bytes((kind, 2)) + U16[packet_id]
+    if not reason:
+        return bytes((kind, 3)) + U16[packet_id] + FIRST[code]
+    body = U16[packet_id] + FIRST[code] + block(write([(known.REASON_STRING, reason[:_REASON_MAX])]))
+    return FIRST[kind] + encode_length(len(body)) + body
+
+
+def suback(packet_id: int, codes: bytes) -> bytes:
+    """Return a SUBACK with one reason code per filter, in their order [MQTT-3.9.3-1]."""
+    return _listing(SUBACK, packet_id, codes)
+
+
+def unsuback(packet_id: int, codes: bytes) -> bytes:
+    """Return an UNSUBACK with one reason code per filter, in their order [MQTT-3.11.3-1]."""
+    return _listing(UNSUBACK, packet_id, codes)
+
+
+def _listing(kind: int, packet_id: int, codes: bytes) -> bytes:
+    return b"".join((FIRST[kind], encode_length(3 + len(codes)), U16[packet_id], b"\0", codes))
+
+
+def disconnect(code: int, reason: str = "", server_reference: str = "") -> bytes:
+    """Return the server's DISCONNECT [MQTT 5.0, section 3.14]."""
+    properties: list[tuple[int, Value]] = []
+    if reason:
+        properties.append((known.REASON_STRING, reason[:_REASON_MAX]))
+    if server_reference:
+        properties.append((known.SERVER_REFERENCE, server_reference))
+    body = bytes((code,)) + (block(write(properties)) if properties else b"")
+    return FIRST[DISCONNECT] + encode_length(len(body)) + body
+
+
+def auth(code: int, method: str) -> bytes:
+    """Return an AUTH: what the client sent was accepted (0x00) [MQTT-4.12.0-3]."""
+    body = bytes((code,)) + block(write([(known.AUTH_METHOD, method)]))
+    return FIRST[AUTH] + encode_length(len(body)) + body

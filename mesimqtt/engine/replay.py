@@ -1,0 +1,81 @@
+"""Retained messages for a new subscription: in portions, so that a hundred thousand of them hold up nobody else."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import kept
+from mesimqtt.engine.grants import receiver
+from mesimqtt.engine.letter import Letter, encode
+from mesimqtt.engine.window import send_letter
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.retained import RetainedMessage
+    from mesimqtt.engine.session import Session
+
+_AT_ONCE = 1_000  # messages; more follow in the next turns of the loop
+Waiting = deque[tuple["RetainedMessage", int]]
+
+
+def begin(connection: Connection, session: Session, messages: list[tuple[RetainedMessage, int]]) -> None:
+    """Send what a new subscription selects, with RETAIN 1 [MQTT-3.3.1-8], after the SUBACK."""
+    if not messages:
+        return
+    engine = connection.engine
+    waiting = engine.replays.get(connection)
+    if waiting is None:
+        waiting = engine.replays[connection] = deque()
+    room = engine.limits.retained_max - len(waiting)
+    if room < len(messages):  # it subscribes faster than it is served
+        engine.counters.dropped += len(messages) - max(room, 0)
+        messages = messages[: max(room, 0)]
+    waiting.extend(messages)
+    if len(waiting) == len(messages):
+        go_on(engine, connection, session, waiting)
+
+
+def turn(engine: Engine) -> None:
+    """Send the next portions to all that wait for some."""
+    for connection, waiting in list(engine.replays.items()):
+        session = connection.session
+        if not connection.is_open or session is None:
+            del engine.replays[connection]
+        elif not connection.congested and not session.is_filled:
+            go_on(engine, connection, session, waiting)
+
+
+def go_on(engine: Engine, connection: Connection, session: Session, waiting: Waiting) -> None:
+    """Send a portion; forget a replay that is done."""
+    left = engine.limits.unwritten_max
+    for _ in range(min(_AT_ONCE, len(waiting))):
+        message, grant = waiting.popleft()
+        if engine.retained.get(message.topic) is not message:
+            continue  # replaced meanwhile: the subscription is there already and got the newer one
+        target = receiver(session, grant)
+        letter = Letter(
+            message.topic.encode(),
+            message.payload,
+            min(target.qos, message.qos),
+            True,
+            message.properties + target.identifiers,
+            message.expires_at,
+        )
+        _send(engine, connection, session, letter)
+        left -= letter.size
+        if left <= 0 or session.is_filled:
+            break
+    if not waiting:
+        engine.replays.pop(connection, None)
+
+
+def _send(engine: Engine, connection: Connection, session: Session, letter: Letter) -> None:
+    if letter.qos and session.key:
+        kept.enqueue(engine, session, letter)
+    elif letter.qos or not session.key:
+        send_letter(session, letter)
+    elif packet := encode(connection, letter, 0):
+        engine.counters.messages_out += 1
+        engine.reply(connection, packet)  # after the SUBACK, which waits for the commit

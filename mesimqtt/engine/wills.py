@@ -1,0 +1,66 @@
+"""Wills: published when a connection ends without DISCONNECT, in 5.0 perhaps after a delay [MQTT 5.0, 3.1.2.5]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mesimqtt.engine import routes, spread
+from mesimqtt.engine.letter import Letter
+from mesimqtt.engine.properties import MESSAGE_EXPIRY
+from mesimqtt.engine.retained import RetainedMessage
+from mesimqtt.engine.routes import Route
+from mesimqtt.hooks import Action
+
+if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.engine import Engine
+    from mesimqtt.engine.session import Session
+
+
+def leave(engine: Engine, connection: Connection, session: Session) -> None:
+    """Keep the will of a connection that ended until its delay has passed or its session ends [MQTT-3.1.3-9]."""
+    will = connection.will
+    if will is not None and will.delay_s and not session.clean and session.expiry_s:
+        engine.wills[session] = (engine.now + will.delay_s, connection)
+
+
+def turn(engine: Engine, now: float) -> None:
+    """Fire the wills whose delay has passed."""
+    for session in [session for session, (at, _) in engine.wills.items() if at <= now]:
+        ended(engine, session)
+
+
+def ended(engine: Engine, session: Session) -> None:
+    """Fire the delayed will of a session, if it has one: its delay has passed or the session has ended."""
+    waiting = engine.wills.pop(session, None)
+    if waiting is not None:
+        fire(engine, waiting[1])
+
+
+def fire(engine: Engine, connection: Connection) -> None:
+    """Publish the will of a connection that ended; the access decision is taken again."""
+    will, identity = connection.will, connection.identity
+    if will is None or identity is None:
+        return
+    if engine.claim is not None and engine.is_claimed(will.raw):
+        connection.will = None
+        engine.claim.will(identity, will.raw, will.payload, will.qos, will.properties)
+        return
+    decision = engine.gate.decide(connection, Action.WILL, will.topic)
+    if decision is None:
+        return  # the gate calls `connection.resume`, which comes here again
+    if not decision.allow:
+        connection.will = None
+        engine.gate.audit(connection, Action.WILL, will.topic, decision.rule)
+        return
+    route = routes.find(engine, will.raw, will.topic)
+    if not isinstance(route, Route):
+        route.wait(connection.resume)
+        return
+    connection.will = None
+    expiry_s = will.properties.number(MESSAGE_EXPIRY, -1)
+    expires_at = engine.now + expiry_s if expiry_s >= 0 else 0.0
+    letter = Letter(will.raw, will.payload, will.qos, will.retain, will.properties.forward, expires_at)
+    if will.retain:
+        engine.retain(RetainedMessage(will.topic, will.payload, will.qos, letter.properties, expires_at))
+    spread.letter(engine, route, letter, None)
