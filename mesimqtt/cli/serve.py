@@ -222,7 +222,7 @@ def _reload(apps: list[App]) -> None:
 
     for app in apps:
         if app.broker is not None:
-            app.broker.reload_certificates()
+            app.broker.reload()
     logging.getLogger(__name__).warning(
         "SIGHUP: certificates are read again; settings are read at start only, restart the server to change them"
     )

@@ -60,7 +60,7 @@ def test_every_file_is_private_whatever_the_umask(folder):
     before = os.umask(0)
     try:
         database = opened(folder)
-        database.connection().execute("INSERT INTO retained VALUES ('a', x'01', 0)")
+        database.connection().execute("INSERT INTO retained (topic, payload, qos) VALUES ('a', x'01', 0)")
         found = modes(folder)
         database.close()
     finally:

@@ -6,7 +6,9 @@ import sqlite3
 
 import pytest
 
-from mesimqtt.engine.session import Queued, Session
+from mesimqtt.engine.letter import Letter
+from mesimqtt.engine.retained import RetainedMessage
+from mesimqtt.engine.session import RELEASED, Queued, Session
 from mesimqtt.settings import Store as StoreSettings
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
@@ -53,7 +55,7 @@ class RealKeeper:
 
     @property
     def retained(self):
-        return {topic: (payload, qos) for topic, payload, qos in self.keeper.restore_retained()}
+        return {message.topic: message for message in self.keeper.restore_retained()}
 
     def crash(self):
         """Forget what was not committed; return what a restarted server restores."""
@@ -92,7 +94,7 @@ def session_of(keeper, client_id="kept", user="alice"):
 def fill(keeper, session, count, first=1):
     """Enqueue messages first … first + count - 1."""
     for number in range(first, first + count):
-        keeper.enqueue(session, number, b"t", b"%d" % number, 1)
+        keeper.enqueue(session, number, Letter(b"t", b"%d" % number, 1))
         session.next_n = number + 1
 
 
@@ -117,28 +119,34 @@ def test_what_was_saved_is_restored(keeper):
 
 
 def test_the_queue_is_restored_as_it_was(keeper):
-    """Topic, payload, QoS with its RETAIN bit and the released mark survive; what was acknowledged is gone."""
+    """Topic, payload, QoS, RETAIN, properties, expiry and the released mark survive; what was acknowledged is gone."""
     session = session_of(keeper)
-    items = [Queued(1, b"a", b"\0\xff", 1), Queued(2, b"b", b"", 2 + 4), Queued(3, "ü".encode(), b"x", 2)]
-    for item in [*items, Queued(4, b"gone", b"", 1)]:
-        keeper.enqueue(session, item.n, item.topic, item.payload, item.qos)
+    items = [
+        Queued(1, Letter(b"a", b"\0\xff", 1, False, b"\x03\0\1t", 60.5)),
+        Queued(2, Letter(b"b", b"", 2, True)),
+        Queued(3, Letter("ü".encode(), b"x", 2)),
+    ]
+    for item in [*items, Queued(4, Letter(b"gone", b"", 1))]:
+        keeper.enqueue(session, item.n, item.letter)
     keeper.commit()
     keeper.released(session, 3)
     keeper.dequeue(session, 4)
     keeper.commit()
     keeper.crash()
 
-    assert [*items[:2], Queued(3, "ü".encode(), b"x", 2, released=True)] == keeper.pages(session)
+    assert [*items[:2], Queued(3, RELEASED, released=True)] == keeper.pages(session)
 
 
 def test_retained_messages_are_replaced_and_removed(keeper):
     """The last retained message of a topic is kept; an empty one removes it."""
     for topic, payload in (("a", b"1"), ("b", b"2"), ("a", b"3"), ("b", b""), ("c", b"4")):
-        keeper.retain(topic, payload, 1)
+        keeper.retain(RetainedMessage(topic, payload, 1, b"\x01\1", 9.25))
     keeper.commit()
     keeper.crash()
 
-    assert {"a": (b"3", 1), "c": (b"4", 1)} == keeper.retained
+    assert {
+        name: RetainedMessage(name, payload, 1, b"\x01\1", 9.25) for name, payload in (("a", b"3"), ("c", b"4"))
+    } == (keeper.retained)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 8])
@@ -149,7 +157,7 @@ def test_pages_are_in_order_and_complete(keeper, limit):
     fill(keeper, session, 7)
     keeper.commit()
 
-    assert [b"%d" % number for number in range(1, 8)] == [item.payload for item in keeper.pages(session, limit)]
+    assert [b"%d" % number for number in range(1, 8)] == [item.letter.payload for item in keeper.pages(session, limit)]
 
 
 def test_a_dropped_session_leaves_nothing(keeper):
@@ -218,7 +226,7 @@ def test_a_failed_commit_keeps_states_and_forgets_messages(keeper):
     keeper.save_subscription(session, "a", 1)
     fill(keeper, session, 1)
     keeper.incoming(session, 5)
-    keeper.retain("r", b"x", 1)
+    keeper.retain(RetainedMessage("r", b"x", 1))
     heard = []
     keeper.after_commit(heard.append)
     keeper.commit(ok=False)
@@ -228,7 +236,7 @@ def test_a_failed_commit_keeps_states_and_forgets_messages(keeper):
     restored = [(row[1], row[3], row[4], row[5]) for row in keeper.crash()]
 
     assert [("kept", {"a": 1}, 2, [])] == restored
-    assert (0, {"r": (b"x", 1)}) == (keeper.count("queued"), keeper.retained)
+    assert (0, {"r": RetainedMessage("r", b"x", 1)}) == (keeper.count("queued"), keeper.retained)
 
 
 def test_acknowledgements_may_wait(keeper):
@@ -312,4 +320,4 @@ def test_when_a_client_left_survives_a_restart(tmp_path):
     keeper.resumed(here)
     keeper.commit()
 
-    assert {"gone": 5.0, "here": 0.0} == {client_id: away_s for _, client_id, *_, away_s in keeper.crash()}
+    assert {"gone": 5.0, "here": 0.0} == {client_id: away_s for _, client_id, *_, away_s, _ in keeper.crash()}
