@@ -6,8 +6,14 @@ BIN := $(VENV)/bin
 # The project is installed again only when its dependencies may have changed.
 INSTALLED := $(VENV)/.installed
 SOURCES := mesimqtt plugins clients/python
+# Tests run beside each other, each on ports and folders of its own; a broken one is easier to read with WORKERS=0.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+# MQTT.js, for the tests with real clients; the lock file pins each package by its hash.
+JS := tests/interop/js
+MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test demo bench kill build clean
+.PHONY: install format check test test-all interop demo bench kill build clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -30,8 +36,19 @@ check: $(INSTALLED)  ## All that is checked without running the project
 	$(BIN)/mypy --strict $(SOURCES)
 	$(BIN)/lint-imports --no-logo
 
-test: $(INSTALLED)  ## The whole suite; one file: make test ARGS=tests/test_tidy.py
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED)  ## The suite, without the tests whose tools are not installed; one file: make test ARGS=tests/test_tidy.py
+	$(PYTEST) $(ARGS)
+
+$(MQTT_JS): $(JS)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed: apt-get install nodejs npm"; exit 1; }
+	npm ci --prefix $(JS) --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+interop: $(INSTALLED) $(MQTT_JS)  ## The tests that need more than Python: mosquitto, Node, Chromium, strace
+	$(PYTEST) --every-tool -m tools $(ARGS)
+
+test-all: $(INSTALLED) $(MQTT_JS)  ## `test` and `interop` in one run: what CI runs
+	$(PYTEST) --every-tool $(ARGS)
 
 demo: $(INSTALLED)  ## The story of one message in one terminal
 	$(BIN)/mesimqtt demo
@@ -46,5 +63,5 @@ build: $(INSTALLED)  ## The wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## Remove what make made; the data folder stays
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(JS)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,24 +12,27 @@ from mesimqtt.api.control import ControlServer
 from mesimqtt.api.names import SOCKET_NAME
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.messaging import operations
+from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.store.throttle import FailedLogins
-from mesimqtt.tokens import TokenSigner, load_public_keys, load_secret
+from mesimqtt.tokens import TokenSigner, load_secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from mesimqtt.broker.broker import Broker
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
+    from mesimqtt.messaging.access import AccessRules
     from mesimqtt.settings import Settings
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
 SECRET_NAME = "token.secret"  # noqa: S105 - a file name
+KEYS_NAME = "jwks.cache"
 
 
 class Clock:
@@ -74,6 +77,14 @@ class Services:
         """Count something for `stats`."""
         self._messaging.count(what)
 
+    def is_member(self, user: str, group: str) -> bool:
+        """Tell whether `user` belongs to `group`."""
+        return self._messaging.is_member(user, group)
+
+    def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
+        """Take the rules in force, and whom to tell that members of a group have changed."""
+        self._messaging.rules_loaded(rules, changed)
+
 
 class App:
     """A running server, or (without listeners) the data folder opened for one command."""
@@ -115,6 +126,12 @@ class App:
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
         self._tick()
+
+    def reload(self) -> None:
+        """Read again what stands in files of its own: certificates, keys of others, rules of plugins."""
+        if self.broker is not None:
+            self.broker.reload()
+        self.messaging.keys.reload()
 
     async def close(self) -> None:
         """Stop accepting, commit what is under way, close every connection, close the store."""
@@ -162,9 +179,9 @@ async def running(settings: Settings, data: Path, *, listen: bool = True) -> Asy
             issuer=settings.tokens.issuer,
             leeway_s=settings.tokens.leeway_s,
             foreign_issuers=settings.tokens.foreign_issuers,
-            public_keys=load_public_keys(settings.tokens.public_keys, settings.tokens.jwks_file),
         )
-        messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms)
+        keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=time.monotonic, fetches=listen)
+        messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys)
         app = App(settings, data, store, messaging, failed)
     except BaseException:
         await store.close()

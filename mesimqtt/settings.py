@@ -128,6 +128,8 @@ class Tokens:
     warning_s: int = 60
     public_keys: tuple[str, ...] = ()
     jwks_file: str = ""
+    jwks_url: str = ""
+    jwks_private_hosts: tuple[str, ...] = ()
     foreign_issuers: tuple[str, ...] = ()
     auto_create: bool = False
     single: bool = False
@@ -174,6 +176,7 @@ def _default_broker() -> dict[str, Any]:
             "mesimqtt_plugins.auth.TokenAuth": {},
             "mesimqtt_plugins.acl.FolderAccess": {},
             "mesimqtt_plugins.routing.MessageRouting": {},
+            "mesimqtt_plugins.sys_topics.SysTopics": {},
         },
     }
 

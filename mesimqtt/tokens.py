@@ -9,20 +9,24 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
 
 from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 AUDIENCE = "mesimqtt"
 SCOPES = frozenset({"user", "backend", "admin"})
 SHORT_LENGTH = 32
 TOKEN_MAX_BYTES = 4096
 EXP_MAX = 2**40
+KID_MAX = 256
+KEYS_MAX = 100
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
 _FORBIDDEN_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
-_ASYMMETRIC = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP"}
 
 
 class TokenError(ValueError):
@@ -43,10 +47,19 @@ class Claims:
     foreign: bool = False
 
 
+class PublicKey(NamedTuple):
+    """A key of somebody whose tokens are accepted: it decides the algorithm. `kid` is its name in a JWKS, '' for none."""
+
+    algorithm: str
+    key: Any
+    kid: str = ""
+
+
 class TokenSigner:
     """Signs with the server's own HS256 secret and verifies with it or with configured public keys.
 
-    The algorithm is fixed by the key in the configuration, never by the token's header.
+    The algorithm is fixed by the key in the configuration, never by the token's header. `on_unknown_kid` is called
+    with the name of a key that a token claims and nobody here knows.
     """
 
     def __init__(
@@ -55,7 +68,7 @@ class TokenSigner:
         *,
         issuer: str,
         leeway_s: int = 30,
-        public_keys: list[tuple[str, Any]] | None = None,
+        public_keys: Sequence[tuple[str, Any]] = (),
         foreign_issuers: tuple[str, ...] = (),
     ) -> None:
         if len(secret) < 32:
@@ -63,7 +76,8 @@ class TokenSigner:
         self._secret = secret
         self._issuer = issuer
         self._leeway_s = leeway_s
-        self._public_keys = public_keys or []
+        self.public_keys = [PublicKey(*key) for key in public_keys]
+        self.on_unknown_kid: Callable[[str], None] = _nobody
         self._foreign_issuers = foreign_issuers or (issuer,)
         self._hmac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
 
@@ -103,19 +117,29 @@ class TokenSigner:
             raise TokenError("not a JWT")
         header = _header(raw)
         algorithm = header.get("alg")
-        claims, foreign = self._decode(raw, algorithm)
+        claims, foreign = self._decode(raw, algorithm, header.get("kid"))
         return self._checked(claims, now, foreign=foreign)
 
-    def _decode(self, raw: bytes, algorithm: object) -> tuple[dict[str, Any], bool]:
+    def _decode(self, raw: bytes, algorithm: object, kid: object) -> tuple[dict[str, Any], bool]:
         if algorithm == "HS256":
             return self._decode_own(raw), False
+        if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= KID_MAX):
+            raise TokenError("kid is a text")
+        if kid is not None and all(key.kid != kid for key in self.public_keys):
+            self.on_unknown_kid(kid)
         options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
-        for alg, key in self._public_keys:
-            if alg != algorithm:
+        for each in self.public_keys:
+            # A key without a name (a PEM file) verifies what it can; one with a name only what names it.
+            if each.algorithm != algorithm or (kid is not None and each.kid not in ("", kid)):
                 continue
             try:
                 claims = jwt.decode(
-                    raw, key, algorithms=[alg], audience=AUDIENCE, issuer=self._foreign_issuers, options=options
+                    raw,
+                    each.key,
+                    algorithms=[each.algorithm],
+                    audience=AUDIENCE,
+                    issuer=self._foreign_issuers,
+                    options=options,
                 )
             except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
                 continue
@@ -220,9 +244,9 @@ def load_secret(path: Path) -> bytes:
         raise MesimqttError(f"cannot read or make the token secret {path}: {error.strerror}") from None
 
 
-def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[tuple[str, Any]]:
-    """Return (algorithm, key) pairs from PEM files and a JWKS file; the key decides the algorithm."""
-    keys: list[tuple[str, Any]] = []
+def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[PublicKey]:
+    """Return the keys of PEM files and of a JWKS file. Raises MesimqttError, which names the file."""
+    keys: list[PublicKey] = []
     for path in paths:
         try:
             keys.append(_public_key(Path(path).read_bytes()))
@@ -230,23 +254,62 @@ def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[tuple[str, 
             raise MesimqttError(f"tokens.public_keys: cannot use {path}: {error}") from None
     if jwks_file:
         try:
-            keyset = jwt.PyJWKSet.from_json(Path(jwks_file).read_text())
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            keys += parse_jwks(Path(jwks_file).read_bytes())
+        except (OSError, TokenError) as error:
             raise MesimqttError(f"tokens.jwks_file: cannot use {jwks_file}: {error}") from None
-        keys += [(key.algorithm_name, key.key) for key in keyset.keys if key.algorithm_name in _ASYMMETRIC]
     return keys
 
 
-def _public_key(pem: bytes) -> tuple[str, Any]:
+def parse_jwks(text: bytes) -> list[PublicKey]:
+    """Return the signature keys of a JWKS that can be used here; raise TokenError if there is none.
+
+    Keys of other kinds (encryption, other curves, secrets) stand beside them in many a JWKS and are passed over.
+    """
+    try:
+        values = json.loads(text)
+        listed = values["keys"]
+        if not isinstance(listed, list) or len(listed) > KEYS_MAX:
+            raise TokenError(f"keys is a list of at most {KEYS_MAX}")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = str(error) if isinstance(error, TokenError) else 'it is no JWKS: {"keys":[…]}'
+        raise TokenError(reason) from None
+    keys: list[PublicKey] = []
+    for each in listed:
+        if not isinstance(each, dict) or each.get("use", "sig") != "sig":
+            continue
+        try:
+            keyed = jwt.PyJWK(each)
+            kid = each.get("kid", "")
+            fits = _algorithm(keyed.key) == keyed.algorithm_name
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
+            continue
+        if fits and isinstance(kid, str) and len(kid) <= KID_MAX:
+            keys.append(PublicKey(keyed.algorithm_name, keyed.key, kid))
+    if not keys:
+        raise TokenError("it holds no public key for RS256 (2048 bits or more), ES256 or EdDSA (Ed25519)")
+    return keys
+
+
+def _public_key(pem: bytes) -> PublicKey:
     # Only a server with keys of others needs them.
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - as said
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415 - as said
 
     key = load_pem_public_key(pem)
+    return PublicKey(_algorithm(key), key)
+
+
+def _algorithm(key: object) -> str:
+    """Return the one algorithm that a public key is for; raise ValueError for any other kind, and for a private key."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - as above
+
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
-        return "RS256", key
+        return "RS256"
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return "ES256", key
+        return "ES256"
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return "EdDSA", key
+        return "EdDSA"
     raise ValueError("a public key is RSA of 2048 bits or more, EC P-256 or Ed25519")
+
+
+def _nobody(_kid: str) -> None:
+    """Tell nobody: there is no address where a key could be asked for."""

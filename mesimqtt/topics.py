@@ -13,7 +13,7 @@ from mesimqtt.domain.errors import AddressError
 CID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MID_PATTERN = re.compile(r"[0-9a-f]{16}")
 PARAMS_MAX = 16
-PARAMS_BYTES_MAX = 2048
+PARAMS_BYTES_MAX = 2048  # of contract keys and own ones; the native ones have as much again
 TYPE_MAX = 2**32 - 1
 WHEN_MAX_S = 31_536_000
 EXPIRY_MAX_S = 31_536_000
@@ -24,6 +24,12 @@ FLAG_FORWARDED = 0x80
 FLAGS_DEFAULT = FLAG_DELIVERY_RECEIPT | FLAG_READ_RECEIPT
 _FLAGS_ALLOWED = FLAGS_DEFAULT | FLAG_TRANSIENT | FLAG_FORWARDED
 _OWN_PARAMS = frozenset({"type", "expiry", "flags", "ref", "edit", "recall", "when", "age"})
+CONTENT_TYPE = "content-type"  # these four are properties of their own in MQTT 5.0
+RESPONSE_TOPIC = "response-topic"
+CORRELATION_DATA = "correlation-data"
+PAYLOAD_FORMAT = "payload-format"
+NATIVE_PARAMS = frozenset({CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION_DATA, PAYLOAD_FORMAT})
+_PLAIN_PARAMS = _OWN_PARAMS | NATIVE_PARAMS
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~@!$'()*,;:-]|%[0-9A-Fa-f]{2})*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
 IN_CLASSES = frozenset({"u", "g", "sent", "status", "s", "read", "presence", "rpc", "event"})
@@ -38,6 +44,10 @@ class TopicError(ValueError):
     def __init__(self, reason: str, cid: str | None = None) -> None:
         super().__init__(reason)
         self.cid = cid
+
+
+class ParamsError(TopicError):
+    """Parameters that the contract does not know; the topic before them is a good one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +96,61 @@ class OutTopic:
 
 
 def parse_params(level: str) -> Params:
-    """Parse a parameter level. Raises TopicError, whose text names the key."""
-    if len(level) > PARAMS_BYTES_MAX:
-        raise TopicError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
-    values: dict[str, str] = {}
+    """Parse a parameter level. Raises ParamsError, whose text names the key."""
+    return _checked(split_params(level), level)
+
+
+def make_params(values: dict[str, bytes]) -> Params:
+    """Return parameters that came otherwise than in a level. Raises ParamsError, whose text names the key."""
+    return _checked(values, "&".join(_spelled(*pair) for pair in values.items()))
+
+
+def split_params(level: str) -> dict[str, bytes]:
+    """Return the keys and values of a level, decoded. Raises ParamsError for what is no level."""
+    values: dict[str, bytes] = {}
     for part in level.split("&"):
         key, equals, value = part.partition("=")
         if not equals or not key or not _ENCODED.fullmatch(key) or not _ENCODED.fullmatch(value):
-            raise TopicError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
-        spelled, key = key, _decoded(key)
-        if key in _OWN_PARAMS and spelled != key:
-            raise TopicError(f"parameter {key!r} is written plainly")
+            raise ParamsError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
+        spelled, key = key, _text(unquote_to_bytes(key), key)
+        if key in _PLAIN_PARAMS and spelled != key:
+            raise ParamsError(f"parameter {key!r} is written plainly")
         if key in values:
-            raise TopicError(f"parameter {key[:32]!r} stands twice")
-        if key == "seq":
-            raise TopicError("parameter 'seq' is the server's")
-        values[key] = _decoded(value)
-    if len(values.keys() - _OWN_PARAMS) > PARAMS_MAX:
-        raise TopicError(f"more than {PARAMS_MAX} parameters of your own")
+            raise ParamsError(f"parameter {key[:32]!r} stands twice")
+        values[key] = unquote_to_bytes(value)
+    return values
+
+
+def has_param(level: str, key: str) -> bool:
+    """Tell whether a level holds one of the contract's keys, which are written plainly."""
+    return f"&{key}=" in f"&{level}"
+
+
+def same_params(level: str) -> str:
+    """Return one spelling for all levels that say the same: in whatever order, however encoded."""
+    return "&".join(sorted(_spelled(*pair) for pair in split_params(level).items())) if level else ""
+
+
+def _spelled(key: str, value: bytes) -> str:
+    return f"{quote(key, safe='')}={quote(value, safe='')}"
+
+
+def _checked(raw_values: dict[str, bytes], level: str) -> Params:
+    if "seq" in raw_values:
+        raise ParamsError("parameter 'seq' is the server's")
+    native = sum(len(_spelled(key, raw_values[key])) + 1 for key in NATIVE_PARAMS & raw_values.keys())
+    if native > PARAMS_BYTES_MAX:
+        raise ParamsError(f"{', '.join(sorted(NATIVE_PARAMS))} are longer than {PARAMS_BYTES_MAX} bytes together")
+    if len(level) - native > PARAMS_BYTES_MAX:
+        raise ParamsError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
+    if len(raw_values.keys() - _PLAIN_PARAMS) > PARAMS_MAX:
+        raise ParamsError(f"more than {PARAMS_MAX} parameters of your own")
+    values = {key: _text(value, key) for key, value in raw_values.items() if key != CORRELATION_DATA}
+    _check_native(values)
     expiry = _number(values, "expiry", EXPIRY_MAX_S) if "expiry" in values else None
     flags = _number(values, "flags", 0xFFFF) if "flags" in values else FLAGS_DEFAULT
     if flags & ~_FLAGS_ALLOWED:
-        raise TopicError(f"parameter 'flags' has unknown bits {flags & ~_FLAGS_ALLOWED:#x}")
+        raise ParamsError(f"parameter 'flags' has unknown bits {flags & ~_FLAGS_ALLOWED:#x}")
     return Params(
         raw=level,
         type=_number(values, "type", TYPE_MAX) if "type" in values else 0,
@@ -119,6 +162,15 @@ def parse_params(level: str) -> Params:
         when=_number(values, "when", WHEN_MAX_S) if "when" in values else 0,
         age=_number(values, "age", EXPIRY_MAX_S) if "age" in values else 0,
     )
+
+
+def _check_native(values: dict[str, str]) -> None:
+    """Refuse what a client of MQTT 5.0 must not be sent as a property of its own."""
+    if values.get(PAYLOAD_FORMAT, "0") not in ("0", "1"):
+        raise ParamsError(f"parameter {PAYLOAD_FORMAT!r} is 0 (bytes) or 1 (UTF-8)")
+    topic = values.get(RESPONSE_TOPIC, "-")
+    if not topic or "+" in topic or "#" in topic:  # [MQTT-3.3.2-14]
+        raise ParamsError(f"parameter {RESPONSE_TOPIC!r} is a topic without wildcards")
 
 
 def format_params(pairs: dict[str, str | int]) -> str:
@@ -197,22 +249,24 @@ def _address(level: str, cid: str | None) -> str:
         raise TopicError(str(error), cid) from None
 
 
-def _decoded(text: str) -> str:
+def _text(raw: bytes, key: str) -> str:
+    if b"\0" in raw:  # no string of MQTT may hold it [MQTT-1.5.4-2]
+        raise ParamsError(f"parameter {key[:32]!r} holds U+0000")
     try:
-        return unquote_to_bytes(text).decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise TopicError(f"parameter {text[:32]!r} is not UTF-8") from None
+        raise ParamsError(f"parameter {key[:32]!r} is not UTF-8") from None
 
 
 def _number(values: dict[str, str], key: str, largest: int) -> int:
     text = values[key]
     if not _NUMBER.fullmatch(text) or int(text) > largest:
-        raise TopicError(f"parameter {key!r} is a number from 0 to {largest}")
+        raise ParamsError(f"parameter {key!r} is a number from 0 to {largest}")
     return int(text)
 
 
 def _mid(values: dict[str, str], key: str) -> str | None:
     text = values.get(key)
     if text is not None and not MID_PATTERN.fullmatch(text):
-        raise TopicError(f"parameter {key!r} is a mid: 16 hex digits, lower case")
+        raise ParamsError(f"parameter {key!r} is a mid: 16 hex digits, lower case")
     return text

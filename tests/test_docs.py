@@ -133,7 +133,7 @@ def test_the_production_configuration_switches_the_limits_on() -> None:
     settings = load_settings(HOME / "config/production.yaml")
 
     (window,) = parse_windows(settings.rates.messages)
-    assert (60, 200) == (round(window.count / window.seconds, 2), window.count)
+    assert (60, 200) == (round(window.most / window.seconds, 2), window.most)
     assert settings.limits.connections_per_address == 100
 
 

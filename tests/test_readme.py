@@ -11,7 +11,6 @@ import contextlib
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -131,9 +130,9 @@ def blocks() -> list[re.Match[str]]:
     return list(_BLOCK.finditer((HOME / "README.md").read_text(encoding="utf-8")))
 
 
+@pytest.mark.tools("mosquitto_pub")
 def test_the_first_five_minutes_are_as_written(terminal: Terminal) -> None:
     """Every marked block runs without an error, and shows what README.md says that it shows."""
-    assert shutil.which("mosquitto_pub"), "install mosquitto-clients"
     for block in blocks():
         if block["kind"] == "run":
             terminal.paste(block["language"], block["text"], block["until"])

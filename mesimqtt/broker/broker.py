@@ -18,15 +18,18 @@ from amqtt.plugins.manager import PluginManager
 
 from mesimqtt.broker.bridge import Bridge
 from mesimqtt.broker.context import Context
-from mesimqtt.broker.foreign import ANSWER_KEPT_S
+from mesimqtt.broker.foreign import ANSWER_KEPT_S, FAULTS, name_of
 from mesimqtt.broker.gate import Gate
+from mesimqtt.broker.isolated import Isolated, isolate, take_isolated
 from mesimqtt.broker.listeners import Listeners
 from mesimqtt.broker.pump import PumpTransport
 from mesimqtt.broker.services import BareServices
 from mesimqtt.broker.sessions import PluginSession, Sessions
 from mesimqtt.broker.subscriptions import PluginSubscriptions
 from mesimqtt.broker.throttle import Throttle
+from mesimqtt.broker.traffic import Traffic
 from mesimqtt.broker.views import RetainedView, plugin_sessions, plugin_subscriptions
+from mesimqtt.broker.watchdog import Watchdog
 from mesimqtt.broker.wire import Wire
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Engine
@@ -72,7 +75,9 @@ class Broker(amqtt.broker.Broker):
         self.logger = logger
         self.settings = settings
         self.services: Services = services or BareServices()
-        self.config = _broker_config(settings.broker)
+        values = copy.deepcopy(settings.broker)
+        isolated = take_isolated(values.get("plugins"))
+        self.config = _broker_config(values)
         self.listeners_config = self.config.listeners
         self.claim: Claim | None = None
         self.on_reload: list[Callable[[], None]] = []
@@ -82,6 +87,7 @@ class Broker(amqtt.broker.Broker):
         self.plugins_manager: PluginManager[Any] = _load_plugins(
             Context(self, settings, self.services), self.config, self._loop
         )
+        isolate(self.plugins_manager, self.config.plugins or (), isolated, self._loop)
         self._plugin_sessions = Sessions()
         self._sessions: dict[str, Any] = {}  # amqtt's context adds here the clients that a plugin makes up
         self.gate = self._make_gate()
@@ -105,6 +111,9 @@ class Broker(amqtt.broker.Broker):
         self.wire = Wire(self.engine, settings.limits, self._loop, clock)
         self.engine.wake = self.wire.wake
         self.wire.on_closed = self.gate.closed
+        traffic = Traffic(settings.rates, self.engine.counters, self.services.count)
+        self.wire.traffic = traffic or None
+        self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
         self._listeners = Listeners(self.wire, settings)
         self._ticker: asyncio.TimerHandle | None = None
@@ -165,6 +174,7 @@ class Broker(amqtt.broker.Broker):
             raise
         self.transitions.starting_success()
         await self.bridge.run(BrokerEvents.POST_START)
+        self._watch()
         self._tick()
 
     async def shutdown(self) -> None:
@@ -177,6 +187,8 @@ class Broker(amqtt.broker.Broker):
         await self.bridge.run(BrokerEvents.PRE_SHUTDOWN, timeout_s=PLUGIN_S)
         if self._ticker is not None:
             self._ticker.cancel()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self.wire.stop_reading()
         await self._committed(COMMIT_S)
         self.engine.goodbye()
@@ -184,8 +196,28 @@ class Broker(amqtt.broker.Broker):
         await self.gate.close()
         await self.bridge.runner.close()
         await self.bridge.run(BrokerEvents.POST_SHUTDOWN, timeout_s=PLUGIN_S)
-        await self.plugins_manager.close()
+        await self._close_plugins()
         self.transitions.stopping_success()
+
+    async def _close_plugins(self) -> None:
+        try:
+            async with asyncio.timeout(PLUGIN_S):
+                await self.plugins_manager.close()
+        except TimeoutError:
+            logger.warning("a plugin did not close within %g s", PLUGIN_S)
+        except FAULTS:  # whatever a plugin raises is logged and stops nothing
+            logger.exception("a plugin failed in close")
+
+    def _watch(self) -> None:
+        """Have a thread look at what holds up the loop; our own plugins are part of the server."""
+        names: dict[str, str] = {}
+        for plugin in self.plugins_manager.plugins:
+            module = type(plugin).__module__
+            if not isinstance(plugin, Isolated) and not module.startswith("mesimqtt_plugins"):
+                names[module] = f"{names[module]} or {name_of(plugin)}" if module in names else name_of(plugin)
+        if self.settings.plugins.blocked_s:
+            self._watchdog = Watchdog(names, beat_s=TICK_S, blocked_s=self.settings.plugins.blocked_s)
+            self._watchdog.start()
 
     async def _committed(self, timeout_s: float) -> None:
         """Wait until everything that clients have sent is committed, so that its acknowledgements can leave."""
@@ -203,6 +235,8 @@ class Broker(amqtt.broker.Broker):
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         now = self._clock()
+        if self._watchdog is not None:
+            self._watchdog.beat()
         if self.gate.is_volatile and now >= self._forget_at:
             self._forget_at = now + ANSWER_KEPT_S
             self.engine.permissions_changed()
@@ -275,6 +309,10 @@ class Broker(amqtt.broker.Broker):
         topic_filter, qos = subscription
         return await self._plugin_subscriptions.add(topic_filter, qos, session)
 
+    def retain_figure(self, topic: str, value: str) -> None:
+        """Publish a figure of the server itself, for whoever is subscribed and whoever comes."""
+        self._retain(topic, value.encode(), 0)
+
     def _retain(self, topic: str, payload: bytes, qos: int) -> None:
         if topic.startswith("$"):  # statistics are of this process: nothing to keep over a restart
             self.engine.retained.put(RetainedMessage(topic, payload, qos))
@@ -290,7 +328,7 @@ class Broker(amqtt.broker.Broker):
 
 def _broker_config(values: dict[str, Any]) -> BrokerConfig:
     try:
-        return BrokerConfig.from_dict(copy.deepcopy(values))
+        return BrokerConfig.from_dict(values)
     except KeyError as error:
         raise MesimqttError(f"broker: {error} is missing; amqtt needs a listener named 'default'") from None
     except Exception as error:  # noqa: BLE001 - whatever amqtt finds wrong in a person's file becomes one line

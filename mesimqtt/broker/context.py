@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.broker.broker import Broker
     from mesimqtt.broker.services import Services
+    from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.ports import Claim
     from mesimqtt.settings import Settings
 
@@ -28,6 +29,14 @@ class Context(BrokerContext):
     def permissions_changed(self) -> None:
         """Decide everything anew: a rule of a plugin has changed. Live subscriptions are looked at again."""
         self._broker.permissions_changed()
+
+    def engine(self) -> Engine:
+        """Return the engine, to look at and count; there is none before all plugins are loaded."""
+        return self._broker.engine
+
+    def retain_figure(self, topic: str, value: str) -> None:
+        """Publish one figure under `$SYS/`, retained for as long as this process lives."""
+        self._broker.retain_figure(topic, value)
 
     def on_reload(self, call: Callable[[], None]) -> None:
         """Call `call` whenever the operator asks for files to be read again (SIGHUP)."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amqtt.contexts import Action as AmqttAction
 
@@ -191,7 +191,7 @@ class ForeignAuth:
 def _foreign_identity(session: Session) -> Identity | Refusal:
     if session.is_anonymous:
         return Identity(user=ANONYMOUS_USER)
-    user = session.username or session.client_id or ""
+    user: Any = session.username or session.client_id or ""
     if not isinstance(user, str):
         return Fault(5, f"an auth plugin made the user name a {type(user).__name__}")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.broker.foreign import FAULTS, Fault, ForeignAccess, ForeignAuth
 from mesimqtt.broker.throttle import Throttled
@@ -172,9 +172,7 @@ class Gate:
             except FAULTS:  # whatever a plugin raises is logged and stops nothing
                 logger.exception("plugin %s failed in check_access", name)
                 return Decision(allow=False, rule=name)
-            if decision is not None and not (
-                isinstance(decision, Decision) and isinstance(decision.allow, bool) and isinstance(decision.rule, str)
-            ):
+            if decision is not None and not _is_decision(decision):
                 logger.error("plugin %s answered check_access with nonsense: a %s", name, type(decision).__name__)
                 return Decision(allow=False, rule=name)
             if decision is not None and not decision.allow:
@@ -212,21 +210,27 @@ class Gate:
         return refusal
 
 
-def is_sound(identity: object) -> bool:
+def _is_decision(answer: Any) -> bool:  # noqa: ANN401 - whatever a plugin gave
+    parts: list[Any] = [answer.allow, answer.rule] if isinstance(answer, Decision) else [None, None]
+    return isinstance(parts[0], bool) and isinstance(parts[1], str)
+
+
+def is_sound(verdict: Any) -> bool:  # noqa: ANN401 - whatever a plugin gave
     """Tell whether a plugin's verdict holds what it says: the engine believes it from here on."""
-    if isinstance(identity, Refusal):
-        codes = (identity.code, identity.reason_code)
-        return all(isinstance(code, int) for code in codes) and identity.code in _CODES and codes[1] in _REASON_CODES
+    if isinstance(verdict, Refusal):
+        codes: list[Any] = [verdict.code, verdict.reason_code]
+        return all(isinstance(code, int) for code in codes) and codes[0] in _CODES and codes[1] in _REASON_CODES
+    if not isinstance(verdict, Identity):
+        return False
+    texts: list[Any] = [verdict.user, verdict.jti, verdict.scope]
+    numbers: list[Any] = [verdict.expires_at, verdict.packet_max]
+    rules: Any = verdict.acl
     return (
-        isinstance(identity, Identity)
-        and isinstance(identity.user, str)
-        and bool(identity.user)
-        and all(isinstance(text, str) for text in (identity.jti, identity.scope))
-        and (identity.device is None or isinstance(identity.device, str))
-        and isinstance(identity.expires_at, (int, float))
-        and identity.expires_at >= 0  # and no NaN, which is never over
-        and isinstance(identity.packet_max, int)
-        and isinstance(identity.acl, tuple)
-        and all(isinstance(rule, tuple) and len(rule) == _RULE for rule in identity.acl)
-        and all(isinstance(text, str) for rule in identity.acl for text in rule)
+        all(isinstance(text, str) for text in texts)
+        and bool(verdict.user)
+        and (verdict.device is None or type(verdict.device) is str)
+        and all(isinstance(number, (int, float)) and number >= 0 for number in numbers)  # NaN is not
+        and isinstance(rules, tuple)
+        and all(isinstance(rule, tuple) and len(rule) == _RULE for rule in rules)
+        and all(isinstance(text, str) for rule in rules for text in rule)
     )

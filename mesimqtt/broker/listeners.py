@@ -113,9 +113,11 @@ class Listeners:
             acceptor.start()
             self._acceptors.append(acceptor)
         elif listener.is_local:
-            self._servers.append(await self._wire.loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG))
+            loop = self._wire.loop
+            self._servers.append(await loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG))
         else:
-            self._servers.append(await self._wire.loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG))
+            loop = self._wire.loop
+            self._servers.append(await loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG))
 
     def tick(self, now: float) -> None:
         """Drop who is late; look at the certificates now and then."""

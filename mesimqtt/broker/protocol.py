@@ -158,6 +158,9 @@ class ClientProtocol(asyncio.Protocol):
         connection = self._connection
         receive = connection.receive if self._input is None else self._input.receive
         wire = self._wire
+        traffic = wire.traffic
+        if traffic is not None:
+            traffic.begin(connection)
         position, size = 0, len(data)
         now = wire.clock()
         while position < size and self._spent_s <= SHARE_S:
@@ -171,10 +174,11 @@ class ClientProtocol(asyncio.Protocol):
             began, now = now, wire.clock()
             self._spent_s += now - began
             self._slice = min(2 * self._slice, SLICE_MAX) if now - began < CHEAP_S else SLICE_MIN
-        if self._spent_s > SHARE_S:
+        held_s = traffic.end(connection, now) if traffic is not None else 0.0
+        if held_s or self._spent_s > SHARE_S:
             self._rest = data[position:]
             self.pause_reading()
-            wire.loop.call_soon(self._go_on)
+            wire.loop.call_later(held_s, self._go_on) if held_s else wire.loop.call_soon(self._go_on)
             return False
         return self._may_read()
 

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 from mesimqtt.hooks import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.broker.throttle import LoginKeeper
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
     from mesimqtt.hooks import ConnectRequest, Identity
+    from mesimqtt.messaging.access import AccessRules
 
 # The one user that all clients without a token are in open mode (contract section 6). No address begins with a
 # space, so that this is never somebody with an inbox.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from mesimqtt.broker.peers import LOCAL, counted_as
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.hooks import Refusal
 
@@ -24,7 +25,6 @@ TOLD_S = 60.0
 PRUNE_S = 60.0
 _NOT_AUTHORIZED, _UNAVAILABLE = 5, 3  # as a CONNACK of 3.1.1 says it
 _RATE_EXCEEDED = 0x9F  # [MQTT-3.2.2.2]: Connection rate exceeded
-_PREFIX = 64  # of an IPv6 address: one household has them all
 
 
 class LoginKeeper(Protocol):
@@ -74,8 +74,8 @@ class Throttle:
 
     def check(self, request: ConnectRequest, now: float) -> Throttled | None:
         """Refuse a CONNECT that comes too soon, before anything of it is looked at."""
-        address = network_of(request.remote_address)
-        if not self._is_counted(address):
+        address = self._counted(request)
+        if not address:
             return None
         if self._by_address and (wait := self._by_address.take(address, now)):
             return self._refusal(_UNAVAILABLE, f"too many connections a second, next in {wait:.1f} s", address, now)
@@ -87,8 +87,8 @@ class Throttle:
 
     def entered(self, request: ConnectRequest, user: str, now: float) -> Throttled | None:
         """Take note that a client is who it says; refuse it if that user connects too often."""
-        address = network_of(request.remote_address)
-        if self._failed and self._is_counted(address):
+        address = self._counted(request)
+        if self._failed and address:
             pair = _pair(request, address)
             if self._failed.forget(pair):
                 self._unsaved[pair] = None
@@ -98,8 +98,8 @@ class Throttle:
 
     def failed(self, request: ConnectRequest, now: float) -> None:
         """Take note that a login failed."""
-        address = network_of(request.remote_address)
-        if self._failed and self._is_counted(address):
+        address = self._counted(request)
+        if self._failed and address:
             pair = _pair(request, address)
             self._failed.charge(pair, now, 1)
             self._unsaved[pair] = None
@@ -128,8 +128,10 @@ class Throttle:
             else:
                 self._keeper.save(user, address, free_at)
 
-    def _is_counted(self, address: str) -> bool:
-        return bool(address) and (self._loopback or not is_loopback(address))
+    def _counted(self, request: ConnectRequest) -> str:
+        """Return what counts as one address; empty where addresses say nothing."""
+        address = request.remote_address
+        return "" if not self._loopback and is_loopback(address) else counted_as(address)
 
     def _refusal(self, code: int, reason: str, who: str, now: float) -> Throttled:
         told_at = self._told.get(who)
@@ -147,25 +149,13 @@ def _pair(request: ConnectRequest, address: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def network_of(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 of an IPv6 address."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    if parsed.is_loopback:
-        return str(parsed)
-    return str(ipaddress.ip_network((int(parsed), _PREFIX), strict=False))
-
-
-@lru_cache(maxsize=4096)
 def is_loopback(address: str) -> bool:
-    """Tell whether `address`, as `network_of` returns it, is one of this machine's own."""
+    """Tell whether `address` is one of this machine's own."""
+    if address == LOCAL:
+        return True
     try:
-        return ipaddress.ip_address(address).is_loopback
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mesimqtt.broker.protocol import Listener
 
 FRAME_MAX = 16 * 1024 * 1024  # what a frame may announce; its payload goes on as it comes, nothing is kept
-END_S = 1.0  # for the client's answer to our Close
+END_S = 0.5  # for the client's answer to our Close
 
 
 class WebSocketProtocol(ClientProtocol):

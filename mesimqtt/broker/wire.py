@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.broker.protocol import ClientProtocol
+    from mesimqtt.broker.traffic import Traffic
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
     from mesimqtt.settings import Limits
@@ -43,6 +44,7 @@ class Wire:
         "paused",
         "protocols",
         "received",
+        "traffic",
     )
 
     def __init__(
@@ -61,6 +63,7 @@ class Wire:
         self._is_scheduled = False
         self.is_stopping = False
         self.received = 0  # bytes since the last flush
+        self.traffic: Traffic | None = None  # what limits how much a client sends; None: nothing does
 
     def wake(self) -> None:
         """See to it that what the engine has put out is written in this loop turn."""

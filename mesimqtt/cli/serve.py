@@ -50,7 +50,7 @@ def serve(
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Run the server. It prints a line such as `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C.
+    """Run the server. It prints a line `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C.
 
     TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
     configuration. SIGHUP reads certificates again.
@@ -221,10 +221,9 @@ def _reload(apps: list[App]) -> None:
     import logging
 
     for app in apps:
-        if app.broker is not None:
-            app.broker.reload()
+        app.reload()
     logging.getLogger(__name__).warning(
-        "SIGHUP: certificates are read again; settings are read at start only, restart the server to change them"
+        "SIGHUP: certificates, keys of others and files of rules are read again; all else is read at start only"
     )
 
 

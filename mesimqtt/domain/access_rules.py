@@ -42,6 +42,8 @@ def covers(rule: Sequence[str], wanted: Sequence[str]) -> bool:
         return False  # [MQTT-4.7.2-1]
     if list(wanted) == ["#"]:
         return list(rule) in (["#"], ["+", "#"])
+    if list(wanted) == ["", "#"]:
+        wanted = ["", "+", "#"]  # its parent level would be the empty topic, which there is not
     for index, level in enumerate(rule):
         if level == "#":
             return True  # also the parent level itself: `a/#` matches `a`

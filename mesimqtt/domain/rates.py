@@ -8,24 +8,24 @@ from typing import NamedTuple
 from mesimqtt.domain.errors import RateError
 
 WINDOWS_MAX = 8
-COUNT_MAX = 10**9
+MOST_MAX = 10**9
 SECONDS_MAX = 31 * 86_400.0
 _ROUNDING_S = 1e-6  # sums of steps are not exact; the last of a window must still fit
 
 
 class Window(NamedTuple):
-    """At most `count` at once, and on average `count` in `seconds`: each leaves room again after `step_s`."""
+    """At most `most` at once, and on average `most` in `seconds`: each leaves room again after `step_s`."""
 
     seconds: float
-    count: int
+    most: int
 
     @property
     def step_s(self) -> float:
         """Return after how long the place of one is free again."""
-        return self.seconds / self.count
+        return self.seconds / self.most
 
     def __str__(self) -> str:
-        return f"{self.count / self.seconds:.3g}/s, {self.count} at once"
+        return f"{self.most / self.seconds:.3g}/s, {self.most} at once"
 
 
 def parse_windows(text: str) -> tuple[Window, ...]:
@@ -49,7 +49,7 @@ def _window(pair: str) -> Window:
         window = Window(float(seconds), int(count))
     except ValueError:
         window = Window(0.0, 0)
-    if not colon or not (0 < window.seconds <= SECONDS_MAX and 0 < window.count <= COUNT_MAX):
+    if not colon or not (0 < window.seconds <= SECONDS_MAX and 0 < window.most <= MOST_MAX):
         raise RateError(f'{pair!r} is not SECONDS:COUNT; write for example "60:30,600:60": 30 in 60 s and 60 in 600 s')
     return window
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from mesimqtt.engine import codes, packets5, properties
+from mesimqtt.engine import codes, connect, packets5, properties
 from mesimqtt.engine.packets import MalformedError
 from mesimqtt.hooks import ConnectRequest, Refusal
 
@@ -64,6 +64,7 @@ def renewed(connection: Connection, verdict: Identity | Refusal) -> None:
         connection.close("re-authentication failed", codes.NOT_AUTHORIZED)
         return
     connection.identity = verdict
+    connect.bound(connection, five.packet_max, five.receive_maximum)
     engine = connection.engine
     engine.identity_changed(connection)
     connection.send(packets5.auth(codes.SUCCESS, METHOD))

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.properties import Value
 
+# What a client can do without, least needed first [MQTT-3.2.2-19].
+_DISPENSABLE = (
+    properties.RESPONSE_INFO,
+    properties.TOPIC_ALIAS_MAXIMUM,
+    properties.MAXIMUM_PACKET_SIZE,
+    properties.RECEIVE_MAXIMUM,
+)
+_UNBOUNDED = 0xFFFF  # a Receive Maximum that need not be told
+
 
 def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None:
     """Take the body of a CONNECT and what follows it; ask the gate."""
@@ -113,7 +122,10 @@ def _enter(connection: Connection, arrival: Arrival, now: float) -> None:
             connection, UNAVAILABLE, "too many persistent sessions of this user, all connected", codes.QUOTA_EXCEEDED
         )
         return
-    _bound(connection, arrival)
+    bound(connection, arrival.packet_max, arrival.receive_maximum)
+    if connection.packet_max and not _connack(connection, arrival, expiry_s):
+        connection.close("takes no packet as large as CONNACK", 0)
+        return
     session = _session_for(connection, engine)
     session.expiry_s = expiry_s
     session.connection = connection
@@ -126,11 +138,7 @@ def _enter(connection: Connection, arrival: Arrival, now: float) -> None:
     connection.seen = now
     engine.enter(connection)
     engine.wheel.put(connection, now + connection.timeout_s)
-    if connection.five is None:
-        connection.send(connack(ACCEPTED, session_present=connection.session_present))
-    else:
-        given = _connack_properties(connection, arrival, expiry_s)
-        connection.send(packets5.connack(ACCEPTED, given, session_present=connection.session_present))
+    connection.send(_connack(connection, arrival, expiry_s))
     if session.subscriptions:
         routes.invalidate(engine, session.subscriptions)
     if engine.claim is not None:
@@ -154,15 +162,31 @@ def _resumes(connection: Connection, arrival: Arrival) -> bool:
     return session is not None and not session.clean and not arrival.request.clean_start
 
 
-def _bound(connection: Connection, arrival: Arrival) -> None:
+def bound(connection: Connection, packet_max: int, receive_maximum: int) -> None:
     """Take the client's own limits, and those of its token."""
     identity, five, limits = connection.identity, connection.five, connection.engine.limits
-    bounds = [size for size in (arrival.packet_max, identity.packet_max if identity is not None else 0) if size]
+    bounds = [size for size in (packet_max, identity.packet_max if identity is not None else 0) if size]
     connection.packet_max = min(bounds, default=0)
-    connection.inflight_max = min(limits.inflight_max, arrival.receive_maximum)  # [MQTT-3.3.4-9]
-    connection.counts_all = arrival.receive_maximum < 2 * limits.inflight_max
+    connection.inflight_max = min(limits.inflight_max, receive_maximum)  # [MQTT-3.3.4-9]
+    connection.counts_all = receive_maximum < 2 * limits.inflight_max
+    if five is not None:
+        five.packet_max, five.receive_maximum = packet_max, receive_maximum
     has_aliases = five is not None and bool(five.alias_maximum)
     connection.is_plain = not connection.packet_max and not connection.counts_all and not has_aliases
+
+
+def _connack(connection: Connection, arrival: Arrival, expiry_s: float) -> bytes:
+    """Return the CONNACK; empty if the client takes none of its size, even without what it can do without."""
+    if connection.five is None:
+        return connack(ACCEPTED, session_present=connection.session_present)
+    given = _connack_properties(connection, arrival, expiry_s)
+    packet = packets5.connack(ACCEPTED, given, session_present=connection.session_present)
+    for identifier in _DISPENSABLE:
+        if not 0 < connection.packet_max < len(packet):
+            return packet
+        given = [(name, value) for name, value in given if name != identifier]
+        packet = packets5.connack(ACCEPTED, given, session_present=connection.session_present)
+    return b"" if 0 < connection.packet_max < len(packet) else packet
 
 
 def _connack_properties(connection: Connection, arrival: Arrival, expiry_s: float) -> list[tuple[int, Value]]:
@@ -172,7 +196,8 @@ def _connack_properties(connection: Connection, arrival: Arrival, expiry_s: floa
     given: list[tuple[int, Value]] = []
     if int(expiry_s) != (arrival.expiry_s or 0):
         given.append((properties.SESSION_EXPIRY, min(int(expiry_s), NEVER_S)))
-    given.append((properties.RECEIVE_MAXIMUM, min(max(limits.qos2_incoming_max, 1), 0xFFFF)))
+    if limits.qos2_incoming_max < _UNBOUNDED:
+        given.append((properties.RECEIVE_MAXIMUM, max(limits.qos2_incoming_max, 1)))
     given.append((properties.MAXIMUM_PACKET_SIZE, limits.packet_max))
     if connection.client_id_assigned:  # [MQTT-3.2.2-16]
         given.append((properties.ASSIGNED_CLIENT_ID, connection.client_id))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine import auth, codes, connect, kept, packets5, reader, wills, window
 from mesimqtt.engine.letter import Letter, encode
-from mesimqtt.engine.packets import FIVE, PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head
+from mesimqtt.engine.packets import FIVE, PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head, walk
 from mesimqtt.engine.session import Held
 from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 
@@ -142,7 +142,7 @@ class Connection:
         except MalformedError as error:
             self.close(str(error), error.code)
         if self.acked is not None:
-            self._hand_acked()
+            self.hand_acked()
         if engine.batch is not None:
             engine.settle()
         if (
@@ -169,7 +169,8 @@ class Connection:
             data, self.pending = bytes(self.pending), None
             reader.parse(self, data, now)
 
-    def _hand_acked(self) -> None:
+    def hand_acked(self) -> None:
+        """Give the claim what was acknowledged; an empty list says that there is room."""
         tokens, self.acked = self.acked, None
         if tokens is not None and self.engine.claim is not None:
             self.engine.claim.acked(self, tokens)
@@ -178,11 +179,18 @@ class Connection:
         """Append to the output; a closed connection sends nothing any more."""
         if self.state is CLOSED:
             return
+        if self.packet_max and self.five is not None and len(data) > self.packet_max and not self._fits(data):
+            self.close("takes no packet as large as its answers", codes.PACKET_TOO_LARGE)
+            return
         if not self.out:
             self.engine.mark(self)
         self.out.append(data)
         if self.congested:
             self.unread += len(data)
+
+    def _fits(self, data: bytes | bytearray) -> bool:
+        """Tell whether the client takes packets of this size [MQTT-3.1.2-24]; several may come in one piece."""
+        return all(size <= self.packet_max for _, size in walk(bytes(data)))
 
     def hold(self, chunk: bytes | Letter, count: int, size: int) -> None:
         """Keep QoS 0 packets of a slow reader until it reads, bounded; what is over the bound is dropped."""
@@ -250,7 +258,11 @@ class Connection:
         if self.state is OPEN:
             is_moving = code == codes.SERVER_MOVED
             reference = self.engine.mqtt.server_reference if is_moving else ""
-            self.send(packets5.disconnect(code, reason, reference))  # [MQTT-4.13.1-1]
+            packet = packets5.disconnect(code, reason, reference)  # [MQTT-4.13.1-1]
+            if 0 < self.packet_max < len(packet):
+                packet = packets5.disconnect(code)
+            if not 0 < self.packet_max < len(packet):
+                self.send(packet)
         elif self.state is NEW:  # what came was a CONNECT that cannot be read
             self.send(packets5.connack(code, []))
 
@@ -259,7 +271,7 @@ class Connection:
             return
         was_open = self.state is OPEN
         if self.acked is not None:
-            self._hand_acked()
+            self.hand_acked()
         self.state = CLOSED
         self.closing = True
         self.close_reason = reason
@@ -296,7 +308,7 @@ class Connection:
         except MalformedError as error:
             self.close(str(error), error.code)
         if self.acked is not None:
-            self._hand_acked()
+            self.hand_acked()
         engine.settle()
 
     def authenticated(self, verdict: Identity | Refusal, now: float) -> None:
@@ -312,7 +324,7 @@ class Connection:
         except MalformedError as error:
             self.close(str(error), error.code)
         if self.acked is not None:
-            self._hand_acked()
+            self.hand_acked()
         self.engine.settle()
 
     def acknowledge(self, packet_id: int, qos: int, code: int = 0, reason: str = "") -> None:
@@ -326,7 +338,10 @@ class Connection:
             five.unacked = max(five.unacked - 1, 0)
         elif code >= codes.UNSPECIFIED_ERROR and self.session is not None:
             self.engine.forget_incoming(self.session, packet_id)  # [MQTT-4.3.3-9]
-        self.send(packets5.ack(kind, packet_id, code, reason if five.wants_reasons else ""))
+        packet = packets5.ack(kind, packet_id, code, reason if five.wants_reasons else "")
+        if 0 < self.packet_max < len(packet):
+            packet = packets5.ack(kind, packet_id, code)  # [MQTT-3.4.2-2]
+        self.send(packet)
 
     def deliver(
         self,
@@ -354,7 +369,12 @@ class Connection:
             self.claimed[packet_id] = token
         self.engine.counters.messages_out += 1
         if self.five is not None:
-            self.send(encode(self, Letter(topic, payload, qos, False, properties, expires_at), packet_id, dup=dup))
+            letter = Letter(topic, payload, qos, False, properties, expires_at)
+            packet = encode(self, letter, packet_id, dup=dup)
+            if packet:
+                self.send(packet)
+            elif self.claimed.pop(packet_id, None) is not None:
+                self.acked = [*(self.acked or ()), token]  # as if it had been sent [MQTT-3.1.2-25]
             return
         out = self.out
         if not out:

@@ -18,6 +18,9 @@ class Five:
         "alias_maximum",
         "aliases",
         "auth_method",
+        "is_claims_turn",
+        "packet_max",
+        "receive_maximum",
         "renewal",
         "topics",
         "unacked",
@@ -30,7 +33,10 @@ class Five:
         self.wants_reasons = wants_reasons
         self.wants_response_info = wants_response_info
         self.auth_method = auth_method
+        self.packet_max = 0  # its Maximum Packet Size
+        self.receive_maximum = 0
         self.aliases: dict[bytes, int] = {}
         self.topics: dict[int, bytes] = {}
         self.renewal: ConnectRequest | None = None  # an AUTH whose verdict is awaited
+        self.is_claims_turn = False  # at what a small Receive Maximum leaves (qos.py)
         self.unacked = 0  # QoS 1 of the client's that waits for a commit

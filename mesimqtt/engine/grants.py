@@ -20,13 +20,18 @@ IDENTIFIER_SHIFT: Final = 8
 
 
 class Receiver(NamedTuple):
-    """Who gets the messages of one topic, and how. `identifiers` are encoded properties."""
+    """Who gets the messages of one topic, and how. `identifiers` are encoded properties.
+
+    `no_local`: at least one of its subscriptions is not for what the client published itself; `own` is how it
+    gets that by its other subscriptions, if at all.
+    """
 
     session: Session
     qos: int
     no_local: bool
     keeps_retain: bool
     identifiers: bytes
+    own: Receiver | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -38,12 +43,14 @@ def receiver(session: Session, grant: int | tuple[int, ...]) -> Receiver:
     """Join the grants of one session: one copy, the highest QoS, all identifiers [MQTT-3.3.4-2], [MQTT-3.3.4-3]."""
     if isinstance(grant, int):
         return Receiver(session, grant & 3, bool(grant & NO_LOCAL), bool(grant & RETAIN_AS_PUBLISHED), _property(grant))
+    local = tuple(one for one in grant if not one & NO_LOCAL)
     return Receiver(
         session,
         max(one & 3 for one in grant),
-        all(one & NO_LOCAL for one in grant),
+        len(local) < len(grant),
         any(one & RETAIN_AS_PUBLISHED for one in grant),
         b"".join(_property(one) for one in grant),
+        receiver(session, local) if local and len(local) < len(grant) else None,
     )
 
 

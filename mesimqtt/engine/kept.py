@@ -176,7 +176,7 @@ def _forget(engine: Engine, session: Session, kept: KeptQueue, item: Queued) -> 
 
 
 def acked(engine: Engine, session: Session, ids: list[int]) -> None:
-    """Take PUBACKs."""
+    """Take PUBACKs; `pump` follows."""
     kept = session.kept
     if kept is None:
         return
@@ -186,7 +186,6 @@ def acked(engine: Engine, session: Session, ids: list[int]) -> None:
         if item is not None and item.letter.qos == 1:
             del inflight[packet_id]
             _forget(engine, session, kept, item)
-    pump(engine, session)
 
 
 def received(engine: Engine, session: Session, packet_id: int) -> bool:
@@ -202,18 +201,17 @@ def received(engine: Engine, session: Session, packet_id: int) -> bool:
 
 
 def rejected(engine: Engine, session: Session, packet_id: int) -> None:
-    """Take a PUBREC of 5.0 that ends the exchange."""
+    """Take a PUBREC of 5.0 that ends the exchange; `pump` follows."""
     kept = session.kept
     item = kept.inflight.get(packet_id) if kept is not None else None
     if kept is None or item is None or item.letter.qos != 2 or item.released:
         return
     del kept.inflight[packet_id]
     _forget(engine, session, kept, item)
-    pump(engine, session)
 
 
 def completed(engine: Engine, session: Session, ids: list[int]) -> None:
-    """Take PUBCOMPs."""
+    """Take PUBCOMPs; `pump` follows."""
     kept = session.kept
     if kept is None:
         return
@@ -222,4 +220,3 @@ def completed(engine: Engine, session: Session, ids: list[int]) -> None:
         if item is not None and item.released:
             del kept.inflight[packet_id]
             _forget(engine, session, kept, item)
-    pump(engine, session)

@@ -6,6 +6,7 @@ identifier, or goes to a client with topic aliases or a Maximum Packet Size trav
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine.packets import FIRST, FIVE, PUBLISH, U16, encode_length
@@ -45,7 +46,7 @@ def encode(connection: Connection, letter: Letter, packet_id: int, *, dup: bool 
     """
     topic, payload, qos, retain, properties, expires_at, _ = letter
     left = expires_at - connection.engine.now if expires_at else 0.0
-    if expires_at and left <= 0:
+    if expires_at and left <= 0 and not dup:  # what was sent once does not expire any more [MQTT-4.3.3-7]
         return b""
     first = PUBLISH | (8 if dup else 0) | qos << 1 | retain
     middle = U16[packet_id] if qos else b""
@@ -54,7 +55,9 @@ def encode(connection: Connection, letter: Letter, packet_id: int, *, dup: bool 
         packet = b"".join((FIRST[first], encode_length(length), U16[len(topic)], topic, middle, payload))
         return b"" if 0 < connection.packet_max < len(packet) else packet
     if expires_at:
-        properties = b"\x02" + min(-int(-left // 1), 0xFFFFFFFF).to_bytes(4, "big") + properties  # [MQTT-3.3.2-6]
+        properties = (
+            b"\x02" + min(max(ceil(round(left, 3)), 0), 0xFFFFFFFF).to_bytes(4, "big") + properties
+        )  # [MQTT-3.3.2-6]
     name, alias = topic, b""
     state = connection.five
     is_new = False

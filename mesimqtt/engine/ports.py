@@ -125,7 +125,10 @@ class Keeper(Protocol):
         """Forget an acknowledged message. May wait up to a second for a commit."""
 
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
-        """Read queued messages with number > `after` in order, then call `done` on the loop."""
+        """Read queued messages with number > `after` in order, then call `done` on the loop.
+
+        What was given to `dequeue` before is not among them, committed or not: the client has acknowledged it.
+        """
 
     def incoming(self, session: Session, packet_id: int) -> None:
         """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL, in the same commit as its message."""

@@ -98,9 +98,9 @@ def _rejected(connection: Connection, session: Session, packet_id: int) -> None:
     window = session.window
     if window is not None:
         window.unreceived.discard(packet_id)
-        advance(session)
     elif session.kept is not None:
         kept.rejected(connection.engine, session, packet_id)
+    _go_on(connection, session)
 
 
 def _run_length(data: bytes, position: int, kind: int) -> int:
@@ -124,12 +124,24 @@ def _acked(connection: Connection, session: Session, ids: list[int]) -> None:
     if window is not None:  # an id that is not in flight is ignored
         window.ids.difference_update(ids)
         window.settle(ids)
-        if window.queue:
-            advance(session)
     elif session.kept is not None:
         kept.acked(connection.engine, session, ids)
-    if connection.counts_all and connection.acked is None:
-        connection.acked = []  # what is claimed shares the client's Receive Maximum: it may go on now
+    _go_on(connection, session)
+
+
+def _go_on(connection: Connection, session: Session) -> None:
+    """Send what waited for room. Under a small Receive Maximum the claim and free topics take turns at being first."""
+    five = connection.five
+    if connection.counts_all and five is not None:
+        if connection.acked is None:
+            connection.acked = []
+        five.is_claims_turn = not five.is_claims_turn
+        if five.is_claims_turn:
+            connection.hand_acked()
+    if session.window is not None:
+        advance(session)
+    elif session.kept is not None:
+        kept.pump(connection.engine, session)
 
 
 def _received(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
@@ -138,18 +150,20 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
         known = window.unreceived.intersection(ids)
         window.unreceived -= known
         window.released |= known
-        if connection.version == FIVE and not window.released.issuperset(ids):
-            for packet_id in ids:
-                code = 0 if packet_id in window.released else codes.PACKET_ID_NOT_FOUND
-                connection.send(packets5.ack(PUBREL, packet_id, code))
-            return
     elif session.kept is not None and any(packet_id < _KEPT_BELOW for packet_id in ids):
         engine = connection.engine
         for packet_id in ids:
             if kept.received(engine, session, packet_id):
                 engine.reply(connection, ack(PUBREL, packet_id))
+            elif connection.version == FIVE:
+                connection.send(packets5.ack(PUBREL, packet_id, codes.PACKET_ID_NOT_FOUND))
             else:
                 connection.send(ack(PUBREL, packet_id))
+        return
+    if connection.version == FIVE and not (window is not None and window.released.issuperset(ids)):
+        for packet_id in ids:
+            is_known = window is not None and packet_id in window.released
+            connection.send(packets5.ack(PUBREL, packet_id, 0 if is_known else codes.PACKET_ID_NOT_FOUND))
         return
     replies = bytearray(packets)  # also for an unknown id: it ends the client's side of the exchange
     replies[::4] = b"\x62" * len(ids)
@@ -183,7 +197,6 @@ def _completed(connection: Connection, session: Session, ids: list[int]) -> None
     window = session.window
     if window is not None:
         window.released.difference_update(ids)
-        if window.queue:
-            advance(session)
     elif session.kept is not None:
         kept.completed(connection.engine, session, ids)
+    _go_on(connection, session)

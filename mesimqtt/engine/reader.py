@@ -49,11 +49,11 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
             return
         length = data[body - 1]
         if length > 127:
-            body, length = _long_length(data, position)
+            body, length = _long_length(data, position, is_five=connection.version == FIVE)
             if not body:
                 _keep(connection, data, position, size - position + 1)
                 return
-            if length > connection.engine.limits.packet_max:
+            if body - position + length > connection.engine.limits.packet_max:
                 raise MalformedError("packet too large", codes.PACKET_TOO_LARGE)
         end = body + length
         if end > size:
@@ -90,13 +90,15 @@ def _observe(connection: Connection, first: int, size: int) -> None:
         observer.packet(connection, first >> 4, 4, False)
 
 
-def _long_length(data: bytes, position: int) -> tuple[int, int]:
+def _long_length(data: bytes, position: int, *, is_five: bool) -> tuple[int, int]:
     """Return where the body begins and its length; (0, 0) if more bytes are needed to know."""
     length, shift, body = 0, 0, position + 1
     for byte in data[body : body + 4]:
         body += 1
         length |= (byte & 127) << shift
         if byte < 128:
+            if is_five and shift and not byte:  # [MQTT-1.5.5-1]
+                raise MalformedError("a remaining length longer than it need be")
             return body, length
         shift += 7
     if body - position > 4:
@@ -221,7 +223,7 @@ def parse_first(connection: Connection, data: bytes, now: float) -> None:
     if data[0] != CONNECT:
         raise MalformedError("first packet is not CONNECT")
     size = len(data)
-    body, length = _long_length(data, 0)
+    body, length = _long_length(data, 0, is_five=False)
     if not body:
         _keep(connection, data, 0, size + 1)
         return

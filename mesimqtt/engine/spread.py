@@ -158,7 +158,9 @@ def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session 
     """Give a letter to one receiver, as its subscription says."""
     session = target.session
     if target.no_local and session is publisher:  # [MQTT-3.8.3-3]
-        return
+        if target.own is None:
+            return
+        target = target.own
     own = Letter(
         message.topic,
         message.payload,

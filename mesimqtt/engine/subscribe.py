@@ -43,7 +43,7 @@ class _Plan:
         self.codes: list[int | None] = []
         self.denials: list[tuple[str, str]] = []
         self.fresh: set[str] = set()
-        self.retained: dict[str, tuple[RetainedMessage, int]] = {}  # by topic: the message and its grant
+        self.retained: list[tuple[RetainedMessage, int]] = []  # each with its grant
         self.visits = 0
 
     def deny(self, topic_filter: str, rule: str, code: int = codes.NOT_AUTHORIZED) -> None:
@@ -84,7 +84,7 @@ def subscribe(connection: Connection, body: bytes) -> bool:
             engine.open_batch().granted(connection, claimed)
     else:
         connection.send(packet)
-    replay.begin(connection, session, list(plan.retained.values()))
+    replay.begin(connection, session, plan.retained)
     return True
 
 
@@ -187,16 +187,11 @@ def _plan_retained(connection: Connection, plan: _Plan, topic_filter: str, grant
     for message in found:
         if message.expires_at and message.expires_at <= engine.now:
             continue
-        planned = plan.retained.get(message.topic)
-        if planned is not None:  # two filters of one SUBSCRIBE select it: once, at the higher QoS
-            if planned[1] & 3 < grant & 3:
-                plan.retained[message.topic] = (message, grant)
-            continue
         decision = engine.gate.decide(connection, Action.RECEIVE, message.topic)
         if decision is None:
             return False
         if decision.allow:
-            plan.retained[message.topic] = (message, grant)
+            plan.retained.append((message, grant))  # for each filter, as if it came alone [MQTT-3.8.4-4]
     return True
 
 

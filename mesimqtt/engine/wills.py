@@ -63,4 +63,4 @@ def fire(engine: Engine, connection: Connection) -> None:
     letter = Letter(will.raw, will.payload, will.qos, will.retain, will.properties.forward, expires_at)
     if will.retain:
         engine.retain(RetainedMessage(will.topic, will.payload, will.qos, letter.properties, expires_at))
-    spread.letter(engine, route, letter, None)
+    spread.letter(engine, route, letter, connection.session)

@@ -15,13 +15,14 @@ from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.store import messages
-from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
+from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params, same_params
 
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
@@ -50,7 +51,7 @@ class Acceptor:
 
     def plain(
         self, sender: User, rest: bytes, payload: bytes, connection: Connection, qos: int, packet_id: int
-    ) -> bool | None:
+    ) -> bool | Refused | None:
         """Take `u/{peer}/{cid}` or `g/{group}/{cid}` without parameters; None if it is anything else.
 
         The way of nearly every message: one regular expression and one dict look-up before the batch.
@@ -66,21 +67,20 @@ class Acceptor:
 
     def message(
         self, sender: User, out: OutTopic, payload: bytes, connection: Connection | None, qos: int, packet_id: int
-    ) -> bool:
-        """Take a parsed message topic. True: acknowledge now (it was refused, or nothing is kept of it)."""
+    ) -> bool | Refused:
+        """Take a parsed message topic. True: acknowledge now (it is known, or nothing is kept of it)."""
         kind = "u" if out.kind is Kind.USER else "g"
         names = Names(peer=out.name) if kind == "u" else Names(group=out.name)
         key = f"{kind}/{encode_address(out.name)}".encode()
         target = self._hub.directory.target(sender, key, kind, out.name)
         if target is None:
             prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
-            if not self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload)):
-                self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
-            return True
+            found = self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload))
+            return found or self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
         later = [word for word in _LATER if getattr(out.params, word)]
         if later:
-            self._statuses.refuse(sender, out.cid, Status.BAD_REQUEST, names, reason=f"{later[0]}: not served yet")
-            return True
+            reason = f"{later[0]}: not served yet"
+            return self._statuses.refuse(sender, out.cid, Status.BAD_REQUEST, names, reason=reason)
         return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id)
 
     def _accept(
@@ -93,14 +93,12 @@ class Acceptor:
         connection: Connection | None,
         qos: int,
         packet_id: int,
-    ) -> bool:
+    ) -> bool | Refused:
         hub = self._hub
         digest = _digest(target.digest_prefix, params, payload) if cid else None
         refusal = self._refusal(sender, target, cid, digest, len(payload))
-        if refusal:
-            if refusal == _UNANSWERED and qos and connection is not None:
-                connection.close("store: no room; 3.1.1 has no other way to say so")
-            return refusal == _DONE
+        if refusal is not None:
+            return refusal
         now_ms = hub.now_ms()
         mid = hub.mids.draw_at(now_ms)
         name = cid or format_mid(mid)
@@ -127,19 +125,20 @@ class Acceptor:
         hub.committer.wake()
         return False
 
-    def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool:
+    def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool | Refused:
         """Answer a resend of what was accepted, which nothing that came since can refuse; False if it is none."""
         found = messages.claimed(self._hub.store.read, sender.id, cid) if cid else None
         if found is None:
             return False
         if found[1] == digest:
             self._statuses.repeat(sender, found[0])
-        else:
-            self._statuses.refuse(sender, cid, Status.BAD_REQUEST, names, reason="cid-reused")
-        return True
+            return True
+        return self._statuses.refuse(sender, cid, Status.BAD_REQUEST, names, reason="cid-reused")
 
-    def _refusal(self, sender: User, target: Target, cid: str | None, digest: bytes | None, size: int) -> int:
-        """Refuse what must not enter the store. _DONE: refused, acknowledge; _UNANSWERED: do not even that."""
+    def _refusal(
+        self, sender: User, target: Target, cid: str | None, digest: bytes | None, size: int
+    ) -> bool | Refused | None:
+        """Refuse what must not enter the store; True: it was accepted before. None: it may enter."""
         hub, settings = self._hub, self._hub.settings.messaging
         peer, group = target.peer, target.group
         code: Status | None = None
@@ -157,13 +156,11 @@ class Acceptor:
                 code = Status.INBOX_FULL
                 self._tell_full(peer)
         if code is not None:
-            if digest is None or not self._was_accepted(sender, cid, target.names, digest):
-                self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
-            return _DONE
+            found = digest is not None and self._was_accepted(sender, cid, target.names, digest)
+            return found or self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
         if not hub.store.has_room() or self._unanswered >= hub.settings.store.pending_max:
-            self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
-            return _UNANSWERED
-        return _GO_ON
+            return self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
+        return None
 
     def _tell_full(self, peer: User) -> None:
         """Tell somebody on `in/session`, at most once a minute, that his inbox refuses messages."""
@@ -194,6 +191,14 @@ class Acceptor:
     def _answer(self, message: Accepted) -> None:
         sender, target = message.sender, message.target
         connection = message.connection
+        if message.outcome is Outcome.REUSED:
+            self._uncount(message)
+            told = self._statuses.refuse(
+                sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused"
+            )
+            if connection is not None and message.qos:
+                connection.acknowledge(message.packet_id, message.qos, *told)
+            return
         if connection is not None and message.qos:
             connection.acknowledge(message.packet_id, message.qos)
         thread = target.thread
@@ -206,10 +211,7 @@ class Acceptor:
             self._hand_over(message, sender, target, thread)
             return
         self._uncount(message)
-        if message.outcome is Outcome.REPEATED:
-            self._statuses.repeat(sender, message.mid)
-        else:
-            self._statuses.refuse(sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused")
+        self._statuses.repeat(sender, message.mid)
 
     def _hand_over(self, message: Accepted, sender: User, target: Target, thread: Thread) -> None:
         message.connection = None
@@ -248,17 +250,21 @@ class Acceptor:
             self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)
 
     def failed(self, batch: Batch, health: Health) -> None:
-        """Tell that nothing of a batch was kept: status 0x80 `store`, and no acknowledgement on 3.1.1."""
+        """Tell that nothing of a batch was kept: status 0x80 `store`, 0x97, and no acknowledgement on 3.1.1."""
         for message in batch.accepts:
             if not isinstance(message, Accepted):
                 continue
             self._unanswered -= 1
             self._uncount(message)
-            self._statuses.refuse(
+            told = self._statuses.refuse(
                 message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="store"
             )
-            if message.connection is not None and message.qos:
-                message.connection.close(f"store: {health}")
+            connection = message.connection
+            if connection is not None and message.qos:
+                if connection.five is None:
+                    connection.close(f"store: {health}")
+                else:
+                    connection.acknowledge(message.packet_id, message.qos, *told)
 
     def _uncount(self, message: Accepted) -> None:
         peer = message.target.peer
@@ -269,7 +275,4 @@ class Acceptor:
 
 def _digest(prefix: bytes, params: Params, payload: bytes) -> bytes:
     """Return what a resend must have in common with the first send: destination, parameters, payload."""
-    return blake2b(b"%b%b\0%b" % (prefix, params.raw.encode(), payload), digest_size=16).digest()
-
-
-_GO_ON, _DONE, _UNANSWERED = 0, 1, 2
+    return blake2b(b"%b%b\0%b" % (prefix, same_params(params.raw).encode(), payload), digest_size=16).digest()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.messages import Conversation, Lane, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, Device, Feed
+from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,8 +81,9 @@ class Delivery:
             if thread.group is not None or len(set(thread.users)) == 1:
                 return False
             peer = thread.peer(user)
-            live = feed.live = (user.in_prefix + f"u/{peer.level}/".encode(), device.qos_of("u", peer.address))
-        prefix, qos = live
+            prefix, peer_name = user.in_prefix + f"u/{peer.level}/".encode(), peer.address
+            live = feed.live = (prefix, device.qos_of("u", peer_name), device.marks_of("u", peer_name))
+        prefix, qos, marks = live
         if (
             seq != feed.sent + 1
             or qos < 0
@@ -90,9 +93,15 @@ class Delivery:
         ):
             return False
         if message.params:
-            topic = b"%b%016x/seq=%d%b" % (prefix, message.mid, seq, self._params_in(message))
-        else:
-            topic = b"%b%016x/seq=%d" % (prefix, message.mid, seq)
+            return False
+        if device.is_five:
+            topic = b"%b%016x" % (prefix, message.mid)
+            properties = marks + seq_property(seq)
+            if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), properties=properties):
+                return False
+            feed.sent = seq
+            return True
+        topic = b"%b%016x/seq=%d" % (prefix, message.mid, seq)
         if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message)):
             return False
         feed.sent = seq
@@ -102,11 +111,14 @@ class Delivery:
         """Give a `sent` copy or event to a device that selects those but not the conversation: live, no cursor."""
         is_own = message.sender_id == device.user.id
         if message.kind == MessageKind.EVENT or (is_own and message.device != device.client_id):
-            qos = device.qos_of("sent" if is_own else "event")
+            cls = "sent" if is_own else "event"
+            qos = device.qos_of(cls)
             if qos >= 0:
-                topic = self._topic(device.user, thread, message, is_own=is_own)
-                if device.fits(topic, message.payload):
-                    self._hub.hand_over(device, topic, message.payload, qos, None)
+                topic, properties, expires_at = self._write(device, thread, message, cls, None)
+                if device.fits(topic, message.payload, properties, expires=bool(expires_at)):
+                    self._hub.hand_over(
+                        device, topic, message.payload, qos, None, properties=properties, expires_at=expires_at
+                    )
 
     def _open(self, device: Device, thread: Thread, upto: int) -> Feed | None:
         lane = self._hub.directory.lane(thread, device.user)
@@ -122,28 +134,29 @@ class Delivery:
         lane = feed.lane
         if seq in feed.acked or seq in lane.failed or not lane.covers(seq) or message.expires_at <= self._hub.now_ms():
             return self._pass_over(feed, seq)
-        is_own = message.sender_id == user.id
         thread = feed.thread
-        if is_own:
-            if message.device == device.client_id:
-                return self._pass_over(feed, seq)
-            qos = device.qos_of("sent") if len(set(thread.users)) != 1 else device.qos_of("u", user.address)
-        elif message.kind == MessageKind.EVENT:
-            qos = device.qos_of("event")
-        elif thread.group is not None:
-            qos = device.qos_of("g", thread.group.address)
-        else:
-            qos = device.qos_of("u", thread.peer(user).address)
+        if message.sender_id == user.id and message.device == device.client_id:
+            return self._pass_over(feed, seq)
+        cls, name = self._class(user, thread, message)
+        qos = device.qos_of(cls, name)
         if qos < 0:
             return self._pass_over(feed, seq)
         if feed.acked.above_count >= ABOVE_MAX:
             return False
-        topic = self._topic(user, thread, message, is_own=is_own)
-        if device.packet_max and not device.fits(topic, message.payload):
+        topic, properties, expires_at = self._write(device, thread, message, cls, name)
+        if device.packet_max and not device.fits(topic, message.payload, properties, expires=bool(expires_at)):
             self._receipts.too_large(device, feed, message)
             return self._pass_over(feed, seq)
-        dup = seq <= feed.resent_upto
-        if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), dup=dup):
+        if not self._hub.hand_over(
+            device,
+            topic,
+            message.payload,
+            qos,
+            (feed, message),
+            dup=seq <= feed.resent_upto,
+            properties=properties,
+            expires_at=expires_at,
+        ):
             return False
         feed.sent = seq
         return True
@@ -153,30 +166,39 @@ class Delivery:
         feed.sent = max(feed.sent, seq)
         return True
 
-    def _topic(self, user: User, thread: Thread, message: Message, *, is_own: bool) -> bytes:
-        group = thread.group
+    @staticmethod
+    def _class(user: User, thread: Thread, message: Message) -> tuple[str, str | None]:
+        """Return under which class, and of whom, a message comes to a user."""
         if message.kind == MessageKind.EVENT:
-            middle = f"event/g/{group.level}" if group else "event/u/"
-        elif is_own and len(set(thread.users)) != 1:
-            middle = f"sent/g/{group.level}" if group else f"sent/u/{thread.peer(user).level}"
-        elif group is not None:
-            sender = self._hub.directory.party(message.sender_id)
-            middle = f"g/{group.level}/{sender.level if sender else '%00'}"
-        else:
-            middle = f"u/{thread.peer(user).level}"
-        params = self._params_in(message)
-        return b"%b%b/%016x/seq=%d%b" % (user.in_prefix, middle.encode(), message.mid, message.seq, params)
+            return "event", None
+        if message.sender_id == user.id and len(set(thread.users)) != 1:
+            return "sent", None
+        if thread.group is not None:
+            return "g", thread.group.address
+        return "u", thread.peer(user).address
 
-    def _params_in(self, message: Message) -> bytes:
-        """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
-        raw = message.params
-        if not raw:
-            return b""
-        if "expiry=" not in raw:
-            return b"&" + raw.encode()
-        left = -(-(message.expires_at - self._hub.now_ms()) // 1000)
-        parts = [f"expiry={left}" if part.startswith("expiry=") else part for part in raw.split("&")]
-        return b"&" + "&".join(parts).encode()
+    def _write(
+        self, device: Device, thread: Thread, message: Message, cls: str, name: str | None
+    ) -> tuple[bytes, bytes, float]:
+        """Return topic, properties and end (engine time, 0.0: none) of a message as this device gets it."""
+        user, group = device.user, thread.group
+        place = f"g/{group.level}" if group is not None else f"u/{thread.peer(user).level}"
+        if cls == "g":
+            sender = self._hub.directory.party(message.sender_id)
+            place += f"/{sender.level if sender else '%00'}"
+        elif cls != "u":
+            place = f"{cls}/{place}"
+        topic = b"%b%b/%016x" % (user.in_prefix, place.encode(), message.mid)
+        left_ms = message.expires_at - self._hub.now_ms()
+        left_s = -(-left_ms // 1000)
+        if not device.is_five:
+            return b"%b/seq=%d%b" % (topic, message.seq, _level_in(message.params, left_s)), b"", 0.0
+        properties = device.marks_of(cls, name) + for_receiver(message.params, message.seq, left_s)
+        # Counted from the engine's clock, which may be a moment behind, and a little less than whole seconds, which
+        # are rounded up.
+        has_expiry = has_param(message.params, "expiry")
+        expires_at = device.connection.engine.now + max(left_ms - 0.5, 1) / 1000 if has_expiry else 0.0
+        return topic, properties, expires_at
 
     # ---- who is behind ---------------------------------------------------------------------------------------
 
@@ -254,7 +276,7 @@ class Delivery:
         if lane is None:
             return
         feed = Feed(thread, lane, SeqSet(pending.acked, pending.acked_above))
-        sent_before = self._sent.get(device.row_id, {}).get(thread.id, 0) if not device.connection.clean else 0
+        sent_before = self._sent.get(device.row_id, {}).get(thread.id, 0) if device.connection.session_present else 0
         feed.resent_upto = sent_before
         device.feeds[thread.id] = feed
         self._fall_behind(device, feed)
@@ -291,7 +313,7 @@ class Delivery:
 
     def _paged(self, device: Device, feed: Feed, found: list[Message], known: int) -> None:
         for message in found:
-            if message.mid <= device.sent_before_mid and not device.connection.clean:
+            if message.mid <= device.sent_before_mid and device.connection.session_present:
                 feed.resent_upto = max(feed.resent_upto, message.seq)
             if not self._give(device, feed, message):
                 # Behind another conversation next time: one that is stuck must not hold up the rest.
@@ -328,3 +350,13 @@ class Delivery:
             device.behind.pop(thread.id, None)
             if feed is not None:
                 feed.lane = lane
+
+
+def _level_in(level: str, left_s: int) -> bytes:
+    """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
+    if not level:
+        return b""
+    if "expiry=" not in level:
+        return b"&" + level.encode()
+    parts = [f"expiry={left_s}" if part.startswith("expiry=") else part for part in level.split("&")]
+    return b"&" + "&".join(parts).encode()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
+from mesimqtt.messaging.properties5 import identifiers, packet_size
 from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
@@ -18,12 +20,13 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.model import Thread, User
 
 WINDOW = 64  # in flight to one device, contract section 3
-MESSAGE_WINDOW = 56  # … of which messages take so many: who handles one may wait for a status or an answer in it
+_RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
 CEILING_STEP = 8192
 _QOS_MAX = 1_000  # remembered answers of `qos_of`
-REFUSED = 0x80
+REFUSED = codes.UNSPECIFIED_ERROR  # this and what is above it grants nothing
+_TICK_S = 0.001
 NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
 
 
@@ -42,10 +45,31 @@ class ReadMark(int):
     __slots__ = ()
 
 
+class Selection(NamedTuple):
+    """A granted filter; `identifier` is its Subscription Identifier, 0 for none."""
+
+    chosen: InFilter
+    qos: int
+    identifier: int = 0
+
+
+class Waiting(NamedTuple):
+    """A PUBLISH that waits for room; the last two are for clients of 5.0."""
+
+    topic: bytes
+    payload: bytes
+    qos: int
+    token: object
+    dup: bool
+    properties: bytes
+    expires_at: float
+
+
 class Feed:
     """One conversation as one device gets it. `sent` is the last seq handed over or passed over, in order.
 
-    `live` caches the topic up to the mid and the QoS of the peer's messages; None: to be found (again).
+    `live` caches the topic up to the mid, the QoS and the Subscription Identifiers of the peer's messages; None: to
+    be found (again).
     """
 
     __slots__ = ("acked", "behind", "lane", "live", "resent_upto", "sent", "thread")
@@ -57,13 +81,14 @@ class Feed:
         self.sent = acked.upto
         self.behind = False
         self.resent_upto = 0
-        self.live: tuple[bytes, int] | None = None
+        self.live: tuple[bytes, int, bytes] | None = None
 
 
 class Device:
     """A connection of a user. `row_id` 0: an empty client id, no cursor."""
 
     __slots__ = (
+        "_marks",
         "_qos",
         "_status_route",
         "asks_again",
@@ -76,12 +101,14 @@ class Device:
         "feeds",
         "filters",
         "is_asking",
+        "is_five",
         "is_loading",
         "is_paging",
         "is_reserving",
         "json",
         "late",
         "left_in_flight",
+        "message_window",
         "outbox",
         "packet_max",
         "read_change",
@@ -98,6 +125,7 @@ class Device:
         "token_warned",
         "user",
         "wants_status",
+        "window",
     )
 
     def __init__(self, user: User, connection: Connection) -> None:
@@ -107,16 +135,20 @@ class Device:
         self.session = connection.session
         self.client_id = connection.client_id
         self.json = json.dumps(connection.client_id, ensure_ascii=False)
-        self.packet_max = connection.identity.packet_max if connection.identity else 0
+        self.is_five = connection.five is not None
+        self.packet_max = connection.packet_max
+        self.window = min(WINDOW, connection.inflight_max)  # 5.0: Receive Maximum if lower
+        self.message_window = self.window - min(_RESERVED, self.window // 4)
         self.row_id = 0
         self.ceiling = 0
-        self.filters: dict[str, tuple[InFilter, int]] = {}
+        self.filters: dict[str, Selection] = {}
         self._qos: dict[tuple[str, str | None], int] = {}
-        self._status_route: tuple[int, bytes, bool] | None = None
+        self._marks: dict[tuple[str, str | None], bytes] = {}
+        self._status_route: tuple[int, bytes, bool, bytes] | None = None
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}
-        self.outbox: deque[tuple[bytes, bytes, int, object, bool]] = deque()
-        self.express: deque[tuple[bytes, bytes, int, object, bool]] = deque()  # all that is no message
+        self.outbox: deque[Waiting] = deque()
+        self.express: deque[Waiting] = deque()  # all that is no message
         self.is_loading = False  # from a granted filter until the store was asked what waits
         self.is_asking = False  # the store what waits, see Delivery.begin
         self.asks_again = False
@@ -137,12 +169,12 @@ class Device:
         self.token_warned = False
         self.denied_at = float("-inf")
 
-    def select(self, text: str, rest: str, qos: int) -> int:
-        """Keep a filter under `in/`; return the granted QoS, at most 1, or 0x80."""
+    def select(self, text: str, rest: str, qos: int, identifier: int = 0) -> int:
+        """Keep a filter under `in/`; return the granted QoS, at most 1, or why not."""
         parsed = parse_in_filter(rest)
         if parsed is None:
-            return REFUSED
-        self.filters[text] = (parsed, min(qos, 1))
+            return codes.TOPIC_FILTER_INVALID
+        self.filters[text] = Selection(parsed, min(qos, 1), identifier)
         self._selection_changed()
         self.selected += 1
         self.is_loading = True
@@ -150,10 +182,18 @@ class Device:
 
     @property
     def kept_filters(self) -> str:
-        """Return the filters as the device's row keeps them: a clean session has none to come back to."""
-        if self.connection.clean:
+        """Return the filters as the device's row keeps them; a session that ended has none to come back to."""
+        session, connection = self.session, self.connection
+        if session.clean or connection.engine.sessions.get((connection.user, self.client_id)) is not session:
             return "{}"
-        return json.dumps({text: qos for text, (_, qos) in self.filters.items()})
+        return json.dumps({text: [qos, number] if number else qos for text, (_, qos, number) in self.filters.items()})
+
+    def select_kept(self, kept: str) -> None:
+        """Select again what `kept_filters` kept."""
+        prefix = self.user.in_prefix.decode()
+        for text, found in json.loads(kept).items():
+            qos, identifier = found if isinstance(found, list) else (found, 0)
+            self.select(text, text.removeprefix(prefix), qos, identifier)
 
     def unselect(self, text: str) -> None:
         """Forget a filter."""
@@ -162,69 +202,106 @@ class Device:
 
     def _selection_changed(self) -> None:
         self._qos.clear()
+        self._marks.clear()
         self._status_route = None
         for feed in self.feeds.values():
             feed.live = None
+
+    def _matching(self, cls: str, name: str | None) -> list[Selection]:
+        return [
+            selection
+            for selection in self.filters.values()
+            if (
+                cls != "s"
+                if selection.chosen.cls == "#"
+                else selection.chosen.cls == cls and selection.chosen.name in (None, name)
+            )
+        ]
 
     def qos_of(self, cls: str, name: str | None = None) -> int:
         """Return at which QoS this device gets a class (of a peer or group); -1: not at all."""
         key = (cls, name)
         qos = self._qos.get(key)
         if qos is None:
-            qos = -1
-            for chosen, granted in self.filters.values():
-                matches = cls != "s" if chosen.cls == "#" else chosen.cls == cls and chosen.name in (None, name)
-                if matches and granted > qos:
-                    qos = granted
+            qos = max((selection.qos for selection in self._matching(cls, name)), default=-1)
             if len(self._qos) >= _QOS_MAX:
                 self._qos.clear()
             self._qos[key] = qos
         return qos
 
-    def status_route(self) -> tuple[int, bytes, bool]:
-        """Return at which QoS and under which prefix statuses go, and whether as numbers alone."""
+    def marks_of(self, cls: str, name: str | None = None) -> bytes:
+        """Return the Subscription Identifiers that belong to a class (of a peer or group), encoded."""
+        if not self.is_five:
+            return b""
+        key = (cls, name)
+        marks = self._marks.get(key)
+        if marks is None:
+            numbers = [selection.identifier for selection in self._matching(cls, name) if selection.identifier]
+            marks = identifiers(numbers) if numbers else b""
+            if len(self._marks) >= _QOS_MAX:
+                self._marks.clear()
+            self._marks[key] = marks
+        return marks
+
+    def status_route(self) -> tuple[int, bytes, bool, bytes]:
+        """Return at which QoS, under which prefix and with which properties statuses go, and if as numbers alone."""
         route = self._status_route
         if route is None:
-            cls = self.status_class
+            cls = "s" if self.qos_of("s") >= 0 else "status"
             prefix = self.user.in_prefix + cls.encode() + b"/"
-            route = self._status_route = (self.qos_of(cls), prefix, cls == "s")
+            route = self._status_route = (self.qos_of(cls), prefix, cls == "s", self.marks_of(cls))
         return route
 
-    @property
-    def status_class(self) -> str:
-        """Return `s` where the device takes numbers alone, else `status`."""
-        return "s" if self.qos_of("s") >= 0 else "status"
-
-    def push(self, topic: bytes, payload: bytes, qos: int, token: object, *, dup: bool = False) -> int:
+    def push(
+        self,
+        topic: bytes,
+        payload: bytes,
+        qos: int,
+        token: object,
+        *,
+        dup: bool = False,
+        properties: bytes = b"",
+        expires_at: float = 0.0,
+    ) -> int:
         """Hand over (WRITTEN), or queue within OUTBOX_MAX (QUEUED), or find no room (NO_ROOM, 0)."""
         connection = self.connection
-        waiting, window = (self.outbox, MESSAGE_WINDOW) if type(token) is tuple else (self.express, WINDOW)
+        waiting, window = (
+            (self.outbox, self.message_window) if type(token) is tuple else (self.express, self.window)
+        )
         if (
             not waiting
             and not connection.congested
             and (
                 not qos
                 or (
-                    len(connection.claimed) < window and (not self.row_id or self.session.packet_counter < self.ceiling)
+                    len(connection.claimed) < window
+                    and (not self.row_id or self.session.packet_counter < self.ceiling)
+                    and (not connection.counts_all or self._in_flight() < self.window)
                 )
             )
         ):  # `_has_window`, written out: three times for every message
-            connection.deliver(topic, payload, qos, token, dup=dup)
+            if properties:
+                connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
+            else:
+                connection.deliver(topic, payload, qos, token, dup=dup)
             return WRITTEN
         if len(waiting) >= OUTBOX_MAX:
             return NO_ROOM
-        waiting.append((topic, payload, qos, token, dup))
+        waiting.append(Waiting(topic, payload, qos, token, dup, properties, expires_at))
         return QUEUED
 
     def pump(self, is_due: Callable[[Device, Feed, Message], bool]) -> list[object]:
         """Hand over what waited and still is due; return the tokens that went out at QoS 0 (written is acked)."""
         written: list[object] = []
-        for waiting, window in ((self.express, WINDOW), (self.outbox, MESSAGE_WINDOW)):
-            while waiting and self._has_window(waiting[0][2], window):
-                topic, payload, qos, token, dup = waiting.popleft()
+        connection = self.connection
+        for waiting, window in ((self.express, self.window), (self.outbox, self.message_window)):
+            while waiting and self._has_window(waiting[0].qos, window):
+                topic, payload, qos, token, dup, properties, expires_at = waiting.popleft()
                 if type(token) is tuple and not is_due(self, token[0], token[1]):
                     continue
-                self.connection.deliver(topic, payload, qos, token, dup=dup)
+                if expires_at:  # it is due: the engine would drop it, were its clock a moment ahead
+                    expires_at = max(expires_at, connection.engine.now + _TICK_S)
+                connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
                 if not qos and token is not None:
                     written.append(token)
         return written
@@ -237,11 +314,29 @@ class Device:
             return True
         if self.row_id and self.session.packet_counter >= self.ceiling:
             return False  # the next packet ids are not reserved yet
-        return len(connection.claimed) < window
+        return len(connection.claimed) < window and (not connection.counts_all or self._in_flight() < self.window)
 
-    def fits(self, topic: bytes, payload: bytes) -> bool:
-        """Tell whether the device takes a PUBLISH of this size."""
-        return not self.packet_max or publish_size(len(topic), len(payload)) <= self.packet_max
+    def _in_flight(self) -> int:
+        """Return how much is in flight, with what is not messaging's: it shares the client's Receive Maximum."""
+        session = self.session
+        window, kept = session.window, session.kept
+        others = window.in_flight if window is not None else len(kept.inflight) if kept is not None else 0
+        return len(self.connection.claimed) + others
+
+    def fits(self, topic: bytes, payload: bytes, properties: bytes = b"", *, expires: bool = False) -> bool:
+        """Tell whether the device takes a PUBLISH of this size [MQTT-3.1.2-24]."""
+        if not self.packet_max:
+            return True
+        if self.is_five:
+            return packet_size(len(topic), len(payload), len(properties), expires=expires) <= self.packet_max
+        return publish_size(len(topic), len(payload)) <= self.packet_max
+
+    def renewed(self) -> None:
+        """Take what a new token says of the device: its bound, and its end, of which to be warned."""
+        identity = self.connection.identity
+        bounds = (self.connection.packet_max, identity.packet_max if identity is not None else 0)
+        self.packet_max = min((bound for bound in bounds if bound), default=0)
+        self.token_warned = False
 
     def settle_status(self, change: int) -> bool:
         """Take one acknowledged status; tell whether the device's number moved."""

@@ -64,6 +64,11 @@ class Directory:
         group = self._group_ids.get(number)
         return group if group is not None else self._load_group(groups.by_id(self._store.read, number))
 
+    def is_member(self, user: str, group: str) -> bool:
+        """Tell whether a user belongs to a group; False where there is no such user or group."""
+        found, member = self.group(group), self.user(user)
+        return found is not None and member is not None and member.id in found.members
+
     def party(self, number: int) -> User | None:
         """Return a user by number, also one who was deleted: statuses and messages go on naming him."""
         user = self.user_by_id(number)

@@ -29,12 +29,16 @@ class Enrolment:
 
     def reselect(self, device: Device) -> bool:
         """Select again what a persistent session had selected [MQTT-3.1.2-4]; False if there is nothing."""
-        if device.connection.clean or not device.connection.session_present:
+        if device.session.clean:
             return False
         row = rows.find(self._hub.store.read, device.user.id, device.client_id)
-        prefix = device.user.in_prefix.decode()
-        for text, qos in json.loads(row.filters).items() if row is not None else ():
-            device.select(text, text.removeprefix(prefix), qos)
+        if not device.connection.session_present:  # a new session: the filters of one before it are not its own
+            number = row.id if row is not None else self._made.get((device.user.id, device.client_id))
+            if number is not None:
+                self._hub.committer.row(rows.FORGET_FILTERS, number)
+            return False
+        if row is not None:
+            device.select_kept(row.filters)
         if device.filters:
             self.enrol(device)
         return bool(device.filters)
@@ -120,7 +124,7 @@ class Enrolment:
 
     def follow(self, device: Device) -> None:
         """Begin a device's status number at its first subscription to statuses; give it news it missed."""
-        if not device.wants_status and device.qos_of(device.status_class) >= 0:
+        if not device.wants_status and device.status_route()[0] >= 0:
             device.wants_status = True
             device.status_acked = device.status_sent = device.user.change
             self._receipts.touch(device)
@@ -128,8 +132,7 @@ class Enrolment:
 
     def _read_marks(self, device: Device) -> None:
         """Give a returning device the newest read mark of each conversation that its user made elsewhere."""
-        qos = device.qos_of("read")
-        if qos < 0 or device.read_change >= device.user.read_change or not device.row_id:
+        if device.qos_of("read") < 0 or device.read_change >= device.user.read_change or not device.row_id:
             return
         directory = self._hub.directory
         for kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, device.read_change):
@@ -140,8 +143,7 @@ class Enrolment:
                 peer = directory.party(b if a == device.user.id else a)
                 level = f"u/{peer.level}" if peer else None
             if level is not None:
-                topic = device.user.in_prefix + f"read/{level}".encode()
-                self._hub.hand_over(device, topic, payload.encode(), qos, ReadMark(change))
+                self._hub.tell(device, f"read/{level}", payload.encode(), ReadMark(change))
 
     def _displace(self, user: User) -> None:
         known = rows.of_user(self._hub.store.read, user.id)
@@ -163,7 +165,4 @@ class Enrolment:
     def tell(self, device: Device, news: dict[str, object]) -> None:
         """Tell one device something about its session."""
         payload = json.dumps(news, ensure_ascii=False, separators=(",", ":")).encode()
-        topic = device.user.in_prefix + b"session"
-        qos = device.qos_of("session")
-        if qos >= 0 and device.fits(topic, payload):
-            self._hub.hand_over(device, topic, payload, qos, None)
+        self._hub.tell(device, "session", payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.messaging import (  # noqa: F401 - importing them registers their operations
+    operations_access,
     operations_groups,
     operations_messages,
     operations_tokens,

@@ -10,6 +10,7 @@ from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import TITLES, Status, status_payload
 from mesimqtt.messaging.devices import NO_ROOM, WRITTEN
 from mesimqtt.messaging.model import NOBODY, Names
+from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.store import messages as rows
 
 if TYPE_CHECKING:
@@ -80,8 +81,12 @@ class Statuses:
         limit: int | None = None,
         rule: str | None = None,
         retry_after: int | None = None,
-    ) -> bytes:
-        """Tell a refusal to the sender's online devices, at once; it is not stored. Return its JSON."""
+        is_topic: bool = False,
+    ) -> Refused:
+        """Tell a refusal to the sender's online devices, at once; it is not stored. Return what 5.0 says of it.
+
+        `is_topic`: the topic is no such one.
+        """
         name = format_mid(mid or self._hub.mids.draw())
         payload = status_payload(
             cid or name,
@@ -97,7 +102,9 @@ class Statuses:
         )
         self._hub.count(f"refused.{TITLES[code]}")
         self.tell(sender, cid or name, code, payload)
-        return payload
+        if code == Status.FAILED and reason == "store":
+            return STORE
+        return refused(code, reason or rule or "", is_topic=is_topic)
 
     def tell(self, sender: User, cid: str, code: int, payload: bytes) -> None:
         """Give a status that is not stored to the sender's online devices."""
@@ -107,12 +114,11 @@ class Statuses:
             self._tell_one(device, cid, code, payload)
 
     def _tell_one(self, device: Device, cid: str, code: int, payload: bytes) -> None:
-        cls = device.status_class
-        qos = device.qos_of(cls)
+        qos, prefix, is_number, marks = device.status_route()
         if qos >= 0:
-            topic, body = self._packet(device, cls, cid, code, payload)
-            if device.fits(topic, body):
-                self._hub.hand_over(device, topic, body, qos, None)
+            topic, body = prefix + cid.encode(), b"%d" % code if is_number else payload
+            if device.fits(topic, body, marks):
+                self._hub.hand_over(device, topic, body, qos, None, properties=marks)
 
     def _answer(self, sender: User, cid: str, code: int, payload: bytes) -> None:
         watcher = self.watched.pop((sender.id, cid), None)
@@ -190,14 +196,14 @@ class Statuses:
 
     def _tell_page(self, device: Device, found: list[StatusRow]) -> bool:
         """Hand over one page; False when the device has no room for all of it."""
-        cls = device.status_class
-        qos = device.qos_of(cls)
+        qos, prefix, is_number, marks = device.status_route()
         for row in found:
             is_told = row.change == device.status_partial[0] and row.mid <= device.status_partial[1]
             payload = None if is_told else self.row_payload(row)
             if payload is not None and qos >= 0:
-                topic, body = self._packet(device, cls, row.cid, row.status, payload)
-                if device.fits(topic, body) and not self._hand_over(device, topic, body, qos, row.change):
+                topic, body = prefix + row.cid.encode(), b"%d" % row.status if is_number else payload
+                is_fit = device.fits(topic, body, marks)
+                if is_fit and not self._hand_over(device, topic, body, qos, row.change, marks):
                     self._stop_at(device, row.change, row.mid)
                     return False
             device.status_sent = max(device.status_sent, row.change)
@@ -210,8 +216,10 @@ class Statuses:
         device.status_sent = change - 1
         device.status_partial = (change, mid - 1)
 
-    def _hand_over(self, device: Device, topic: bytes, body: bytes, qos: int, change: int) -> bool:
-        result = device.push(topic, body, qos, change)
+    def _hand_over(
+        self, device: Device, topic: bytes, body: bytes, qos: int, change: int, properties: bytes
+    ) -> bool:
+        result = device.push(topic, body, qos, change, properties=properties)
         if result == NO_ROOM:
             return False
         device.expect_status(change)
@@ -224,21 +232,16 @@ class Statuses:
         for device in sender.devices:
             if device.status_behind or not device.wants_status:
                 continue
-            qos, prefix, is_number = device.status_route()
+            qos, prefix, is_number, marks = device.status_route()
             if qos < 0:
                 device.status_behind = True  # until a filter selects them again
                 continue
             topic = prefix + cid
             body = b"%d" % code if is_number else payload
-            if device.packet_max and not device.fits(topic, body):
+            if device.packet_max and not device.fits(topic, body, marks):
                 device.status_sent = max(device.status_sent, change)
-            elif not self._hand_over(device, topic, body, qos, change):
+            elif not self._hand_over(device, topic, body, qos, change, marks):
                 self._stop_at(device, change, mid)
-
-    def _packet(self, device: Device, cls: str, cid: str, code: int, payload: bytes) -> tuple[bytes, bytes]:
-        if cls == "s":
-            return device.user.in_prefix + b"s/" + cid.encode(), b"%d" % code
-        return device.user.in_prefix + b"status/" + cid.encode(), payload
 
     def _frame(self, thread: Thread, step: Step) -> tuple[bytes, bytes]:
         """Return what the JSON of a step has after the mid; the same text as `row_payload`, without its look-ups."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.domain.status import Status
+from mesimqtt.engine import codes
 from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.store import conversations
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +71,7 @@ class Sweeper:
             message = message_rows.by_mid(self._hub.store.read, mid)
             if message is not None and self._judge(message, now):
                 self._waiting.pop(mid, None)
-                if message.expires_at > now_ms and "expiry=" in message.params:  # it was due to a member who left
+                if message.expires_at > now_ms and has_param(message.params, "expiry"):  # it was due to a member who left
                     self._hub.committer.row(message_rows.SET_DEADLINE, message.expires_at, mid)
                 else:
                     self._hub.committer.row(message_rows.CLEAR_DEADLINE, mid)
@@ -126,7 +128,7 @@ class Sweeper:
                     continue
                 left = identity.expires_at - now_s
                 if left <= 0:
-                    device.connection.close("token expired")
+                    device.connection.close("token expired", codes.NOT_AUTHORIZED)
                 elif left <= warning_s and not device.token_warned:
                     device.token_warned = True
                     self._enrolment.tell(device, {"event": "token-expiring", "seconds": max(1, int(left))})

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.status import Status, status_payload
+from mesimqtt.messaging.properties5 import for_receiver
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
 if TYPE_CHECKING:
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Accepted, User
+    from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.statuses import Statuses
 
 KEPT_MAX = 100_000
@@ -48,17 +50,15 @@ class Transients:
         self._by_mid: dict[tuple[int, int], Transient] = {}
         self._open: dict[int, Transient] = {}
 
-    def send(self, message: Accepted) -> bool:
-        """Hand over now. Always True: the acknowledgement follows hand-over, there is no commit."""
+    def send(self, message: Accepted) -> bool | Refused:
+        """Hand over now, True, or refuse. The acknowledgement follows hand-over, there is no commit."""
         sender, target = message.sender, message.target
         key = (sender.id, message.cid)
         before = self._kept.get(key)
         if before is not None:
-            self._again(message, before)
-            return True
+            return self._again(message, before)
         if len(self._kept) >= KEPT_MAX:
-            self._statuses.refuse(sender, message.cid, Status.RATE_LIMITED, target.names, retry_after=1)
-            return True
+            return self._statuses.refuse(sender, message.cid, Status.RATE_LIMITED, target.names, retry_after=1)
         now, settings = self._hub.now(), self._hub.settings.messaging
         kept = self._kept[key] = Kept(message.digest, now + settings.expiry_zero_kept_s)
         for recipient in self._recipients(message):
@@ -96,15 +96,19 @@ class Transients:
         sender = message.sender
         cls, name = ("g", group.address) if group else ("u", sender.address)
         middle = f"g/{group.level}/{sender.level}" if group else f"u/{sender.level}"
-        params = f"/{message.params}" if message.params else ""
-        topic = b"%b%b/%016x%b" % (recipient.in_prefix, middle.encode(), message.mid, params.encode())
+        place = b"%b%b/%016x" % (recipient.in_prefix, middle.encode(), message.mid)
+        level = b"/" + message.params.encode() if message.params else b""
         best = -1
         for device in recipient.devices:
             qos = device.qos_of(cls, name)
-            is_source = recipient is sender and device.client_id == message.device
-            if qos >= 0 and not is_source and device.fits(topic, message.payload):
+            if qos < 0 or (recipient is sender and device.client_id == message.device):
+                continue
+            topic, properties = place + level, b""
+            if device.is_five:
+                topic, properties = place, device.marks_of(cls, name) + for_receiver(message.params, 0, 0)
+            if device.fits(topic, message.payload, properties):
                 token = delivery if qos else None
-                if self._hub.hand_over(device, topic, message.payload, qos, token):
+                if self._hub.hand_over(device, topic, message.payload, qos, token, properties=properties):
                     best = max(best, qos)
         return best
 
@@ -158,13 +162,13 @@ class Transients:
             return
         self._statuses.tell(message.sender, message.cid, code, delivery.payload)
 
-    def _again(self, message: Accepted, before: Kept) -> None:
+    def _again(self, message: Accepted, before: Kept) -> bool | Refused:
         if message.digest != before.digest:
-            self._statuses.refuse(
+            return self._statuses.refuse(
                 message.sender, message.cid, Status.BAD_REQUEST, message.target.names, reason="cid-reused"
             )
-            return
         for delivery in before.deliveries:
             is_wanted = delivery.code != Status.DELIVERED or message.flags & FLAG_DELIVERY_RECEIPT
             if delivery.code and is_wanted:
                 self._statuses.tell(message.sender, message.cid, delivery.code, delivery.payload)
+        return True

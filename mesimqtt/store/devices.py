@@ -16,6 +16,7 @@ COPY_CURSORS = """INSERT OR REPLACE INTO cursor (device_id, conversation_id, ack
 UPDATE = """UPDATE device SET ceiling = ?, status_change = ?, read_change = ?, wants_status = ?, packet_max = ?,
     filters = ?, online = ?, seen_at = ? WHERE id = ?"""
 RAISE_CEILING = "UPDATE device SET ceiling = max(ceiling, ?) WHERE id = ?"
+FORGET_FILTERS = "UPDATE device SET filters = '{}' WHERE id = ?"
 DELETE = "DELETE FROM device WHERE id = ?"
 DELETE_CURSORS = "DELETE FROM cursor WHERE device_id = ?"
 _PENDING = """SELECT c.id, c.kind, c.a, c.b, c.last_seq, {acked}, {above} FROM lane l

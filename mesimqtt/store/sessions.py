@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine.letter import Letter
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mesimqtt.engine.engine import RestoredSession
+    from mesimqtt.store.batch import Batch
     from mesimqtt.store.store import Store
 
 _INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at, expiry_s) VALUES (?,?,?,?,?,?)"
@@ -48,6 +50,9 @@ class SessionKeeper:
         self._store = store
         self._committer = store.committer
         self._last_key = 0
+        # Acknowledged and still in the store, by session: a dict for each batch that is not committed yet.
+        self._gone: list[dict[int, set[int]]] = []
+        self._gone_batch: Batch | None = None
 
     def restore(self) -> Iterator[RestoredSession]:
         """Yield every kept session, as `Engine.restore` takes them."""
@@ -121,15 +126,36 @@ class SessionKeeper:
     def dequeue(self, session: Session, n: int) -> None:
         """Forget an acknowledged message."""
         self._committer.batch.rows.append((_DEQUEUE, (session.key, n)))
+        self._note_gone(session.key, n)
         self._committer.lazily(self._store.now())
+
+    def _note_gone(self, key: int, n: int) -> None:
+        batch = self._committer.batch
+        if self._gone_batch is not batch:
+            self._gone_batch = batch
+            gone: dict[int, set[int]] = {}
+            self._gone.append(gone)
+            batch.after.append(partial(self._forgotten, gone))
+        self._gone[-1].setdefault(key, set()).add(n)
+
+    def _forgotten(self, gone: dict[int, set[int]], ok: bool) -> None:
+        """Take the outcome of a commit with acknowledgements; if it failed, they are in the next one."""
+        self._gone.remove(gone)
+        if self._gone_batch is not None and not self._gone:
+            self._gone_batch = None
+        if not ok:
+            for key, numbers in gone.items():
+                for n in numbers:
+                    self._note_gone(key, n)
 
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
         """Read queued messages with number > `after` in order, then call `done` on the loop."""
         key = session.key
+        gone: set[int] = set().union(*(one.get(key, ()) for one in self._gone))
 
         def read(connection: sqlite3.Connection) -> list[Queued]:
-            rows = connection.execute(_PAGE, (key, after, limit))
-            return [self._queued(*row) for row in rows]
+            rows = connection.execute(_PAGE, (key, after, limit + len(gone)))
+            return [self._queued(*row) for row in rows if row[0] not in gone][:limit]
 
         self._store.read_later(read, done)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from amqtt.plugins.base import BaseAuthPlugin
 
-from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.services import OPEN_USER
+from mesimqtt.broker.throttle import is_loopback
 from mesimqtt.hooks import ConnectRequest, Identity, Refusal
 
 if TYPE_CHECKING:
@@ -53,16 +51,3 @@ class TokenAuth(BaseAuthPlugin):
     @dataclass
     class Config:
         """TokenAuth has no options: keys, times and `single` stand under `tokens`."""
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(address: str) -> bool:
-    """Tell whether `address` is one of this machine's own."""
-    if address == LOCAL:
-        return True
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_loopback)

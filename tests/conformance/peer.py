@@ -18,8 +18,20 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from conformance.wire311 import (
+    CONNECTED,
+    DISCONNECT,
+    PINGREQ,
+    PINGRESP,
+    RESUMED,
+    connect,
+    packet_id_of,
+    publish,
+    suback,
+    subscribe,
+)
 from integration.raw_client import settings_of
 from integration.server import wait_until
 from mesimqtt.broker.broker import Broker
@@ -27,140 +39,14 @@ from mesimqtt.broker.loop import loop_factory
 from unit.engine.both_ends import FakeKeeper, Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
 DEADLINE_S = 5.0
-CONNECTED = b"\x20\x02\x00\x00"  # CONNACK: accepted, no session present
-RESUMED = b"\x20\x02\x01\x00"  # CONNACK: accepted, session present
-PINGREQ, PINGRESP, DISCONNECT = b"\xc0\x00", b"\xd0\x00", b"\xe0\x00"
-
-
-# --- builders of version 3.1.1; each packet is what the specification's figures say ---
-
-
-def remaining_length(number: int) -> bytes:
-    """Encode a remaining length (section 2.2.3; a variable byte integer in 5.0)."""
-    encoded = bytearray()
-    while True:
-        number, digit = divmod(number, 128)
-        encoded.append(digit | (128 if number else 0))
-        if not number:
-            return bytes(encoded)
-
-
-def text(value: str | bytes) -> bytes:
-    """Encode a string or binary field: two bytes of length, then the bytes (section 1.5.3)."""
-    raw = value.encode() if isinstance(value, str) else value
-    return len(raw).to_bytes(2) + raw
-
-
-def packet(first: int, body: bytes = b"") -> bytes:
-    """Frame a body: first byte, remaining length, body (section 2.2)."""
-    return bytes([first]) + remaining_length(len(body)) + body
-
-
-def connect(
-    client_id: str | bytes = "c",
-    *,
-    clean: bool = True,
-    user: str | bytes | None = None,
-    password: str | bytes | None = None,
-    will: tuple[str | bytes, bytes, int, bool] | None = None,
-    keep_alive: int = 60,
-    name: str | bytes = "MQTT",
-    level: int = 4,
-    flags: int = 0,
-) -> bytes:
-    """CONNECT; `will` is (topic, payload, QoS, retain), `flags` are bits set besides those that follow."""
-    bits, tail = flags | (0x02 if clean else 0), text(client_id)
-    if will is not None:
-        bits |= 0x04 | will[2] << 3 | (0x20 if will[3] else 0)
-        tail += text(will[0]) + text(will[1])
-    if user is not None:
-        bits |= 0x80
-        tail += text(user)
-    if password is not None:
-        bits |= 0x40
-        tail += text(password)
-    return packet(0x10, text(name) + bytes([level, bits]) + keep_alive.to_bytes(2) + tail)
-
-
-def connack(code: int = 0, *, session_present: bool = False) -> bytes:
-    """CONNACK."""
-    return bytes([0x20, 2, session_present, code])
-
-
-def publish(
-    topic: str | bytes,
-    payload: bytes = b"",
-    *,
-    qos: int = 0,
-    packet_id: int = 1,
-    retain: bool = False,
-    dup: bool = False,
-) -> bytes:
-    """PUBLISH; the packet id stands only where QoS is above 0."""
-    identifier = packet_id.to_bytes(2) if qos else b""
-    return packet(0x30 | dup << 3 | qos << 1 | retain, text(topic) + identifier + payload)
-
-
-def puback(packet_id: int) -> bytes:
-    """PUBACK."""
-    return b"\x40\x02" + packet_id.to_bytes(2)
-
-
-def pubrec(packet_id: int) -> bytes:
-    """PUBREC."""
-    return b"\x50\x02" + packet_id.to_bytes(2)
-
-
-def pubrel(packet_id: int) -> bytes:
-    """PUBREL."""
-    return b"\x62\x02" + packet_id.to_bytes(2)
-
-
-def pubcomp(packet_id: int) -> bytes:
-    """PUBCOMP."""
-    return b"\x70\x02" + packet_id.to_bytes(2)
-
-
-def subscribe(*filters: tuple[str | bytes, int], packet_id: int = 1) -> bytes:
-    """SUBSCRIBE of (filter, QoS) pairs."""
-    return packet(0x82, packet_id.to_bytes(2) + b"".join(text(name) + bytes([qos]) for name, qos in filters))
-
-
-def suback(*codes: int, packet_id: int = 1) -> bytes:
-    """SUBACK."""
-    return packet(0x90, packet_id.to_bytes(2) + bytes(codes))
-
-
-def unsubscribe(*filters: str | bytes, packet_id: int = 1) -> bytes:
-    """UNSUBSCRIBE."""
-    return packet(0xA2, packet_id.to_bytes(2) + b"".join(map(text, filters)))
-
-
-def unsuback(packet_id: int = 1) -> bytes:
-    """UNSUBACK."""
-    return b"\xb0\x02" + packet_id.to_bytes(2)
-
-
-def packet_id_of(raw: bytes) -> int:
-    """Return the packet id of a PUBLISH at QoS 1 or 2, or of an acknowledgement."""
-    start = 1
-    while raw[start] & 0x80:
-        start += 1
-    start += 1
-    if raw[0] >> 4 == 3:
-        start += 2 + int.from_bytes(raw[start : start + 2])
-    return int.from_bytes(raw[start : start + 2])
 
 
 def shown(raw: bytes) -> str:
     """Show bytes in a message: hex, in full only if they are few."""
     return raw.hex(" ") if len(raw) <= 64 else f"{raw[:48].hex(' ')} … ({len(raw)} bytes)"
-
-
-# --- the two ends of a wire ---
 
 
 class Wire(Protocol):
@@ -256,6 +142,7 @@ class Peer:
         """Assert that exactly these bytes are next; more may follow them."""
         wanted = b"".join(packets)
         got = self._take(len(wanted))
+        self.is_over |= wanted != got  # what failed once is not looked at again when the test ends
         self.is_entered |= got[:1] == b"\x20" and got[3:4] == b"\0"
 
         assert wanted == got, f"expected {shown(wanted)}, got {shown(got)}"
@@ -266,6 +153,7 @@ class Peer:
         got = self.take()
         packet_id = packet_id_of(got)
         wanted = publish(topic, payload, qos=qos, packet_id=packet_id, **flags)
+        self.is_over |= wanted != got
 
         assert wanted == got, f"expected {shown(wanted)}, got {shown(got)}"
         assert packet_id > 0
@@ -274,6 +162,7 @@ class Peer:
     def expect_any_order(self, *packets: bytes) -> Self:
         """Assert that exactly these packets are next, in whatever order."""
         got = [self.take() for _ in packets]
+        self.is_over |= sorted(packets) != sorted(got)
 
         assert sorted(packets) == sorted(got), f"got {[shown(one) for one in got]}"
         return self
@@ -429,11 +318,13 @@ class LoopThread:
 class SocketWorld(World):
     """A broker of its own, on a free port, open to everybody, with sessions in memory."""
 
+    listeners: ClassVar[dict[str, dict[str, Any]]] = {}  # besides plain TCP
+
     def __init__(self, thread: LoopThread, **limits: Any) -> None:
         super().__init__()
         self._thread = thread
         self.broker: Broker = thread.run(self._started(**limits))
-        self.port = self.broker.bound[0][2]
+        self.port = next(port for name, _, port in self.broker.bound if name == "default")
 
     def settle(self) -> None:
         for peer in self._peers:
@@ -455,6 +346,8 @@ class SocketWorld(World):
         return SocketWire(self.port)
 
     async def _started(self, **limits: Any) -> Broker:
-        broker = Broker(settings_of(**limits))
+        settings = settings_of(**limits)
+        settings.broker["listeners"].update(self.listeners)
+        broker = Broker(settings)
         await broker.start()
         return broker

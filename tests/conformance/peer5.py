@@ -97,26 +97,50 @@ class Peer5:
         """Publish, and go through the whole exchange of its QoS; both codes of success will do."""
         self.send(publish(topic, payload, qos=qos, packet_id=packet_id, **values))
         if qos:
-            got = self.take()
+            got = self.answer()
 
             assert ("PUBACK" if qos == 1 else "PUBREC", packet_id) == (got.kind, got.packet_id)
             assert got.code in SUCCESS
         if qos == 2:
-            self.send(pubrel(packet_id)).expect(pubcomp(packet_id))
+            got = self.send(pubrel(packet_id)).answer()
+
+            assert parse(pubcomp(packet_id)) == got
         return self
 
+    def answer(self) -> Packet:
+        """Return the next packet that is no PUBLISH; those before it stay unread."""
+        before = b""
+        while (got := self.peer.take())[0] >> 4 == 3:
+            before += got
+        self.peer._unread = before + self.peer._unread
+        return parse_from_server(got)
+
     def hear(
-        self, topic: str, payload: bytes = b"", *, qos: int = 0, answers: bool = True, dup: bool = False, **values: Any
+        self,
+        topic: str,
+        payload: bytes = b"",
+        *,
+        qos: int = 0,
+        answers: bool = True,
+        dup: bool | None = False,
+        **values: Any,
     ) -> Packet:
-        """Take a PUBLISH, compare it in all but its packet id, and go through the exchange of its QoS if it `answers`."""
+        """Take a PUBLISH, compare it in all but its packet id, and go through the exchange of its QoS if it `answers`.
+
+        `dup` None: DUP is not compared.
+        """
         got = self.take()
         number = got.packet_id
+        dup = got.dup if dup is None else dup
 
         assert parse(publish(topic, payload, qos=qos, packet_id=max(number, 1), dup=dup, **values)) == got
         if answers and qos == 1:
             self.send(puback(number))
         if answers and qos == 2:
-            self.send(pubrec(number)).expect(pubrel(number)).send(pubcomp(number))
+            released = self.send(pubrec(number)).answer()
+
+            assert parse(pubrel(number)) == released
+            self.send(pubcomp(number))
         return got
 
     def messages(self, count: int) -> list[Packet]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.peer import (
+from conformance.wire311 import (
     CONNECTED,
     DISCONNECT,
     PINGREQ,
@@ -231,7 +231,10 @@ def test_an_answer_has_the_packet_id_of_its_question(world, number):
 
 
 def test_directions_and_types_have_ids_of_their_own(world):
-    """The client's packet id 1 may be in use for a PUBLISH while the server uses it too [MQTT-2.3.1-4] [MQTT-4.3.3-2]."""
+    """The client's packet id 1 may be in use for a PUBLISH while the server uses it too.
+
+    [MQTT-2.3.1-4] [MQTT-4.3.3-2]
+    """
     peer = world.subscribed(("a", 2))
     peer.send(publish("a", b"x", qos=2, packet_id=1))
     answers = sorted([peer.take(), peer.take()])

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from conformance.peer import puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
+from conformance.wire311 import puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
 
 pytestmark = pytest.mark.sockets
 

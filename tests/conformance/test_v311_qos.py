@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.peer import puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
+from conformance.wire311 import puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
 
 pytestmark = pytest.mark.sockets
 
@@ -46,7 +46,10 @@ def test_qos_2_in(world):
 
 
 def test_qos_2_in_sent_again_before_pubrel(world):
-    """Until PUBREL the same packet id is the same message: PUBREC each time, delivered once, DUP or not [MQTT-4.3.3-2]."""
+    """Until PUBREL the same packet id is the same message: PUBREC each time, delivered once, DUP or not.
+
+    [MQTT-4.3.3-2]
+    """
     receiver = world.subscribed(("a", 0))
     sender = world.connected("p")
     for dup in (False, True, True, False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.peer import (
+from conformance.wire311 import (
     CONNECTED,
     PINGREQ,
     connack,
@@ -47,7 +47,10 @@ def test_a_refusal_is_a_connack_with_its_code(world, code):
 
 
 def test_the_gate_sees_user_and_password_as_they_came(world):
-    """User name and password reach whoever decides byte for byte; a password is binary [MQTT-3.1.2-19] [MQTT-3.1.2-21]."""
+    """User name and password reach whoever decides byte for byte; a password is binary.
+
+    [MQTT-3.1.2-19] [MQTT-3.1.2-21]
+    """
     world.connected("c", user="ünï\ufeff", password=bytes(range(256)))
     request = world.network.gate.requests[-1]
 
@@ -88,7 +91,10 @@ def test_a_denied_publish_is_acknowledged_and_not_delivered(world):
 
 
 def test_a_denied_filter_is_0x80_in_its_place(world):
-    """A filter that is denied fails alone; no other code than 0, 1, 2 and 0x80 is used [MQTT-3.8.4-5] [MQTT-3.9.3-2]."""
+    """A filter that is denied fails alone; no other code than 0, 1, 2 and 0x80 is used.
+
+    [MQTT-3.8.4-5] [MQTT-3.9.3-2]
+    """
     world.network.gate.denied.add(("subscribe", "shut"))
     peer = world.connected("c").send(subscribe(("a", 0), ("shut", 2), ("b", 2), packet_id=513))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.peer import DISCONNECT, puback, publish, pubrec, suback, subscribe, unsuback, unsubscribe
+from conformance.wire311 import DISCONNECT, puback, publish, pubrec, suback, subscribe, unsuback, unsubscribe
 
 pytestmark = pytest.mark.sockets
 

@@ -6,7 +6,18 @@ import itertools
 
 import pytest
 
-from conformance.peer import DISCONNECT, connack, connect, pubcomp, puback, publish, pubrec, pubrel, suback, subscribe
+from conformance.wire311 import (
+    DISCONNECT,
+    connack,
+    connect,
+    puback,
+    pubcomp,
+    publish,
+    pubrec,
+    pubrel,
+    suback,
+    subscribe,
+)
 
 pytestmark = pytest.mark.sockets
 
@@ -104,7 +115,10 @@ def test_a_will_is_published_once(world):
 
 
 def test_a_will_belongs_to_its_connection(world):
-    """The next CONNECT of a session may bring another will, which replaces the one before [MQTT-3.1.2-8] [MQTT-3.1.2-10]."""
+    """The next CONNECT of a session may bring another will, which replaces the one before.
+
+    [MQTT-3.1.2-8] [MQTT-3.1.2-10]
+    """
     watcher = world.subscribed(("#", 0))
     world.connected("c", clean=False, will=WILL).leave()
     world.connected("c", clean=False, will=("other", b"!", 0, False), resumed=True).cut()

@@ -103,8 +103,9 @@ def test_a_denied_publish_still_sets_its_alias(world, five):
 def test_the_server_uses_no_alias_unasked(five, values):
     """Without a Topic Alias Maximum of the client, the server sends none. [MQTT-3.1.2-27] [MQTT-3.1.2-26]"""
     peer = five.subscribed(("a", 0), **values)
+    sender = five.connected("p")
     for _ in range(3):
-        five.connected("p").say("a", b"x")
+        sender.say("a", b"x")
         peer.hear("a", b"x")
 
 

@@ -158,7 +158,6 @@ def test_a_connect_that_ends_early_is_malformed(five, size):
     peer.expect_closed()
 
 
-@pytest.mark.sockets
 def test_the_order_of_the_payload(five):
     """Client id, will properties, topic, payload, user name, password: in this order. [MQTT-3.1.3-1] [MQTT-3.1.2-7] [MQTT-3.1.2-9]"""
     watcher = five.subscribed(("w", 0))

@@ -279,8 +279,9 @@ def test_an_expired_message_is_not_delivered(world, five):
 def test_a_message_without_delay_keeps_its_expiry(five):
     """Delivered at once, the interval is what was sent, the largest too. [MQTT-3.3.2-6]"""
     peer = five.subscribed(("a", 0))
+    sender = five.connected("p")
     for seconds in (1, 60, 0xFFFFFFFF):
-        five.connected("p").say("a", b"x", message_expiry_interval=seconds)
+        sender.say("a", b"x", message_expiry_interval=seconds)
         peer.hear("a", b"x", message_expiry_interval=seconds)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 import sqlite3
 from types import SimpleNamespace
 
@@ -199,10 +198,9 @@ def test_acknowledgements_are_kept_on_a_full_disk(tmp_path):
     on_every_disk(tmp_path, story)
 
 
+@pytest.mark.tools("strace")
 def test_a_sync_that_fails_acknowledges_nothing(tmp_path):
     """From the first failed sync on nothing is acknowledged; after the third the server ends with one line."""
-    if shutil.which("strace") is None:
-        raise AssertionError("strace is not installed, so a broken disk cannot be shown: apt-get install strace")
     trace = tmp_path / "trace"
     inject = [part for call in ("fsync", "fdatasync") for part in ("-e", f"inject={call}:error=EIO:when=12+")]
     server = Server(

@@ -9,10 +9,11 @@ only then may the PUBACK of that very message, and its SENT, be written to a soc
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import pytest
 
 from integration import wire
 from integration.server import Server
@@ -50,10 +51,9 @@ def marks() -> list[list[str]]:
     return [*singles, *bursts]
 
 
+@pytest.mark.tools("strace")
 def test_a_puback_follows_the_sync_of_its_message(tmp_path: Path) -> None:
     """Each message is in the WAL, then the WAL is synced, then PUBACK and SENT leave."""
-    if shutil.which("strace") is None:
-        raise AssertionError("strace is not installed, so durability cannot be shown: apt-get install strace")
     trace = tmp_path / "trace"
     options = ["-xx", "-yy", "-s", str(STRING_MAX), "-e", f"trace={SYSTEM_CALLS}", "-o", str(trace)]
     server = Server(tmp_path / "data", wrapper=["strace", "-f", "-D", "--seccomp-bpf", *options])

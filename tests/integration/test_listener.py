@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import queue
 import shutil
 import socket
-import ssl
 import threading
 import time
 
 import paho.mqtt.client as paho
 import pytest
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from integration import wire
 from integration.raw_client import RawClient, play, serving, settings_of, until
@@ -54,6 +49,7 @@ def test_raw_publish_and_subscribe(uvloop):
     play(story, uvloop=uvloop)
 
 
+@pytest.mark.tools("mosquitto_pub")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_mosquittos_clients(qos):
     """Debian's mosquitto_pub and mosquitto_sub talk to each other through the broker."""
@@ -191,42 +187,6 @@ def test_a_wrong_plugin_is_refused_in_one_line(plugins, words):
         assert "\n" not in str(caught.value)
 
     play(story)
-
-
-def certificate(folder):
-    """Make a self-signed certificate for localhost."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
-@BOTH_LOOPS
-def test_tls(tmp_path, uvloop):
-    """A TLS listener of amqtt's configuration works, also for a message of many records."""
-    certificate(tmp_path)
-    files = {"ssl": True, "certfile": str(tmp_path / "cert.pem"), "keyfile": str(tmp_path / "key.pem")}
-
-    async def story():
-        async with serving(settings_of(listener=files)) as broker:
-            trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
-            client = await RawClient.connect(port_of(broker), tls=trust)
-            await client.subscribe("big")
-            await client.publish("big", b"x" * 200_000, qos=1)
-            message = await client.message()
-
-            assert b"x" * 200_000 == message.payload
-            await client.close()
-
-    play(story, uvloop=uvloop)
 
 
 def test_open_mode_lets_in_without_a_token_only():

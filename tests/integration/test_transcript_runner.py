@@ -69,6 +69,7 @@ def play(mosquitto: Mosquitto, story: str) -> Stage:
     return stage
 
 
+@pytest.mark.tools("mosquitto", "mosquitto_pub")
 def test_a_story_that_comes_true(mosquitto: Mosquitto) -> None:
     """Three kinds of clients each get what is listed; placeholders carry a mid from one to the next."""
     stage = play(
@@ -91,6 +92,7 @@ def test_a_story_that_comes_true(mosquitto: Mosquitto) -> None:
     assert 11 == len(stage.played)
 
 
+@pytest.mark.tools("mosquitto", "mosquitto_pub")
 def test_a_will_a_lost_link_and_a_take_over_are_seen(mosquitto: Mosquitto) -> None:
     """A lost link fires the will; a connection that the server ends is noticed."""
     stage = play(
@@ -108,6 +110,7 @@ def test_a_will_a_lost_link_and_a_take_over_are_seen(mosquitto: Mosquitto) -> No
     assert not stage.actors["alice's tv"].is_open
 
 
+@pytest.mark.tools("mosquitto", "mosquitto_pub")
 def test_a_repeat_is_asked_for_by_name(mosquitto: Mosquitto) -> None:
     """What is not acknowledged comes again with DUP once the link was lost, and `again` wants just that."""
     stage = play(
@@ -171,6 +174,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.tools("mosquitto", "mosquitto_pub")
 @pytest.mark.parametrize(("story", "complaint"), FAILURES.values(), ids=FAILURES)
 def test_a_story_that_does_not_come_true(story: str, complaint: str, mosquitto: Mosquitto) -> None:
     """The runner fails with the line, the reason and the transcript so far."""
@@ -181,6 +185,7 @@ def test_a_story_that_does_not_come_true(story: str, complaint: str, mosquitto: 
     assert "so far:" in str(failure.value)
 
 
+@pytest.mark.tools("mosquitto")
 def test_the_helper_leaves_no_process_behind(tmp_path: Path) -> None:
     """A server that was started is gone when its block ends, whatever happened inside."""
     server = Mosquitto(tmp_path)

@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from integration.server import Server
-from scenarios.language import TranscriptError, parse_file
+from scenarios.language import Kind, TranscriptError, parse_file
 from scenarios.matching import Names
 from scenarios.stage import Stage, Venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _pytest.mark import ParameterSet
 
     from scenarios.language import Transcript
 
@@ -46,7 +48,12 @@ def _furnish(server: Server, transcripts: list[Transcript]) -> dict[str, Venue]:
     return venues
 
 
-@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def _case(path: Path) -> ParameterSet:
+    is_mosquitto = Kind.SUB in path.read_text(encoding="utf-8") or Kind.PUB in path.read_text(encoding="utf-8")
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.tools("mosquitto_pub")] if is_mosquitto else [])
+
+
+@pytest.mark.parametrize("path", [_case(path) for path in TRANSCRIPTS])
 def test_transcript(path: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Every line of the transcript comes true, and no client receives anything that it does not list."""
     transcript = parse_file(path)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesimqtt.broker.services import OPEN_USER
+from mesimqtt.broker.services import OPEN_USER, BareServices
+from mesimqtt.domain.access_rules import covers, is_filter
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import AccessPolicy, Action, Identity
 from mesimqtt.settings import Settings
-from mesimqtt_plugins.acl import FolderAccess, covers, is_filter
+from mesimqtt_plugins.acl import FolderAccess
 
 ALICE = Identity(user="alice", jti="t1")
 TOPICS = [
@@ -29,11 +30,43 @@ FILTERS = (
 )
 
 
-def make(*rules, **options):
-    context = SimpleNamespace(
-        settings=replace(Settings(), **options), config=FolderAccess.Config(rules=list(rules)), services=None
+class Members(BareServices):
+    """Services with groups, and what a plugin told them."""
+
+    def __init__(self, **groups):
+        self.groups = groups
+        self.rules = None
+
+    def is_member(self, user, group):
+        return user in self.groups.get(group, ())
+
+    def rules_loaded(self, rules, changed):
+        self.rules = rules
+
+
+class PluginContext(SimpleNamespace):
+    """What a plugin is given; `changed` counts how often it said that permissions have changed."""
+
+    changed = 0
+    reload = None
+
+    def permissions_changed(self):
+        self.changed += 1
+
+    def on_reload(self, call):
+        self.reload = call
+
+
+def context_of(*rules, rules_file="", members=None, **options):
+    return PluginContext(
+        settings=replace(Settings(), **options),
+        config=FolderAccess.Config(rules=list(rules), rules_file=str(rules_file)),
+        services=members or Members(),
     )
-    return FolderAccess(context)
+
+
+def make(*rules, **options):
+    return FolderAccess(context_of(*rules, **options))
 
 
 def matches(topic_filter, topic):

@@ -252,7 +252,8 @@ class FakeKeeper:
     def page(self, session, after, limit, done):
         self.pages += 1
         queue = self.sessions[session.key]["queue"]
-        done([queue[n] for n in sorted(queue) if n > after][:limit])
+        gone = {values[0] for what, key, *values in self.waiting if (what, key) == ("dequeue", session.key)}
+        done([queue[n] for n in sorted(queue) if n > after and n not in gone][:limit])
 
     def incoming(self, session, packet_id):
         self.waiting.append(("incoming", session.key, packet_id))

@@ -51,7 +51,7 @@ def test_every_operation_has_a_name_and_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("op", "arguments", "told"),
     [
-        ("nope", {}, "no operation 'nope'; there are group_add, "),
+        ("nope", {}, "no operation 'nope'; there are acl_explain, "),
         ("user_add", {"addresses": ["a"], "admin": True}, "unknown argument 'admin'; it takes addresses"),
         ("user_add", {}, "addresses is missing"),
         ("user_add", {"addresses": "alice"}, "addresses must be a list of at most 1000 texts"),
