@@ -57,7 +57,7 @@ bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 	$(BIN)/mesimqtt bench
 
 kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing lost, nothing doubled
-	MESIMQTT_KILL_ROUNDS=50 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_kill.py $(ARGS)
+	KILL_ROUNDS=50 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_kill.py $(ARGS)
 
 build: $(INSTALLED)  ## The wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -298,4 +298,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             except RateError as error:
                 raise MesimqttError(f"{where}: rates.{key.name}: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
-    return replace(settings, broker={**_default_broker(), **settings.broker})
+    broker = {**_default_broker(), **settings.broker}
+    known = {"default", "ws", *(broker["listeners"] or ())}
+    for name in settings.listeners:  # options of a name that is misspelt would protect nothing
+        if name not in known:
+            raise MesimqttError(f"{where}: listeners.{name}: broker.listeners has no listener of that name")
+    return replace(settings, broker=broker)

@@ -227,7 +227,7 @@ class Subscriber:
         _, identifier, payload = publish_parts(data, part)
         if identifier:
             reply += answers(PUBACK if part.head & 6 == 2 else PUBREC, identifier[:1], identifier[1:])
-        mark = mark_of(payload)
+        mark = mark_of(payload.removeprefix(self.flow.ring.properties))
         if mark is None:
             self.flow.strange += 1
         else:

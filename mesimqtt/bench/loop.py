@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from select import EPOLLET, EPOLLIN, EPOLLOUT, epoll
 
-from mesimqtt.bench.wire import DISCONNECT, next_packet
+from mesimqtt.bench.wire import DISCONNECT, Part, next_packet
 from mesimqtt.domain.errors import MesimqttError
 
 Address = tuple[str, int]
@@ -189,18 +189,25 @@ def _read(sock: socket.socket, size: int) -> bytes:
 
 def _expect_accepted(sock: socket.socket) -> None:
     """Read a CONNACK and nothing behind it."""
-    answer = _read(sock, 4)
-    if answer[3]:
-        raise BenchError(f"the server refused a connection with code {answer[3]}")
+    data, part = _read_packet(sock)
+    if data[part.body + 1]:
+        raise BenchError(f"the server refused a connection with code {data[part.body + 1]}")
 
 
 def _expect_grant(sock: socket.socket) -> None:
     """Read a SUBACK and nothing behind it."""
+    data, part = _read_packet(sock)
+    if part.head != 0x90 or any(code & 0x80 for code in data[part.body + 2 :]):
+        raise BenchError("the server refused a subscription")
+
+
+def _read_packet(sock: socket.socket) -> tuple[bytes, Part]:
     data = _read(sock, 2)
     while data[-1] & 128:
         data += _read(sock, 1)
     size = sum((digit & 127) << 7 * place for place, digit in enumerate(data[1:]))
     data += _read(sock, size)
     part = next_packet(data, 0)
-    if part is None or part.head != 0x90 or 0x80 in data[part.body + 2 :]:
-        raise BenchError("the server refused a subscription")
+    if part is None or size < 2:
+        raise BenchError("the server sent a strange packet during a handshake")
+    return data, part

@@ -25,13 +25,18 @@ SETTLE_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """Who sends to whom. `publishers` and `subscribers` are equal (pairs) or one of them is 1."""
+    """Who sends to whom. `publishers` and `subscribers` are equal (pairs) or one of them is 1.
+
+    `version` is the protocol level of both ends, `properties` what every PUBLISH of 5.0 carries.
+    """
 
     publishers: int
     subscribers: int
     qos: int
     window: int = 100
     is_mixed: bool = False
+    version: int = 4
+    properties: bytes = b""
 
     @property
     def is_fan_out(self) -> bool:
@@ -62,7 +67,7 @@ class Relay:
         self.flows = [self._flow(number) for number in range(shape.publishers)]
         self.subscribers = self._subscribe()
         for number, flow in enumerate(self.flows):
-            sock = handshake(address, connect(f"{self._tag}p{number}"))
+            sock = handshake(address, connect(f"{self._tag}p{number}", version=shape.version))
             one = LockStepPublisher(flow) if isinstance(flow, LockStepFlow) else Publisher(flow)
             flow.write = self.loop.add(sock, one.receive).write
 
@@ -165,8 +170,10 @@ class Relay:
         shape = self.shape
         topic = f"{self._tag}/all" if shape.is_fan_in or shape.is_fan_out else self._topic(number)
         count = shape.window + max(8, shape.window // 4)
-        kind_of_ring = MixedRing if shape.is_mixed else Ring
-        ring = kind_of_ring(topic, qos=shape.qos, count=count, publisher=number)
+        if shape.is_mixed:
+            ring: Ring = MixedRing(topic, qos=shape.qos, count=count, publisher=number)
+        else:
+            ring = Ring(topic, qos=shape.qos, count=count, publisher=number, properties=shape.properties)
         if shape.is_fan_out:
             return FanOutFlow(
                 ring, window=shape.window, ready=self._ready, samples=self.samples, subscribers=shape.subscribers
@@ -182,7 +189,8 @@ class Relay:
         for number in range(shape.subscribers):
             topic = f"{self._tag}/all" if shape.is_fan_in or shape.is_fan_out else self._topic(number)
             topic = mixed_filter(topic) if shape.is_mixed else topic
-            sock = handshake(self._address, connect(f"{self._tag}s{number}"), [subscribe([topic], shape.qos)])
+            wanted = subscribe([topic], shape.qos, version=shape.version)
+            sock = handshake(self._address, connect(f"{self._tag}s{number}", version=shape.version), [wanted])
             one = self._subscriber(number)
             self.loop.add(sock, one.receive)
             subscribers.append(one)

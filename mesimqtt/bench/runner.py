@@ -28,9 +28,11 @@ from mesimqtt.bench.scenarios import REFERENCE, Scenario, select_scenarios
 from mesimqtt.bench.servers import (
     Foreign,
     Mosquitto,
+    Nats,
     Ours,
     Server,
     find_mosquitto,
+    find_nats,
     mosquitto_facts,
     mosquitto_version,
     parse_address,
@@ -147,6 +149,15 @@ def _peer(against: str | None, folder: Path, cores: Cores) -> tuple[Server, str]
     return Mosquitto(folder, cores.broker, program), f"{mosquitto_version(program)}, {mosquitto_facts()}"
 
 
+def _nats(folder: Path, cores: Cores, facts: dict[str, str]) -> Server | None:
+    program = find_nats()
+    if program is None:
+        facts["nats-server"] = "not installed: its row has our figures only; `apt install nats-server`"
+        return None
+    facts["nats-server"] = f"{program}, its MQTT gateway with JetStream, anonymous"
+    return Nats(folder, cores.broker, program)
+
+
 def _measure_all(
     options: BenchOptions, scenarios: list[Scenario], folder: Path, cores: Cores, peer: Server, facts: dict[str, str]
 ) -> Report:
@@ -160,7 +171,8 @@ def _measure_all(
     rows: dict[str, Row] = {}
     failures: list[str] = []
     for scenario in scenarios:
-        sides: list[Server] = [ours] if scenario.is_ours_only else [ours, peer]
+        other = _nats(folder, cores, facts) if scenario.peer else peer
+        sides: list[Server] = [ours] if scenario.is_ours_only or other is None else [ours, other]
         rows[scenario.name] = measure(scenario, sides, rounds, periods, failures)
     if any(one.name.startswith("messaging-w") for one in scenarios) and REFERENCE not in rows:
         (reference,) = select_scenarios([REFERENCE], quick=False)

@@ -8,11 +8,14 @@ from fnmatch import fnmatchcase
 
 from mesimqtt.bench.connections import Storm, measure_idle
 from mesimqtt.bench.figures import Figures, Periods
+from mesimqtt.bench.five import USER_PROPERTY, measure_five
+from mesimqtt.bench.hostile import measure_hostile
 from mesimqtt.bench.messaging import PAIRS, measure_inbox, measure_messaging, measure_open
 from mesimqtt.bench.offline import measure_offline
+from mesimqtt.bench.paced import measure_paced
 from mesimqtt.bench.relay import Relay, Shape, load_filters, measure_relay
 from mesimqtt.bench.servers import Target
-from mesimqtt.bench.wire import connect
+from mesimqtt.bench.wire import NO_PROPERTIES, connect
 from mesimqtt.domain.errors import MesimqttError
 
 CONNECTS = 4_000
@@ -27,6 +30,15 @@ _QUEUE_LIMITS = {
     "MESIMQTT_LIMITS__QUEUE_BYTES_MAX": str(64 * 1024 * 1024),
 }
 
+_FILTER_LIMITS = {"MESIMQTT_LIMITS__FILTERS_MAX": "5000"}
+_HOSTILE = {
+    "mute": "1 000 clients that never read, flooded",
+    "half-open": "10 000 half-open connections",
+    "subscribe": "a storm of SUBSCRIBE and UNSUBSCRIBE",
+    "filters": "5 000 filters on one client",
+}
+NATS = "nats-server"
+
 _CONNECTING = [f"c{number:04d}" for number in range(CONNECTS)]
 _PAIRS = [f"{side}{number}" for number in range(PAIRS) for side in "ab"]
 
@@ -37,7 +49,8 @@ Measure = Callable[[Target, Periods], Figures]
 class Scenario:
     """One line of the table. `is_ours_only` if no other broker has anything to hold against it.
 
-    `users` are those that our server must know; `environment` is set for the servers only.
+    `peer` is another one than the run's, for this line only; `users` are those that our server must know;
+    `environment` is set for the servers only.
     """
 
     name: str
@@ -45,6 +58,7 @@ class Scenario:
     measure: Measure
     unit: str = "msg/s"
     is_ours_only: bool = False
+    peer: str = ""
     is_quick: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     users: Sequence[str] = ()
@@ -52,7 +66,7 @@ class Scenario:
 
 def all_scenarios() -> list[Scenario]:
     """Return all scenarios in the order of the table."""
-    return [*_relays(), *_fans(), *_connections(), *_messaging()]
+    return [*_relays(), *_fives(), *_fans(), *_connections(), *_messaging(), *_hostiles()]
 
 
 def select_scenarios(patterns: Sequence[str], *, quick: bool) -> list[Scenario]:
@@ -91,6 +105,56 @@ def _relays() -> list[Scenario]:
             title = f"relay QoS {qos}, {pairs} pairs, one at a time"
             made.append(_relay(f"single-q{qos}-{pairs}", title, pairs, qos, 1, pairs == 500))
     return made
+
+
+def _fives() -> list[Scenario]:
+    nats = Shape(publishers=50, subscribers=50, qos=0)
+    made = [
+        Scenario(
+            name="nats-q0-50",
+            title="relay QoS 0, 50 pairs, window 100, against nats-server",
+            measure=_shape(nats),
+            peer=NATS,
+        ),
+        Scenario(
+            name="paced-q1-50",
+            title="relay QoS 1, 50 pairs, 500 a second in all",
+            measure=lambda target, periods: measure_paced(
+                target.address, target.process, replace(periods, measure_s=4 * periods.measure_s)
+            ),
+            is_quick=True,
+        ),
+    ]
+    for name, qos, properties, what in (
+        ("five-q0-50", 0, NO_PROPERTIES, "MQTT 5.0 on both ends"),
+        ("five-q1-50", 1, NO_PROPERTIES, "MQTT 5.0 on both ends"),
+        ("property-q1-50", 1, USER_PROPERTY, "MQTT 5.0, one user property"),
+    ):
+        shape = Shape(publishers=50, subscribers=50, qos=qos)
+        title = f"relay QoS {qos}, 50 pairs, window 100, {what}"
+        made.append(Scenario(name=name, title=title, measure=_five(shape, properties), is_quick=qos == 1))
+    return made
+
+
+def _five(shape: Shape, properties: bytes) -> Measure:
+    return lambda target, periods: measure_five(target, periods, shape, properties)
+
+
+def _hostiles() -> list[Scenario]:
+    return [
+        Scenario(
+            name=f"hostile-{kind}",
+            title=title,
+            measure=_hostile(kind),
+            is_ours_only=True,
+            environment=_FILTER_LIMITS if kind == "filters" else {},
+        )
+        for kind, title in _HOSTILE.items()
+    ]
+
+
+def _hostile(kind: str) -> Measure:
+    return lambda target, periods: measure_hostile(target, periods, kind)
 
 
 def _relay(name: str, title: str, pairs: int, qos: int, window: int, is_quick: bool) -> Scenario:
@@ -167,6 +231,14 @@ def _connections() -> list[Scenario]:
             is_quick=True,
             users=_CONNECTING,
         ),
+        Scenario(
+            name="reconnect",
+            title="connects with tokens that were here before",
+            measure=_reconnect,
+            unit="conn/s",
+            is_quick=True,
+            users=_CONNECTING,
+        ),
         Scenario(name="idle-5000", title="5 000 idle connections", measure=_idle, unit="KiB each", is_quick=True),
         Scenario(
             name="offline-20000",
@@ -181,11 +253,20 @@ def _connections() -> list[Scenario]:
 
 
 def _connect(target: Target, _periods: Periods) -> Figures:
-    if target.tokens:
-        packets = [connect(name, user=name, password=target.tokens[name]) for name in _CONNECTING]
-    else:
-        packets = [connect(name) for name in _CONNECTING]
+    return Storm(target.address, _connects(target)).run(target.process)
+
+
+def _reconnect(target: Target, _periods: Periods) -> Figures:
+    """Let the same clients in twice: the second time is measured."""
+    packets = _connects(target)
+    Storm(target.address, packets).run(target.process)
     return Storm(target.address, packets).run(target.process)
+
+
+def _connects(target: Target) -> list[bytes]:
+    if target.tokens:
+        return [connect(name, user=name, password=target.tokens[name]) for name in _CONNECTING]
+    return [connect(name) for name in _CONNECTING]
 
 
 def _idle(target: Target, _periods: Periods) -> Figures:

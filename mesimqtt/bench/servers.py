@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -107,7 +108,50 @@ class Foreign:
         yield Target(self.name, self.address, Process(None))
 
 
-Server = Ours | Mosquitto | Foreign
+@dataclass(frozen=True, slots=True)
+class Nats:
+    """How nats-server is started: its MQTT gateway, which wants JetStream, in a folder of its own."""
+
+    folder: Path
+    core: int
+    program: str
+    name: str = "nats-server"
+
+    @contextmanager
+    def started(self, environment: Mapping[str, str] | None = None) -> Iterator[Target]:
+        """Start it, and stop it."""
+        port, store = _free_port(), self.folder / "jetstream"
+        configuration = self.folder / "nats.conf"
+        configuration.write_text(nats_configuration(port, _free_port(), store), encoding="utf-8")
+        log = self.folder / "nats.log"
+        try:
+            with _process([self.program, "-c", str(configuration)], self.core, log, environment) as process:
+                address = ("127.0.0.1", port)
+                _wait_for_listener(process, address, log)
+                yield Target(self.name, address, Process(process.pid))
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
+
+
+Server = Ours | Mosquitto | Nats | Foreign
+
+
+def nats_configuration(port: int, client_port: int, store: Path) -> str:
+    """Return the configuration file of nats-server."""
+    return "\n".join(
+        (
+            "server_name: bench",
+            f"listen: 127.0.0.1:{client_port}",
+            f"jetstream {{ store_dir: {json.dumps(str(store))} }}",
+            f"mqtt {{ listen: 127.0.0.1:{port}, max_ack_pending: 65535 }}",
+            "",
+        )
+    )
+
+
+def find_nats() -> str | None:
+    """Return the path of nats-server, None if there is none."""
+    return shutil.which("nats-server", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
 
 
 def mosquitto_configuration(port: int) -> str:
@@ -217,7 +261,7 @@ def _wait_for_listener(process: subprocess.Popen[bytes], address: Address, log: 
             time.sleep(0.02)
         else:
             return
-    raise BenchError(f"mosquitto did not start: {_tail(log.read_text(encoding='utf-8'))}")
+    raise BenchError(f"{log.stem} did not start: {_tail(log.read_text(encoding='utf-8'))}")
 
 
 def _free_port() -> int:

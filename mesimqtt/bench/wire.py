@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 packets as the load generator needs them: built once, compared in bulk, parsed only on mismatch."""
+"""MQTT packets as the load generator needs them: built once, compared in bulk, parsed only on mismatch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
 DISCONNECT = b"\xe0\x00"
+FIVE = 5
+NO_PROPERTIES = b"\0"
 ACK_SIZE = 4
 PAYLOAD_SIZE = 256
 ONE_BYTE = tuple(bytes((value,)) for value in range(256))
@@ -19,7 +21,7 @@ _MARK_SIZE = 6
 
 
 def remaining_length(size: int) -> bytes:
-    """Encode a remaining length [MQTT-2.2.3]."""
+    """Encode a remaining length [MQTT 3.1.1, section 2.2.3]."""
     encoded = bytearray()
     while True:
         size, digit = size >> 7, size & 127
@@ -39,10 +41,13 @@ def packet(head: int, body: bytes) -> bytes:
     return ONE_BYTE[head] + remaining_length(len(body)) + body
 
 
-def connect(client_id: str, *, user: str | None = None, password: str | None = None, clean: bool = True) -> bytes:
-    """Return a CONNECT; with `user` and `password` if they are given."""
+def connect(
+    client_id: str, *, user: str | None = None, password: str | None = None, clean: bool = True, version: int = 4
+) -> bytes:
+    """Return a CONNECT of protocol level `version`; with `user` and `password` if they are given."""
     flags = (2 if clean else 0) | (0x80 if user is not None else 0) | (0x40 if password is not None else 0)
-    body = string("MQTT") + bytes((4, flags, 600 >> 8, 600 & 255)) + string(client_id)
+    head = string("MQTT") + bytes((version, flags, 600 >> 8, 600 & 255))
+    body = head + (NO_PROPERTIES if version == FIVE else b"") + string(client_id)
     if user is not None:
         body += string(user)
     if password is not None:
@@ -50,16 +55,27 @@ def connect(client_id: str, *, user: str | None = None, password: str | None = N
     return packet(0x10, body)
 
 
-def subscribe(filters: Sequence[str], qos: int, packet_id: int = 1) -> bytes:
+def subscribe(filters: Sequence[str], qos: int, packet_id: int = 1, *, version: int = 4) -> bytes:
     """Return a SUBSCRIBE of `filters`, all at `qos`."""
     body = b"".join(string(one) + ONE_BYTE[qos] for one in filters)
-    return packet(0x82, packet_id.to_bytes(2, "big") + body)
+    return packet(0x82, packet_id.to_bytes(2, "big") + (NO_PROPERTIES if version == FIVE else b"") + body)
 
 
-def publish(topic: str | bytes, payload: bytes, qos: int, packet_id: int) -> bytes:
-    """Return a PUBLISH; `packet_id` stands in it from QoS 1 on."""
+def unsubscribe(filters: Sequence[str], packet_id: int = 1) -> bytes:
+    """Return an UNSUBSCRIBE of 3.1.1."""
+    return packet(0xA2, packet_id.to_bytes(2, "big") + b"".join(string(one) for one in filters))
+
+
+def user_property(name: str, value: str) -> bytes:
+    """Return the properties of a PUBLISH of 5.0 with one user property, their length before them."""
+    body = b"\x26" + string(name) + string(value)
+    return remaining_length(len(body)) + body
+
+
+def publish(topic: str | bytes, payload: bytes, qos: int, packet_id: int, properties: bytes = b"") -> bytes:
+    """Return a PUBLISH; `packet_id` stands in it from QoS 1 on, `properties` on 5.0 with their length before them."""
     identifier = packet_id.to_bytes(2, "big") if qos else b""
-    return packet(0x30 | qos << 1, string(topic) + identifier + payload)
+    return packet(0x30 | qos << 1, string(topic) + identifier + properties + payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +140,24 @@ class Ring:
     `wire` and `blank` (packet ids zero) hold the ring twice, so that no burst has to be cut at its end.
     """
 
-    def __init__(self, topic: str, *, qos: int, count: int, publisher: int = 0, twice: bool = True) -> None:
+    def __init__(
+        self, topic: str, *, qos: int, count: int, publisher: int = 0, twice: bool = True, properties: bytes = b""
+    ) -> None:
         self.count = count
         self.qos = qos
+        self.properties = properties
         self.head = 0x30 | qos << 1
         payloads = [marked_payload(publisher, index) for index in range(count)]
-        frames = [publish(topic, payload, qos, index % 65_535 + 1) for index, payload in enumerate(payloads)]
+        frames = [
+            publish(topic, payload, qos, index % 65_535 + 1, properties) for index, payload in enumerate(payloads)
+        ]
         times = 2 if twice else 1
         self.size = len(frames[0])
         self.wire = memoryview(b"".join(frames) * times)
-        self.id_at = self.size - PAYLOAD_SIZE - 2
-        blank = b"".join(publish(topic, payload, qos, 0) for payload in payloads) if qos else b"".join(frames)
+        self.id_at = self.size - PAYLOAD_SIZE - len(properties) - 2
+        blank = (
+            b"".join(publish(topic, payload, qos, 0, properties) for payload in payloads) if qos else b"".join(frames)
+        )
         self.blank = blank * times
         self.publisher_at = self.size - PAYLOAD_SIZE
         self._ids = b"".join((index % 65_535 + 1).to_bytes(2, "big") for index in range(count)) * times

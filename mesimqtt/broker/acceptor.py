@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.proxy_protocol import HeaderError, read_header
 
 if TYPE_CHECKING:
-    from mesimqtt.broker.protocol import Listener
+    from mesimqtt.broker.protocol import ClientProtocol, Listener
     from mesimqtt.broker.tls import Tls
 
 ACCEPTS_PER_TURN = 64
 WAITING_MAX = 8_192  # connections that have said nothing yet; the longest waiting makes room
 HANDSHAKES_MAX = 256  # likewise
-RETRY_S = 1.0  # after the process ran out of files
+GOODBYE_S = 2.0  # for a client's end of TLS, when the server ends the connection
+RETRY_S = 1.0  # after a failed accept, such as for want of files
 _PEEK = 4096
-_NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -60,7 +60,7 @@ class Acceptor:
         self._tls = tls
         self._proxies = proxies
         self._waiting: dict[int, Waiting] = {}
-        self._handshakes: dict[asyncio.Task[None], Waiting] = {}
+        self._handshakes: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._retry: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -93,10 +93,8 @@ class Acceptor:
                 accepted, peer = self._bound.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:
-                if error.errno not in _NO_FILES:
-                    raise
-                logger.error("listener %s: %s; newcomers wait", self._listener.name, error.strerror)  # noqa: TRY400 - no trace is needed
+            except OSError as error:  # above all: no files left
+                logger.warning("listener %s: %s; newcomers wait", self._listener.name, error.strerror)
                 self._loop.remove_reader(self._bound.fileno())
                 self._retry = self._loop.call_later(RETRY_S, self.start)
                 return
@@ -143,13 +141,20 @@ class Acceptor:
                 return
         self._forget(waiting)
         if len(self._handshakes) >= HANDSHAKES_MAX:
-            next(iter(self._handshakes)).cancel()
-        task = self._loop.create_task(self._connect(waiting))
-        self._handshakes[task] = waiting
+            oldest = next(iter(self._handshakes))
+            del self._handshakes[oldest]
+            oldest.cancel()
+        protocol = self._listener.protocol(waiting.address)
+        task = self._loop.create_task(self._connect(waiting, protocol))
+        self._handshakes[task] = None
+        task.add_done_callback(partial(self._connected, waiting, protocol))
 
     def _read_header(self, waiting: Waiting) -> bool:
         """Take the PROXY header and not a byte more; tell whether it is whole, and its client admitted."""
-        peeked = waiting.socket.recv(_PEEK, socket.MSG_PEEK)
+        try:
+            peeked = waiting.socket.recv(_PEEK, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
         if not peeked:
             raise HeaderError("the connection ended within it")
         found = read_header(waiting.header + peeked)
@@ -164,24 +169,26 @@ class Acceptor:
         waiting.address = address
         return True
 
-    async def _connect(self, waiting: Waiting) -> None:
+    async def _connect(self, waiting: Waiting, protocol: ClientProtocol) -> None:
         """Hand the socket to the loop, with TLS if the listener has it."""
-        protocol = self._listener.protocol(waiting.address)
-        try:
-            # `tls.context` is asked for here, so that a new certificate holds from the next connection on.
-            await self._loop.connect_accepted_socket(
-                lambda: protocol,
-                waiting.socket,
-                ssl=self._tls.context if self._tls is not None else None,
-                ssl_handshake_timeout=self._wire.limits.connect_deadline_s if self._tls is not None else None,
-            )
-        except (OSError, asyncio.CancelledError) as error:
-            logger.info("listener %s: no TLS with %s: %s", self._listener.name, waiting.address, error)
-            if not protocol.is_made:
-                self._listener.leave(waiting.address or "")
-            with contextlib.suppress(OSError):
-                waiting.socket.close()
-        finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._handshakes.pop(task, None)
+        await self._loop.connect_accepted_socket(
+            lambda: protocol,
+            waiting.socket,
+            # Asked for here, so that a new certificate holds from the next connection on.
+            ssl=self._tls.context if self._tls is not None else None,
+            ssl_handshake_timeout=self._wire.limits.connect_deadline_s if self._tls is not None else None,
+            ssl_shutdown_timeout=GOODBYE_S if self._tls is not None else None,
+        )
+
+    def _connected(self, waiting: Waiting, protocol: ClientProtocol, task: asyncio.Task[None]) -> None:
+        """Take note of the end of a handshake, also of one that was cancelled before it began."""
+        self._handshakes.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is None and not task.cancelled():
+            return
+        if not protocol.is_made:  # else `connection_lost` follows
+            self._listener.leave(waiting.address or "")
+        with contextlib.suppress(OSError):
+            waiting.socket.close()
+        if error is not None and not isinstance(error, OSError):
+            logger.error("listener %s: a handshake failed", self._listener.name, exc_info=error)

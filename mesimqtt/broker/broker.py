@@ -110,6 +110,7 @@ class Broker(amqtt.broker.Broker):
         )
         self.wire = Wire(self.engine, settings.limits, self._loop, clock)
         self.engine.wake = self.wire.wake
+        self._plugin_sessions.tls_of = self.wire.tls_of
         self.wire.on_closed = self.gate.closed
         traffic = Traffic(settings.rates, self.engine.counters, self.services.count)
         self.wire.traffic = traffic or None

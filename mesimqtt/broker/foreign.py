@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
     from amqtt.session import Session
 
-    from mesimqtt.broker.sessions import Sessions
+    from mesimqtt.broker.sessions import PluginSession, Sessions
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
 
@@ -170,7 +170,7 @@ class ForeignAuth:
             self._sessions.end(connection)
         self._wake()
 
-    async def _verdict(self, session: Session, identity: Identity | None) -> Identity | Refusal:
+    async def _verdict(self, session: PluginSession, identity: Identity | None) -> Identity | Refusal:
         accepted = identity is not None
         for plugin in self._plugins:
             name = name_of(plugin)
@@ -181,11 +181,15 @@ class ForeignAuth:
             if answer is None:
                 continue
             if not answer:
-                return Refusal(5, f"plugin {name} said no")
+                said = session.verdict
+                return said if isinstance(said, Refusal) else Refusal(5, f"plugin {name} said no")
             accepted = True
         if not accepted:
             return Refusal(5, "no auth plugin accepted it")
-        return identity or _foreign_identity(session)
+        found = session.verdict if isinstance(session.verdict, Identity) else _foreign_identity(session)
+        if identity is not None and isinstance(session.verdict, Identity) and session.verdict.user != identity.user:
+            return Fault(5, "auth plugins name different users")
+        return identity or found
 
 
 def _foreign_identity(session: Session) -> Identity | Refusal:

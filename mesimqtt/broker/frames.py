@@ -6,7 +6,10 @@ nothing of a frame is kept but its head, whatever length it announces.
 
 from __future__ import annotations
 
-from websockets.speedups import apply_mask
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without a compiled wheel
+    from websockets.utils import apply_mask
 
 BINARY, TEXT, CLOSE, PING, PONG = 0x2, 0x1, 0x8, 0x9, 0xA
 NORMAL, GOING_AWAY, PROTOCOL_ERROR, NOT_ACCEPTED, TOO_BIG = 1000, 1001, 1002, 1003, 1009
@@ -31,6 +34,30 @@ def frame(opcode: int, payload: bytes | bytearray | memoryview) -> bytes:
 def close_frame(code: int) -> bytes:
     """Return a Close frame."""
     return frame(CLOSE, code.to_bytes(2, "big") if code != NO_CODE else b"")
+
+
+def _whole_frames(data: bytes, position: int, parts: list[bytes]) -> int:
+    """Take the usual case in one go: whole, final, binary, masked frames; return where something else begins."""
+    end = len(data)
+    take = parts.append
+    while end - position >= 6 and data[position] == 0x82:
+        size = data[position + 1]
+        if size == 0xFE and end - position >= 8:
+            size = data[position + 2] << 8 | data[position + 3]
+            start = position + 8
+            if size <= CONTROL_MAX:
+                break
+        elif 0x80 <= size < 0xFE:
+            size &= 0x7F
+            start = position + 6
+        else:
+            break
+        stop = start + size
+        if stop > end:
+            break
+        take(apply_mask(data[start:stop], data[start - 4 : start]))
+        position = stop
+    return position
 
 
 class FrameReader:
@@ -70,14 +97,10 @@ class FrameReader:
         if self._left:
             position = self._go_on(data, position, parts)
         while position < end and not self.code:
-            # The usual case first: a whole, final, binary, masked frame.
-            if data[position] == 0x82 and not self._is_fragmented and end - position >= 6:
-                size = data[position + 1] - 0x80
-                start = position + 6
-                if 0 <= size <= CONTROL_MAX and start + size <= end:
-                    parts.append(apply_mask(data[start : start + size], data[start - 4 : start]))
-                    position = start + size
-                    continue
+            if not self._is_fragmented:
+                position = _whole_frames(data, position, parts)
+                if position >= end:
+                    break
             after = self._head(data, position, end)
             if after < 0:
                 self._rest = data[position:]

@@ -204,9 +204,11 @@ class Gate:
         return self._refused(request, verdict)
 
     def _refused(self, request: ConnectRequest, refusal: Refusal) -> Refusal:
-        if not isinstance(refusal, Throttled) or refusal.is_told:
-            reason = refusal.reason
-            self.log.refused(request.remote_address, request.client_id, request.username, reason, self._clock())
+        about = (request.remote_address, request.client_id, request.username, refusal.reason, self._clock())
+        if not isinstance(refusal, Throttled):
+            self.log.refused(*about)
+        elif refusal.is_told:
+            self.log.throttled(*about)
         return refusal
 
 

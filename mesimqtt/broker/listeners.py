@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from amqtt.contexts import ListenerType
 
 from mesimqtt.broker.acceptor import Acceptor, Network
 from mesimqtt.broker.protocol import ClientProtocol, Listener
+from mesimqtt.broker.reactor import Reactor, SocketServer, is_available
 from mesimqtt.broker.sockets import BACKLOG, UNIX, bind_tcp, bind_unix, remove_unix
 from mesimqtt.broker.tls import Tls
 from mesimqtt.broker.upgrade import Policy
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from mesimqtt.broker.wire import Wire
     from mesimqtt.settings import Settings
 
+_ORIGIN = re.compile(r"\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@\s]+")
 WATCH_S = 2.0  # how often certificates are looked at
 
 logger = logging.getLogger(__name__)
@@ -39,7 +43,8 @@ class Listeners:
     def __init__(self, wire: Wire, settings: Settings) -> None:
         self._wire = wire
         self._settings = settings
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | SocketServer] = []
+        self._reactor: Reactor | None = None
         self._acceptors: list[Acceptor] = []
         self._certificates: list[Tls] = []
         self._unix: list[tuple[Path, int]] = []
@@ -64,6 +69,7 @@ class Listeners:
         proxies = _networks(name, options)
         tls = Tls(name, config, options) if config.ssl else None
         is_ws = config.type == ListenerType.WS
+        policy = _policy(name, options, is_open=self._settings.open)
         sockets, is_loopback = self._bind(name, config, options, "ws" if is_ws else "mqtt")
         listener = self._by_name[name] = Listener(
             name,
@@ -72,9 +78,7 @@ class Listeners:
             is_plain=tls is None,
             is_local=(config.bind or "").startswith(UNIX),
             kind=WebSocketProtocol if is_ws else ClientProtocol,
-            policy=Policy(
-                paths=options.paths, origins=options.origins, is_loopback=is_loopback, is_open=self._settings.open
-            ),
+            policy=replace(policy, is_loopback=is_loopback) if is_ws else None,
             certificate_names=options.certificate_user,
         )
         if tls is not None:
@@ -92,6 +96,7 @@ class Listeners:
             sockets = [bind_unix(name, path, options.mode)]
             self._unix.append((path, path.stat().st_ino))
             self.bound.append((name, f"{UNIX}{path}", 0))
+            logger.info("listener %s on %s%s", name, UNIX, path)
             return sockets, True
         try:
             host, port = amqtt.broker.Broker._split_bindaddr_port(  # noqa: SLF001 - amqtt's meaning of its own key
@@ -102,16 +107,21 @@ class Listeners:
         sockets = bind_tcp(name, kind, host.strip("[]") if host else None, port)
         addresses = [bound.getsockname()[:2] for bound in sockets]
         self.bound += [(name, *address) for address in addresses]
+        for address in addresses:
+            logger.info("listener %s on %s port %d", name, *address)
         return sockets, all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses)
 
     async def _listen(
         self, listener: Listener, bound: socket.socket, tls: Tls | None, proxies: tuple[Network, ...]
     ) -> None:
-        logger.info("listener %s on %s", listener.name, bound.getsockname())
         if tls is not None or proxies:
             acceptor = Acceptor(listener, bound, tls=tls, proxies=proxies)
             acceptor.start()
             self._acceptors.append(acceptor)
+        elif is_available():
+            if self._reactor is None:
+                self._reactor = Reactor(self._wire.loop)
+            self._servers.append(self._reactor.listen(bound, listener.protocol))
         elif listener.is_local:
             loop = self._wire.loop
             self._servers.append(await loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG))
@@ -137,12 +147,26 @@ class Listeners:
         """Accept no further connection."""
         for server in self._servers:
             server.close()
+        self._reactor = None  # it goes with its last connection
         for acceptor in self._acceptors:
             await acceptor.close()
         for path, inode in self._unix:
             remove_unix(path, inode)
         for some in (self._servers, self._acceptors, self._certificates, self._unix, self.bound):
             some.clear()
+
+
+def _policy(name: str, options: ListenerOptions, *, is_open: bool) -> Policy:
+    """Return what a WebSocket listener asks of a request. Raises MesimqttError where it would never be met."""
+    for origin in options.origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise MesimqttError(
+                f"listener {name!r}: origins: {origin!r} is none; write for example https://chat.example.org"
+            )
+    for path in options.paths:
+        if not path.startswith("/") or "?" in path:
+            raise MesimqttError(f"listener {name!r}: paths: {path!r} is none; write for example /mqtt")
+    return Policy(paths=options.paths, origins=options.origins, is_open=is_open)
 
 
 def _networks(name: str, options: ListenerOptions) -> tuple[Network, ...]:

@@ -148,10 +148,18 @@ class ClientProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand one read to the engine."""
-        if self._rest is None:
-            self._take(data)
-        else:
+        if self._rest is not None:
             self._rest += data
+        elif len(data) > SLICE_MIN or self._input is not None or self._connection.paused:
+            self._take(data)
+        else:  # `_take` for what is one slice: the usual read, and others have their turn before the next
+            connection, wire = self._connection, self._wire
+            connection.receive(data, wire.clock())
+            wire.received += len(data)
+            if wire.received > TURN_BYTES_MAX:
+                wire.flush()
+            if connection.paused:
+                self._may_read()
 
     def _take(self, data: bytes) -> bool:
         """Take input in slices, up to this client's share of time; tell whether to read on."""

@@ -109,7 +109,7 @@ class PumpTransport(asyncio.Transport):
 
     async def _receive_packet(self) -> None:
         # An adapter reads exactly what it is asked for, so the remaining length must be known first
-        # [MQTT-2.2.3]. Every part goes on at once: the engine refuses an oversized packet by its head.
+        # [MQTT 3.1.1, section 2.2.3]. Every part goes on at once: the engine refuses an oversized packet by its head.
         head = await self._read(1)
         remaining = shift = 0
         while shift < 28:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from amqtt.session import Session as AmqttSession
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.session import Session as EngineSession
-    from mesimqtt.hooks import ConnectRequest
+    from mesimqtt.hooks import ConnectRequest, Identity, Refusal
 
 
 class Transitions:
@@ -52,6 +55,7 @@ class PluginSession(AmqttSession):
 
     def __init__(self, engine_session: EngineSession | None = None) -> None:
         self.engine_session = engine_session
+        self.verdict: Identity | Refusal | None = None  # what a plugin of ours says beside yes or no
         super().__init__()
 
     def _init_states(self) -> None:
@@ -79,6 +83,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: dict[Connection, PluginSession] = {}
+        self.tls_of: Callable[[Connection], ssl.SSLObject | None] = _no_tls
 
     def begin(self, connection: Connection, request: ConnectRequest) -> PluginSession:
         """Make the session of a client that is being authenticated, with what it claims of itself."""
@@ -88,6 +93,7 @@ class Sessions:
         session.password = None if request.password is None else request.password.decode("utf-8", "replace")
         session.clean_session = request.clean_start
         session.remote_address = request.remote_address
+        session.ssl_object = self.tls_of(connection)
         self._sessions[connection] = session
         return session
 
@@ -137,3 +143,7 @@ class Sessions:
             session.will_qos = will.qos
             session.will_retain = will.retain
         session.transitions.connect()
+
+
+def _no_tls(_connection: Connection) -> None:
+    """Know of no TLS: sessions without sockets."""

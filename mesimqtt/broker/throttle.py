@@ -24,7 +24,7 @@ SAVED_PER_TICK = 50
 TOLD_S = 60.0
 PRUNE_S = 60.0
 _NOT_AUTHORIZED, _UNAVAILABLE = 5, 3  # as a CONNACK of 3.1.1 says it
-_RATE_EXCEEDED = 0x9F  # [MQTT-3.2.2.2]: Connection rate exceeded
+_RATE_EXCEEDED = 0x9F  # [MQTT 5.0, section 3.2.2.2]: Connection rate exceeded
 
 
 class LoginKeeper(Protocol):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.engine import Counters
     from mesimqtt.settings import Rates
 
-ANSWERS = frozenset((0x90, 0xB0, 0xD0))  # first byte of SUBACK, UNSUBACK, PINGRESP
+ANSWERS = frozenset((0x90, 0xB0, 0xD0, 0xF0))  # first byte of SUBACK, UNSUBACK, PINGRESP, AUTH
 HELD_MAX_S = 10.0  # then a client has another turn, so that a keep-alive is not the price of a flood
 
 

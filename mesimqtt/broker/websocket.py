@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FRAME_MAX = 16 * 1024 * 1024  # what a frame may announce; its payload goes on as it comes, nothing is kept
 END_S = 0.5  # for the client's answer to our Close
+BREACH_S = 0.1  # for the client to read our Close, if it broke the rules of frames: its answer cannot be read
 
 
 class WebSocketProtocol(ClientProtocol):
@@ -96,7 +97,7 @@ class WebSocketProtocol(ClientProtocol):
             if is_over:
                 self.transport.close()
             else:
-                self._wire.loop.call_later(END_S, self.transport.close)
+                self._wire.loop.call_later(BREACH_S if frames.code else END_S, self.transport.close)
 
     def _receive_last(self, data: bytes) -> None:
         """Look for the client's Close after ours; all else is too late."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.broker.peers import counted_as
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from mesimqtt.broker.protocol import ClientProtocol
@@ -114,6 +115,11 @@ class Wire:
         engine.counters.bytes_out += total
         if self.paused:
             self._resume_reading()
+
+    def tls_of(self, connection: Connection) -> ssl.SSLObject | None:
+        """Return the TLS side of a connection, None for one without."""
+        protocol = self.protocols.get(connection)
+        return None if protocol is None else protocol.transport.get_extra_info("ssl_object")
 
     def tick(self, now: float) -> None:
         """Cut every connection to which nothing could be written for `limits.stalled_s`."""

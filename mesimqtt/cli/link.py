@@ -65,6 +65,7 @@ class Control:
 
     def close(self) -> None:
         """Hang up."""
+        self._lines.close()
         self._socket.close()
 
 

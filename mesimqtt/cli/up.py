@@ -48,7 +48,9 @@ def up(mqtt: Mqtt = None, ws: Ws = None, data: Data = NOT_GIVEN, json: Json = Fa
         tokens = await _welcome(app)
         host, port = next((host, port) for kind, host, port in app.bound if kind == "mqtt")
         if json:
-            emit({"host": host, "port": port, "tokens": tokens, "lines": pasted(host, port, settings.root, tokens)})
+            shown = {"host": host, "port": port, "tokens": tokens, "lines": pasted(host, port, settings.root, tokens)}
+            page = next((f"ws://{host}:{port}/mqtt" for kind, host, port in app.bound if kind == "ws"), None)
+            emit(shown | ({"ws": page} if page else {}))
             return
         announce(app, as_json=False)
         for title, text in pasted(host, port, settings.root, tokens).items():

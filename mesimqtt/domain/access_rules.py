@@ -52,6 +52,17 @@ def covers(rule: Sequence[str], wanted: Sequence[str]) -> bool:
     return len(rule) == len(wanted)
 
 
+def overlaps(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Tell whether some topic is matched by both filters; a level with a place counts as any level."""
+    for mine, theirs in zip(one, other, strict=False):
+        if "#" in (mine, theirs):
+            return True
+        if mine != theirs and "+" not in (mine, theirs) and "%" not in mine:
+            return False
+    longer = one if len(one) > len(other) else other
+    return len(one) == len(other) or longer[min(len(one), len(other))] == "#"
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who wants to use a free topic. An identity of a foreign auth plugin need not be an address."""
@@ -95,6 +106,8 @@ class Rule:
         if self.group_level >= 0:
             levels = self._with_group(levels, wanted, asker.user, is_member)
         if levels is None or not covers(levels, wanted):
+            if not self.is_allowing and set(wanted) & {"+", "#"} and overlaps(self.levels, wanted):
+                return "not the whole filter: the topics that both match are left out of its messages"
             return "the topic does not match"
         if self.groups is not None and not any(is_member(asker.user, group) for group in self.groups):
             return f"not a member of {' or '.join(sorted(self.groups))}"

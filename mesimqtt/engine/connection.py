@@ -373,8 +373,8 @@ class Connection:
             packet = encode(self, letter, packet_id, dup=dup)
             if packet:
                 self.send(packet)
-            elif self.claimed.pop(packet_id, None) is not None:
-                self.acked = [*(self.acked or ()), token]  # as if it had been sent [MQTT-3.1.2-25]
+            else:  # the claim looks at size and expiry itself: this is to keep a slot from being taken for ever
+                self.claimed.pop(packet_id, None)
             return
         out = self.out
         if not out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import codes, kept, replay, routes, shares, spread, wills
+from mesimqtt.engine import codes, inherit, kept, replay, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
 from mesimqtt.engine.letter import Letter
@@ -195,12 +195,6 @@ class Engine:
         spread.letter(self, route, Letter(raw, payload, qos, retain), None)
         self.settle()
 
-    def publish_letter(self, letter: Letter, topic: str) -> None:
-        """Send a message to who may have it now: one that a member of a shared subscription left behind."""
-        route = routes.find(self, letter.topic, topic)
-        if isinstance(route, Route):
-            spread.share(self, route, letter)
-
     def go_on(self) -> None:
         """Do the next portion of work that is too much for one turn of the loop; to be called after each flush."""
         if self.replays:
@@ -332,8 +326,8 @@ class Engine:
             self.observer.disconnected(connection, connection.close_reason)
         if connection.will is not None and session not in self.wills:
             wills.fire(self, connection)
-        for letter in left:
-            self.publish_letter(letter, letter.topic.decode())
+        if left:
+            inherit.pass_on(self, session, left)
 
     def make_room(self, user: str, client_id: str) -> bool:
         """See to it that a user may keep a session of this client id; False if all he may have are in use."""
@@ -358,9 +352,11 @@ class Engine:
         for topic_filter in session.subscriptions:
             shares.detach(self, session, topic_filter)
         routes.invalidate(self, session.subscriptions)
-        session.window = session.kept = None
-        if session.key:
+        if session.key and inherit.is_member(session):
+            inherit.drop_kept(self, session)
+        elif session.key:
             self.keeper.drop_session(session)
+        session.window = session.kept = None
         wills.ended(self, session)
 
     def forget_user(self, user: str) -> None:

@@ -13,13 +13,15 @@ from mesimqtt.engine.packets import FIRST, FIVE, PUBLISH, U16, encode_length
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.engine.shares import Share
 
 _OVERHEAD = 64  # bytes that a waiting letter costs beside its contents
 
 
 class Letter(NamedTuple):
-    """`properties` are encoded and go to receivers of 5.0 only; `expires_at` is engine time, 0.0 for never."""
+    """`properties` are encoded and go to receivers of 5.0 only; `expires_at` is engine time, 0.0 for never.
+
+    `is_shared`: it came by a shared subscription, and would be another member's if this one's session ended.
+    """
 
     topic: bytes
     payload: bytes
@@ -27,7 +29,7 @@ class Letter(NamedTuple):
     retain: bool = False
     properties: bytes = b""
     expires_at: float = 0.0
-    share: Share | None = None
+    is_shared: bool = False
 
     @property
     def size(self) -> int:

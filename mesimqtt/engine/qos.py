@@ -40,6 +40,7 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
             and not window.queue
             and not window.shared
             and not connection.claimed
+            and not connection.counts_all
         ):
             window.ids.discard(packet_id)
             return end

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.engine import aliases, auth, codes, connect, farewell, properties, subscribe
 from mesimqtt.engine.packets import (
     AUTH,
+    CONNACK,
     CONNECT,
     DISCONNECT,
     FIVE,
     PINGREQ,
     PINGRESP_PACKET,
+    SUBACK,
     SUBSCRIBE,
+    UNSUBACK,
     UNSUBSCRIBE,
     MalformedError,
     check_topic,
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
 
 
+_NOT_A_CLIENTS = frozenset({CONNECT, CONNACK, SUBACK, UNSUBACK, PINGRESP_PACKET[0]})  # well-formed, out of order
 _TAKEN = -2  # instead of a position: the packet is taken, but what follows waits for an answer
 
 
@@ -102,7 +106,7 @@ def _long_length(data: bytes, position: int, *, is_five: bool) -> tuple[int, int
             return body, length
         shift += 7
     if body - position > 4:
-        raise MalformedError("remaining length of more than four bytes")  # [MQTT-2.2.3]
+        raise MalformedError("remaining length of more than four bytes")  # section 2.2.3
     return 0, 0
 
 
@@ -126,7 +130,7 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
         return end
     if first == AUTH and connection.version == FIVE:
         return end if auth.take(connection, data[body:end]) else _TAKEN
-    code = codes.PROTOCOL_ERROR if first == CONNECT else codes.MALFORMED_PACKET  # [MQTT-3.1.0-2]
+    code = codes.PROTOCOL_ERROR if first in _NOT_A_CLIENTS else codes.MALFORMED_PACKET  # [MQTT-3.1.0-2]
     raise MalformedError("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}", code)
 
 

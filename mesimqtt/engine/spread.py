@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.grants import Receiver
     from mesimqtt.engine.routes import Group, Route
     from mesimqtt.engine.session import Session
+    from mesimqtt.engine.shares import Share
 
 
 def deliver_zero(engine: Engine, targets: Iterable[Connection], chunk: bytes, count: int) -> None:
@@ -94,10 +95,10 @@ def letter(engine: Engine, route: Route, message: Letter, publisher: Session | N
         _single(engine, route, message, publisher)
 
 
-def share(engine: Engine, route: Route, message: Letter) -> None:
+def share(engine: Engine, route: Route, message: Letter, wanted: Share) -> None:
     """Give a letter that a member left behind to another member of the same shared subscription."""
     for members in route.shared:
-        if members.share is message.share:
+        if members.share is wanted:
             target = members.pick(message.qos)
             if target is not None:
                 _give(engine, target, message, None)
@@ -151,7 +152,7 @@ def _share(engine: Engine, route: Route, message: Letter) -> None:
     for members in route.shared:
         target = members.pick(message.qos)
         if target is not None:
-            _give(engine, target, message._replace(share=members.share), None)
+            _give(engine, target, message._replace(is_shared=True), None)
 
 
 def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session | None) -> None:
@@ -168,7 +169,7 @@ def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session 
         message.retain and target.keeps_retain,  # [MQTT-3.3.1-12], [MQTT-3.3.1-13]
         message.properties + target.identifiers,
         message.expires_at,
-        message.share,
+        message.is_shared,
     )
     if own.qos and not session.clean:
         kept.enqueue(engine, session, own)

@@ -68,7 +68,7 @@ class Window:
 
         [MQTT 5.0, section 4.8.2]: QoS 1 that was not acknowledged; of QoS 2 only what was never sent.
         """
-        unsent = [item for item in self.queue if isinstance(item, Letter) and item.share is not None]
+        unsent = [item for item in self.queue if isinstance(item, Letter) and item.is_shared]
         return [*(self.shared or {}).values(), *unsent]
 
 
@@ -179,7 +179,7 @@ def _transmit_letter(connection: Connection, session: Session, window: Window, l
     if not packet:
         return False
     (window.ids if letter.qos == 1 else window.unreceived).add(packet_id)
-    if letter.share is not None and letter.qos == 1:
+    if letter.is_shared and letter.qos == 1:
         if window.shared is None:
             window.shared = {}
         window.shared[packet_id] = letter

@@ -193,9 +193,7 @@ class Acceptor:
         connection = message.connection
         if message.outcome is Outcome.REUSED:
             self._uncount(message)
-            told = self._statuses.refuse(
-                sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused"
-            )
+            told = self._statuses.refuse(sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused")
             if connection is not None and message.qos:
                 connection.acknowledge(message.packet_id, message.qos, *told)
             return
@@ -275,4 +273,5 @@ class Acceptor:
 
 def _digest(prefix: bytes, params: Params, payload: bytes) -> bytes:
     """Return what a resend must have in common with the first send: destination, parameters, payload."""
-    return blake2b(b"%b%b\0%b" % (prefix, same_params(params.raw).encode(), payload), digest_size=16).digest()
+    same = same_params(params.raw).encode() if params.raw else b""
+    return blake2b(b"%b%b\0%b" % (prefix, same, payload), digest_size=16).digest()

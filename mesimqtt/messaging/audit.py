@@ -42,6 +42,14 @@ class AuditLog:
                 safe(address), safe(client_id), safe(username or ""), safe(reason),
             )  # fmt: skip
 
+    def throttled(self, address: str, client_id: str, username: str | None, reason: str, now: float) -> None:
+        """Note that somebody is not even looked at; the throttle says when that is worth a line of its own."""
+        if self._may_write(f"throttled {address}", now):
+            audit_log.warning(
+                "throttled: address=%s client=%s user=%s reason=%s",
+                safe(address), safe(client_id), safe(username or ""), safe(reason),
+            )  # fmt: skip
+
     def closed(self, address: str, client_id: str, user: str, reason: str, now: float) -> None:
         """Note that the server closed a connection, for what its client did or did not do."""
         if self._may_write(user or address, now):

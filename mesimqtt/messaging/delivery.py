@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Conversation, Lane, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, Device, Feed
+from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, PLAIN, Device, Extra, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
@@ -89,20 +89,15 @@ class Delivery:
             or qos < 0
             or message.sender_id == device.user.id
             or device.packet_max
+            or message.params
             or feed.acked.upto + ABOVE_MAX <= seq
         ):
             return False
-        if message.params:
-            return False
         if device.is_five:
-            topic = b"%b%016x" % (prefix, message.mid)
-            properties = marks + seq_property(seq)
-            if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), properties=properties):
-                return False
-            feed.sent = seq
-            return True
-        topic = b"%b%016x/seq=%d" % (prefix, message.mid, seq)
-        if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message)):
+            topic, extra = b"%b%016x" % (prefix, message.mid), Extra(marks + seq_property(seq))
+        else:
+            topic, extra = b"%b%016x/seq=%d" % (prefix, message.mid, seq), PLAIN
+        if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), extra):
             return False
         feed.sent = seq
         return True
@@ -114,11 +109,9 @@ class Delivery:
             cls = "sent" if is_own else "event"
             qos = device.qos_of(cls)
             if qos >= 0:
-                topic, properties, expires_at = self._write(device, thread, message, cls, None)
-                if device.fits(topic, message.payload, properties, expires=bool(expires_at)):
-                    self._hub.hand_over(
-                        device, topic, message.payload, qos, None, properties=properties, expires_at=expires_at
-                    )
+                topic, extra = self._write(device, thread, message, cls, None)
+                if device.fits(topic, message.payload, extra):
+                    self._hub.hand_over(device, topic, message.payload, qos, None, extra)
 
     def _open(self, device: Device, thread: Thread, upto: int) -> Feed | None:
         lane = self._hub.directory.lane(thread, device.user)
@@ -143,20 +136,13 @@ class Delivery:
             return self._pass_over(feed, seq)
         if feed.acked.above_count >= ABOVE_MAX:
             return False
-        topic, properties, expires_at = self._write(device, thread, message, cls, name)
-        if device.packet_max and not device.fits(topic, message.payload, properties, expires=bool(expires_at)):
+        topic, extra = self._write(device, thread, message, cls, name)
+        if device.packet_max and not device.fits(topic, message.payload, extra):
             self._receipts.too_large(device, feed, message)
             return self._pass_over(feed, seq)
-        if not self._hub.hand_over(
-            device,
-            topic,
-            message.payload,
-            qos,
-            (feed, message),
-            dup=seq <= feed.resent_upto,
-            properties=properties,
-            expires_at=expires_at,
-        ):
+        if qos and seq <= feed.resent_upto:  # [MQTT-3.3.1-2]
+            extra = extra._replace(dup=True)
+        if not self._hub.hand_over(device, topic, message.payload, qos, (feed, message), extra):
             return False
         feed.sent = seq
         return True
@@ -179,8 +165,8 @@ class Delivery:
 
     def _write(
         self, device: Device, thread: Thread, message: Message, cls: str, name: str | None
-    ) -> tuple[bytes, bytes, float]:
-        """Return topic, properties and end (engine time, 0.0: none) of a message as this device gets it."""
+    ) -> tuple[bytes, Extra]:
+        """Return topic and properties of a message as this device gets it."""
         user, group = device.user, thread.group
         place = f"g/{group.level}" if group is not None else f"u/{thread.peer(user).level}"
         if cls == "g":
@@ -189,16 +175,21 @@ class Delivery:
         elif cls != "u":
             place = f"{cls}/{place}"
         topic = b"%b%b/%016x" % (user.in_prefix, place.encode(), message.mid)
+        seq, level = message.seq, message.params
+        if not level:
+            if device.is_five:
+                return topic, Extra(device.marks_of(cls, name) + seq_property(seq))
+            return b"%b/seq=%d" % (topic, seq), PLAIN
         left_ms = message.expires_at - self._hub.now_ms()
         left_s = -(-left_ms // 1000)
         if not device.is_five:
-            return b"%b/seq=%d%b" % (topic, message.seq, _level_in(message.params, left_s)), b"", 0.0
-        properties = device.marks_of(cls, name) + for_receiver(message.params, message.seq, left_s)
+            return b"%b/seq=%d&%b" % (topic, seq, _level_in(level, left_s)), PLAIN
+        properties = device.marks_of(cls, name) + for_receiver(level, seq, left_s)
         # Counted from the engine's clock, which may be a moment behind, and a little less than whole seconds, which
         # are rounded up.
-        has_expiry = has_param(message.params, "expiry")
+        has_expiry = has_param(level, "expiry")
         expires_at = device.connection.engine.now + max(left_ms - 0.5, 1) / 1000 if has_expiry else 0.0
-        return topic, properties, expires_at
+        return topic, Extra(properties, expires_at)
 
     # ---- who is behind ---------------------------------------------------------------------------------------
 
@@ -245,6 +236,15 @@ class Delivery:
             if not self._follows(device, feed.thread):
                 feed.behind = True
                 device.behind.pop(feed.thread.id, None)
+
+    def put_back(self, device: Device) -> None:
+        """Leave what waits for a device's window to the store: it is to be measured anew."""
+        for entry in device.outbox:
+            if type(entry.token) is tuple:
+                feed, message = entry.token
+                feed.sent = min(feed.sent, message.seq - 1)
+                self._fall_behind(device, feed)
+        device.outbox.clear()
 
     def is_due(self, device: Device, feed: Feed, message: Message) -> bool:
         """Tell whether what waited for the window is still to be sent; if not, take it back or pass it over."""
@@ -354,9 +354,7 @@ class Delivery:
 
 def _level_in(level: str, left_s: int) -> bytes:
     """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
-    if not level:
-        return b""
     if "expiry=" not in level:
-        return b"&" + level.encode()
+        return level.encode()
     parts = [f"expiry={left_s}" if part.startswith("expiry=") else part for part in level.split("&")]
-    return b"&" + "&".join(parts).encode()
+    return "&".join(parts).encode()

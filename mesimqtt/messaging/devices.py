@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine import codes
@@ -53,16 +54,25 @@ class Selection(NamedTuple):
     identifier: int = 0
 
 
+class Extra(NamedTuple):
+    """What most deliveries have not. Encoded properties and the end (engine time) are for clients of 5.0."""
+
+    properties: bytes = b""
+    expires_at: float = 0.0
+    dup: bool = False
+
+
+PLAIN = Extra()
+
+
 class Waiting(NamedTuple):
-    """A PUBLISH that waits for room; the last two are for clients of 5.0."""
+    """A PUBLISH that waits for room."""
 
     topic: bytes
     payload: bytes
     qos: int
     token: object
-    dup: bool
-    properties: bytes
-    expires_at: float
+    extra: Extra
 
 
 class Feed:
@@ -134,7 +144,7 @@ class Device:
         self.connection = connection
         self.session = connection.session
         self.client_id = connection.client_id
-        self.json = json.dumps(connection.client_id, ensure_ascii=False)
+        self.json = encode_basestring(connection.client_id)
         self.is_five = connection.five is not None
         self.packet_max = connection.packet_max
         self.window = min(WINDOW, connection.inflight_max)  # 5.0: Receive Maximum if lower
@@ -144,7 +154,7 @@ class Device:
         self.filters: dict[str, Selection] = {}
         self._qos: dict[tuple[str, str | None], int] = {}
         self._marks: dict[tuple[str, str | None], bytes] = {}
-        self._status_route: tuple[int, bytes, bool, bytes] | None = None
+        self._status_route: tuple[int, bytes, bool, Extra] | None = None
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}
         self.outbox: deque[Waiting] = deque()
@@ -243,31 +253,20 @@ class Device:
             self._marks[key] = marks
         return marks
 
-    def status_route(self) -> tuple[int, bytes, bool, bytes]:
-        """Return at which QoS, under which prefix and with which properties statuses go, and if as numbers alone."""
+    def status_route(self) -> tuple[int, bytes, bool, Extra]:
+        """Return at which QoS and under which prefix statuses go, if as numbers alone, and with which properties."""
         route = self._status_route
         if route is None:
             cls = "s" if self.qos_of("s") >= 0 else "status"
             prefix = self.user.in_prefix + cls.encode() + b"/"
-            route = self._status_route = (self.qos_of(cls), prefix, cls == "s", self.marks_of(cls))
+            marks = self.marks_of(cls)
+            route = self._status_route = (self.qos_of(cls), prefix, cls == "s", Extra(marks) if marks else PLAIN)
         return route
 
-    def push(
-        self,
-        topic: bytes,
-        payload: bytes,
-        qos: int,
-        token: object,
-        *,
-        dup: bool = False,
-        properties: bytes = b"",
-        expires_at: float = 0.0,
-    ) -> int:
+    def push(self, topic: bytes, payload: bytes, qos: int, token: object, extra: Extra = PLAIN) -> int:
         """Hand over (WRITTEN), or queue within OUTBOX_MAX (QUEUED), or find no room (NO_ROOM, 0)."""
         connection = self.connection
-        waiting, window = (
-            (self.outbox, self.message_window) if type(token) is tuple else (self.express, self.window)
-        )
+        waiting, window = (self.outbox, self.message_window) if type(token) is tuple else (self.express, self.window)
         if (
             not waiting
             and not connection.congested
@@ -280,14 +279,15 @@ class Device:
                 )
             )
         ):  # `_has_window`, written out: three times for every message
-            if properties:
-                connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
+            if extra is PLAIN:
+                connection.deliver(topic, payload, qos, token)
             else:
-                connection.deliver(topic, payload, qos, token, dup=dup)
+                properties, expires_at, dup = extra
+                connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
             return WRITTEN
         if len(waiting) >= OUTBOX_MAX:
             return NO_ROOM
-        waiting.append(Waiting(topic, payload, qos, token, dup, properties, expires_at))
+        waiting.append(Waiting(topic, payload, qos, token, extra))
         return QUEUED
 
     def pump(self, is_due: Callable[[Device, Feed, Message], bool]) -> list[object]:
@@ -296,8 +296,12 @@ class Device:
         connection = self.connection
         for waiting, window in ((self.express, self.window), (self.outbox, self.message_window)):
             while waiting and self._has_window(waiting[0].qos, window):
-                topic, payload, qos, token, dup, properties, expires_at = waiting.popleft()
+                topic, payload, qos, token, extra = waiting.popleft()
                 if type(token) is tuple and not is_due(self, token[0], token[1]):
+                    continue
+                properties, expires_at, dup = extra
+                if self.packet_max and not self.fits(topic, payload, extra):
+                    written += [token] if isinstance(token, int) else []  # a new token takes less: told, as it were
                     continue
                 if expires_at:  # it is due: the engine would drop it, were its clock a moment ahead
                     expires_at = max(expires_at, connection.engine.now + _TICK_S)
@@ -323,19 +327,18 @@ class Device:
         others = window.in_flight if window is not None else len(kept.inflight) if kept is not None else 0
         return len(self.connection.claimed) + others
 
-    def fits(self, topic: bytes, payload: bytes, properties: bytes = b"", *, expires: bool = False) -> bool:
+    def fits(self, topic: bytes, payload: bytes, extra: Extra = PLAIN) -> bool:
         """Tell whether the device takes a PUBLISH of this size [MQTT-3.1.2-24]."""
         if not self.packet_max:
             return True
         if self.is_five:
-            return packet_size(len(topic), len(payload), len(properties), expires=expires) <= self.packet_max
+            expires = bool(extra.expires_at)
+            return packet_size(len(topic), len(payload), len(extra.properties), expires=expires) <= self.packet_max
         return publish_size(len(topic), len(payload)) <= self.packet_max
 
     def renewed(self) -> None:
         """Take what a new token says of the device: its bound, and its end, of which to be warned."""
-        identity = self.connection.identity
-        bounds = (self.connection.packet_max, identity.packet_max if identity is not None else 0)
-        self.packet_max = min((bound for bound in bounds if bound), default=0)
+        self.packet_max = self.connection.packet_max
         self.token_warned = False
 
     def settle_status(self, change: int) -> bool:

@@ -11,6 +11,7 @@ from mesimqtt.store import conversations, devices, groups, members, messages, us
 if TYPE_CHECKING:
     from mesimqtt.store.groups import GroupRow
     from mesimqtt.store.store import Store
+    from mesimqtt.store.tokens import Arrival
     from mesimqtt.store.users import UserRow
 
 _TARGETS_MAX = 1_000  # remembered destinations of one sender
@@ -38,6 +39,14 @@ class Directory:
         """Return the user with this address, None if there is none."""
         user = self._users.get(address)
         return user if user is not None else self._load_user(users.find(self._store.read, address))
+
+    def arrived(self, row: Arrival) -> User:
+        """Return the user of a row that was read for his CONNECT: what is in memory of him goes before it."""
+        user = self._users.get(row.address)
+        if user is None or user.id != row.user_id:
+            user = self._keep(User(row.user_id, row.address, row.created_at, active=bool(row.active), root=self._root))
+            user.change, user.read_change = row.change, row.read_change
+        return user
 
     def create(self, address: str, now_ms: int) -> User | None:
         """Make a user at once (`tokens.auto_create`): a rare write on the loop, which waits for a commit that runs."""
@@ -211,6 +220,9 @@ class Directory:
         if row is None:
             return None
         user = User(row.id, row.address, row.created_at, active=bool(row.active), root=self._root)
+        return self._keep(user)
+
+    def _keep(self, user: User) -> User:
         self._users[user.address] = self._user_ids[user.id] = user
         return user
 

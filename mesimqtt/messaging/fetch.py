@@ -62,19 +62,22 @@ def fetch(
     except (OSError, UnicodeError) as error:
         raise FetchError(f"{host} cannot be reached: {error}") from None
     # A peer that sends a byte now and then would outlast every timeout of the socket itself.
-    cut = threading.Timer(within_s, _shut, [connection])
+    cut = threading.Timer(within_s, _shut, [connection, late := threading.Event()])
     try:
         if parts.scheme == "https":
             connection = (tls or ssl.create_default_context()).wrap_socket(connection, server_hostname=host)
-            cut = threading.Timer(within_s, _shut, [connection])
+            cut = threading.Timer(within_s, _shut, [connection, late])
         cut.daemon = True
         cut.start()
-        return _get(connection, parts, port)
+        answer = _get(connection, parts, port)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"{host} did not answer as it should: {error!s:.200}") from None
     finally:
         cut.cancel()
         connection.close()
+    if late.is_set():  # to the reader, being cut looks like the answer's end
+        raise FetchError(f"{host} did not answer within {within_s:g} s")
+    return answer
 
 
 def _get(connection: socket.socket, parts: SplitResult, port: int) -> tuple[bytes, Mapping[str, str]]:
@@ -112,7 +115,8 @@ def _is_here(host: str) -> bool:
         return False
 
 
-def _shut(connection: socket.socket) -> None:
+def _shut(connection: socket.socket, late: threading.Event) -> None:
+    late.set()
     with contextlib.suppress(OSError):
         # Not the method of a TLS socket: that one must not be used from two threads.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)

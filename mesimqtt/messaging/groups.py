@@ -29,6 +29,7 @@ class Groups:
         self._hub = hub
         self._delivery = delivery
         self._receipts = receipts
+        self._entering: dict[int, int] = {}  # by group: how many wait for the commit that makes them members
 
     async def add(self, address: str, owner: str | None = None) -> bool:
         """Create a group; False if it was there."""
@@ -57,23 +58,33 @@ class Groups:
         found = [self._user(name) for name in dict.fromkeys(users)]
         fresh = [user for user in found if user.id not in group.members]
         bound = self._hub.settings.messaging.group_members_max
-        if len(group.members) + len(fresh) > bound:
+        entering = self._entering.get(group.id, 0)
+        if len(group.members) + entering + len(fresh) > bound:
             raise OperationError("group-full", f"a group has at most {bound} members")
         if not fresh:
             return []
-        await self._end_before(group, fresh)
-        thread, now_ms = group.thread, self._hub.now_ms()
-
-        numbers = [user.id for user in fresh]
-        await self._hub.committer.run(
-            lambda connection: members.enter(connection, group.id, thread.id, numbers, role, now_ms)
-        )
+        self._entering[group.id] = entering + len(fresh)
+        try:
+            await self._enter(group, fresh, role)
+        finally:
+            self._entering[group.id] -= len(fresh)
+            if not self._entering[group.id]:
+                del self._entering[group.id]
+        thread = group.thread
         for user in fresh:
             user.lanes.pop(thread.id, None)
             group.members[user.id] = (True, True)
         self._hub.directory.epoch += 1
         self._tell(group, "joined", [user.address for user in fresh])
         return [user.address for user in fresh]
+
+    async def _enter(self, group: Group, fresh: list[User], role: str) -> None:
+        await self._end_before(group, fresh)
+        thread, now_ms = group.thread, self._hub.now_ms()
+        numbers = [user.id for user in fresh]
+        await self._hub.committer.run(
+            lambda connection: members.enter(connection, group.id, thread.id, numbers, role, now_ms)
+        )
 
     async def leave(self, address: str, users: list[str]) -> list[str]:
         """Remove members; what waits for them is withdrawn: 0x91 to its senders. Return who was one."""

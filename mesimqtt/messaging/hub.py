@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mesimqtt.messaging.devices import NO_ROOM, QUEUED, WRITTEN, Device
+from mesimqtt.messaging.devices import NO_ROOM, PLAIN, QUEUED, WRITTEN, Device, Extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,28 +54,17 @@ class Hub:
         self.counters[what] = self.counters.get(what, 0) + number
 
     def hand_over(
-        self,
-        device: Device,
-        topic: bytes,
-        payload: bytes,
-        qos: int,
-        token: object,
-        *,
-        dup: bool = False,
-        properties: bytes = b"",
-        expires_at: float = 0.0,
+        self, device: Device, topic: bytes, payload: bytes, qos: int, token: object, extra: Extra = PLAIN
     ) -> bool:
         """Give one PUBLISH to a device; False when it has no room. Written at QoS 0 counts as acknowledged."""
-        result = device.push(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
+        result = device.push(topic, payload, qos, token, extra)
         if result == WRITTEN and not qos and token is not None:
             self.acked(device, [token])
         elif result == QUEUED and device.session.packet_counter >= device.ceiling:
             self.reserve(device)
         return result != NO_ROOM
 
-    def tell(
-        self, device: Device, place: str, payload: bytes, token: object = None, *, more: bytes = b""
-    ) -> None:
+    def tell(self, device: Device, place: str, payload: bytes, token: object = None, *, more: bytes = b"") -> None:
         """Give a device what is no message, if it selects that class and takes it: `place` is the topic after `in/`.
 
         `more` are encoded properties for a client of 5.0.
@@ -85,6 +74,6 @@ class Hub:
         if qos < 0:
             return
         topic = device.user.in_prefix + place.encode()
-        properties = device.marks_of(cls) + more if device.is_five else b""
-        if device.fits(topic, payload, properties):
-            self.hand_over(device, topic, payload, qos, token, properties=properties)
+        extra = Extra(device.marks_of(cls) + more) if device.is_five else PLAIN
+        if device.fits(topic, payload, extra):
+            self.hand_over(device, topic, payload, qos, token, extra)

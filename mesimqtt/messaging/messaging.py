@@ -14,6 +14,7 @@ from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.engine import codes
 from mesimqtt.messaging.accept import Acceptor
 from mesimqtt.messaging.access import configured_rules
+from mesimqtt.messaging.asides import Asides
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
@@ -86,6 +87,13 @@ class Messaging:
         self._access_changed: Callable[[], None] = _unchanged
         self._queries = Queries(hub)
         self.groups = Groups(hub, self._delivery, self._receipts)
+        asides = Asides(
+            hub,
+            statuses=self._statuses,
+            receipts=self._receipts,
+            transients=self._transients,
+            perform=self._rpc,
+        )
         self.claim = Router(
             hub,
             statuses=self._statuses,
@@ -94,7 +102,7 @@ class Messaging:
             transients=self._transients,
             acceptor=self._acceptor,
             enrolment=self._enrolment,
-            perform=self._rpc,
+            asides=asides,
         )
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
         store.committer.on_seal = self._receipts.seal
@@ -139,9 +147,7 @@ class Messaging:
     def access(self) -> AccessRules | None:
         """Return the rules for free topics; on a stopped server those of its configuration; None if it has none."""
         if self._access is None:
-            self._access = configured_rules(
-                self.settings.broker, root=self.settings.root, is_member=self.is_member
-            )
+            self._access = configured_rules(self.settings.broker, root=self.settings.root, is_member=self.is_member)
         return self._access
 
     def _members_changed(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.addresses import encode_address
@@ -43,7 +43,7 @@ class User:
         self.created_at = created_at
         self.active = active
         self.level = encode_address(address)
-        self.json = json.dumps(address, ensure_ascii=False)
+        self.json = encode_basestring(address)
         self.in_prefix = f"{root}/{self.level}/in/".encode()
         self.out_prefix = f"{root}/{self.level}/out/".encode()
         self.devices: list[Device] = []
@@ -68,7 +68,7 @@ class Group:
         self.address = address
         self.active = active
         self.level = encode_address(address)
-        self.json = json.dumps(address, ensure_ascii=False)
+        self.json = encode_basestring(address)
         self.thread = thread
         self.members: dict[int, tuple[bool, bool]] = {}
 

@@ -1,4 +1,4 @@
-"""How messaging speaks MQTT 5.0: parameters as properties both ways, refusals as reason codes (contract sections 2, 4)."""
+"""How messaging speaks MQTT 5.0: parameters as properties, refusals as reason codes (contract sections 2 and 4)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.devices import Device, Extra
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
     from mesimqtt.store.messages import StatusRow
@@ -114,11 +114,11 @@ class Statuses:
             self._tell_one(device, cid, code, payload)
 
     def _tell_one(self, device: Device, cid: str, code: int, payload: bytes) -> None:
-        qos, prefix, is_number, marks = device.status_route()
+        qos, prefix, is_number, extra = device.status_route()
         if qos >= 0:
             topic, body = prefix + cid.encode(), b"%d" % code if is_number else payload
-            if device.fits(topic, body, marks):
-                self._hub.hand_over(device, topic, body, qos, None, properties=marks)
+            if device.fits(topic, body, extra):
+                self._hub.hand_over(device, topic, body, qos, None, extra)
 
     def _answer(self, sender: User, cid: str, code: int, payload: bytes) -> None:
         watcher = self.watched.pop((sender.id, cid), None)
@@ -196,14 +196,14 @@ class Statuses:
 
     def _tell_page(self, device: Device, found: list[StatusRow]) -> bool:
         """Hand over one page; False when the device has no room for all of it."""
-        qos, prefix, is_number, marks = device.status_route()
+        qos, prefix, is_number, extra = device.status_route()
         for row in found:
             is_told = row.change == device.status_partial[0] and row.mid <= device.status_partial[1]
             payload = None if is_told else self.row_payload(row)
             if payload is not None and qos >= 0:
                 topic, body = prefix + row.cid.encode(), b"%d" % row.status if is_number else payload
-                is_fit = device.fits(topic, body, marks)
-                if is_fit and not self._hand_over(device, topic, body, qos, row.change, marks):
+                is_fit = device.fits(topic, body, extra)
+                if is_fit and not self._hand_over(device, topic, body, qos, row.change, extra):
                     self._stop_at(device, row.change, row.mid)
                     return False
             device.status_sent = max(device.status_sent, row.change)
@@ -216,10 +216,8 @@ class Statuses:
         device.status_sent = change - 1
         device.status_partial = (change, mid - 1)
 
-    def _hand_over(
-        self, device: Device, topic: bytes, body: bytes, qos: int, change: int, properties: bytes
-    ) -> bool:
-        result = device.push(topic, body, qos, change, properties=properties)
+    def _hand_over(self, device: Device, topic: bytes, body: bytes, qos: int, change: int, extra: Extra) -> bool:
+        result = device.push(topic, body, qos, change, extra)
         if result == NO_ROOM:
             return False
         device.expect_status(change)
@@ -232,15 +230,15 @@ class Statuses:
         for device in sender.devices:
             if device.status_behind or not device.wants_status:
                 continue
-            qos, prefix, is_number, marks = device.status_route()
+            qos, prefix, is_number, extra = device.status_route()
             if qos < 0:
                 device.status_behind = True  # until a filter selects them again
                 continue
             topic = prefix + cid
             body = b"%d" % code if is_number else payload
-            if device.packet_max and not device.fits(topic, body, marks):
+            if device.packet_max and not device.fits(topic, body, extra):
                 device.status_sent = max(device.status_sent, change)
-            elif not self._hand_over(device, topic, body, qos, change, marks):
+            elif not self._hand_over(device, topic, body, qos, change, extra):
                 self._stop_at(device, change, mid)
 
     def _frame(self, thread: Thread, step: Step) -> tuple[bytes, bytes]:

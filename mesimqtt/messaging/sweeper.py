@@ -71,7 +71,9 @@ class Sweeper:
             message = message_rows.by_mid(self._hub.store.read, mid)
             if message is not None and self._judge(message, now):
                 self._waiting.pop(mid, None)
-                if message.expires_at > now_ms and has_param(message.params, "expiry"):  # it was due to a member who left
+                if message.expires_at > now_ms and has_param(
+                    message.params, "expiry"
+                ):  # it was due to a member who left
                     self._hub.committer.row(message_rows.SET_DEADLINE, message.expires_at, mid)
                 else:
                     self._hub.committer.row(message_rows.CLEAR_DEADLINE, mid)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.status import Status, status_payload
+from mesimqtt.messaging.devices import PLAIN, Extra
 from mesimqtt.messaging.properties5 import for_receiver
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
@@ -103,12 +104,13 @@ class Transients:
             qos = device.qos_of(cls, name)
             if qos < 0 or (recipient is sender and device.client_id == message.device):
                 continue
-            topic, properties = place + level, b""
+            topic, extra = place + level, PLAIN
             if device.is_five:
                 topic, properties = place, device.marks_of(cls, name) + for_receiver(message.params, 0, 0)
-            if device.fits(topic, message.payload, properties):
+                extra = Extra(properties)
+            if device.fits(topic, message.payload, extra):
                 token = delivery if qos else None
-                if self._hub.hand_over(device, topic, message.payload, qos, token, properties=properties):
+                if self._hub.hand_over(device, topic, message.payload, qos, token, extra):
                     best = max(best, qos)
         return best
 

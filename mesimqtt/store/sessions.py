@@ -28,6 +28,7 @@ _ENQUEUE = """INSERT OR REPLACE INTO queued (session_id, n, topic, payload, qos,
 _PAGE = """SELECT n, topic, payload, qos, released, properties, expires_at FROM queued
     WHERE session_id = ? AND n > ? ORDER BY n LIMIT ?"""
 _RETAIN_IN_QOS = 4  # in the column `qos`: it goes out with RETAIN 1
+_SHARED_IN_QOS = 8  # … it came by a shared subscription
 _NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
 _RELEASED = "UPDATE queued SET released = 1 WHERE session_id = ? AND n = ?"
 _DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
@@ -112,7 +113,7 @@ class SessionKeeper:
     def enqueue(self, session: Session, n: int, letter: Letter) -> None:
         """Keep a message for a session; it is not tried again when the commit fails."""
         fragile = self._committer.batch.fragile
-        qos = letter.qos | (_RETAIN_IN_QOS if letter.retain else 0)
+        qos = letter.qos | (_RETAIN_IN_QOS if letter.retain else 0) | (_SHARED_IN_QOS if letter.is_shared else 0)
         expires_at = self._wall_ms(letter.expires_at)
         row = (n, letter.topic, letter.payload, qos, letter.properties, expires_at, session.key)
         fragile.append((_ENQUEUE, row))
@@ -164,8 +165,9 @@ class SessionKeeper:
     ) -> Queued:
         if released:
             return Queued(n, RELEASED, released=True)
-        retain = bool(qos & _RETAIN_IN_QOS)
-        return Queued(n, Letter(topic, payload, qos & 3, retain, properties, self._engine_time(expires_at)))
+        retain, shared = bool(qos & _RETAIN_IN_QOS), bool(qos & _SHARED_IN_QOS)
+        letter = Letter(topic, payload, qos & 3, retain, properties, self._engine_time(expires_at), shared)
+        return Queued(n, letter)
 
     def _wall_ms(self, at: float) -> int:
         """Return engine time as milliseconds since 1970, which mean something after a restart; 0 stays 0."""

@@ -45,6 +45,30 @@ def find(connection: sqlite3.Connection, jti: str) -> TokenRow | None:
     return TokenRow(*row) if row else None
 
 
+class Arrival(NamedTuple):
+    """All that a CONNECT with one of our own tokens asks of the store, read by one statement."""
+
+    user_id: int
+    address: str
+    active: int
+    created_at: int
+    revoked_at: int | None
+    change: int
+    read_change: int
+
+
+_ARRIVAL = """SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
+    coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
+    coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0)
+    FROM token t JOIN user u ON u.id = t.user_id WHERE t.jti = ? AND u.active >= 0"""
+
+
+def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
+    """Return a token's user and his change numbers; None if there is no such token, or its user is deleted."""
+    row = connection.execute(_ARRIVAL, (jti,)).fetchone()
+    return Arrival(*row) if row else None
+
+
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:
     """Return the short token whose text has this SHA-256."""
     row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE digest = ?", (digest,)).fetchone()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 DELETED = -1
 FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
 _COLUMNS = "id, address, active, created_at, profile"
+_NO_PROFILE = "{}"
 _SESSIONS = 'SELECT id FROM session WHERE "user" = ?'
 
 
@@ -116,4 +117,4 @@ def pack(profile: dict[str, str]) -> str:
 
 
 def _user(row: tuple[int, str, int, int, str]) -> UserRow:
-    return UserRow(row[0], row[1], row[2], row[3], json.loads(row[4]))
+    return UserRow(row[0], row[1], row[2], row[3], json.loads(row[4]) if row[4] != _NO_PROFILE else {})

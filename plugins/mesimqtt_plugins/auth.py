@@ -10,6 +10,7 @@ from amqtt.plugins.base import BaseAuthPlugin
 from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.broker.throttle import is_loopback
 from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+from mesimqtt.tokens import looks_like_token
 
 if TYPE_CHECKING:
     from amqtt.session import Session
@@ -33,6 +34,8 @@ class TokenAuth(BaseAuthPlugin):
             if is_loopback(request.remote_address):
                 return Identity(user=OPEN_USER)
             return Refusal(5, "open mode is for clients on this machine; connect with a token")
+        if self.config.mixed and not (looks_like_token(request.password or b"") or request.certificate_user):
+            return None
         return self._tokens.check_connect(request)
 
     async def authenticate(self, *, session: Session) -> bool | None:
@@ -50,4 +53,9 @@ class TokenAuth(BaseAuthPlugin):
 
     @dataclass
     class Config:
-        """TokenAuth has no options: keys, times and `single` stand under `tokens`."""
+        """Keys, times and `single` stand under `tokens`.
+
+        `mixed: true` leaves a password that does not look like a token to the other auth plugins.
+        """
+
+        mixed: bool = False

@@ -33,14 +33,17 @@ class Target:
         (folder / "config.yaml").write_text(config)
         self._log = folder / "log"
         self.command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(self.data), "--mqtt", "127.0.0.1:0"]
-        self.command += ["--config", str(folder / "config.yaml"), *options]
+        self.command += ["--ws", "127.0.0.1:0", "--config", str(folder / "config.yaml"), *options]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
             )
+        self.port, self.ws_port = map(self._ready, ("mqtt", "ws"))
+
+    def _ready(self, kind):
         line = self.process.stdout.readline()
-        assert line.startswith("ready mqtt"), self.log
-        self.port = int(line.rpartition(":")[2])
+        assert line.startswith(f"ready {kind}"), self.log
+        return int(line.rpartition(":")[2])
 
     def stop(self):
         self.process.terminate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -39,6 +38,9 @@ def test_folders_of_others_are_closed_to_publishes(target, three):
 
     assert [] == victim.exchange()
     assert 0 == target.ask("inbox", address=other)["result"]["messages"]
+    lines = [line for line in target.log.splitlines() if "denied: " in line and f"user='{me}'" in line]
+    assert 1 <= len(lines) <= 10
+    assert not any("forged" in line for line in lines)
 
 
 def test_folders_of_others_are_closed_to_filters(three):
@@ -205,25 +207,6 @@ def test_a_group_that_one_may_not_know_of_is_none(target, three):
     assert alice.message("/in/g/", 0.1) is None
 
 
-def test_removal_and_sending_race(target, three):
-    """Row 50: what is sent after a removal reaches the removed one never, in thirty rounds."""
-    alice, bob, _ = three
-    target.ask("group_add", address="race")
-    target.ask("group_join", address="race", users=[alice.user])
-    for number in range(30):
-        target.ask("group_join", address="race", users=[bob.user])
-        alice.send(publish(f"m/{alice.user}/out/g/race/a{number}", "before", 1, number + 1))
-        target.ask("group_leave", address="race", users=[bob.user])
-        alice.send(publish(f"m/{alice.user}/out/g/race/b{number}", "after", 1, number + 1))
-        time.sleep(0.01)
-    got = []
-    while (found := bob.message("/in/g/race/", 0.3)) is not None:
-        got.append(found[1])
-
-    assert b"after" not in got
-    assert [(UNKNOWN, None)] == bob.refusals(publish(f"m/{bob.user}/out/g/race/x", "x", 1))
-
-
 def test_history_begins_with_membership(target, three):
     """Row 51: who joins sees his joining and what comes then, nothing of before."""
     alice, bob, _ = three
@@ -277,18 +260,6 @@ def test_a_client_id_is_nobodys_key(target, three):
 
     assert 5 == target.raw().enter(victim.user, bound, "victim").code
     assert [] == victim.exchange()
-
-
-def test_failed_logins_leave_nothing(target):
-    """Row 57: 600 failed logins with fresh client ids cost no memory and few lines of log."""
-    victim = target.somebody()
-    files, memory, lines = target.open_files, target.rss_mb, target.log.count("\n")
-    codes = {target.raw().enter(victim.user, f"wrong{n}", f"fresh{n}").code for n in range(600)}
-
-    assert {5} == codes
-    assert target.open_files <= files + 2
-    assert target.rss_mb - memory < 2
-    assert target.log.count("\n") - lines <= 400  # at most 100 a second, of all
 
 
 def test_a_take_over_flood_ends_with_the_last(target):

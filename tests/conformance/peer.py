@@ -8,8 +8,9 @@ A test asks for the fixture `world` (conftest.py) and never sees which one it go
     peer.expect_closed()                   # nothing more, and the server closed
 
 At the end of a test nothing that the server sent may be left unread. Every test runs on the engine, once with
-sessions in memory and once with a store that commits at once; one marked `sockets` also over TCP, where
-`world.pass_time` does not exist. `@pytest.mark.limits(topic_max=65535)` changes limits for one test.
+sessions in memory and (unless `stateless`) once with a store that commits at once; one marked `sockets` also over
+TCP, one marked `disk` over TCP with a real store; `world.pass_time` does not exist there.
+`@pytest.mark.limits(topic_max=65535)` changes limits for one test.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from conformance.wire311 import (
@@ -34,12 +36,14 @@ from conformance.wire311 import (
 )
 from integration.raw_client import settings_of
 from integration.server import wait_until
+from mesimqtt.app import running
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.loop import loop_factory
 from unit.engine.both_ends import FakeKeeper, Network
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from pathlib import Path
 
 DEADLINE_S = 5.0
 
@@ -126,6 +130,11 @@ class Peer:
         self.is_over = False
         self._world = world
         self._unread = b""
+
+    @property
+    def has_unread(self) -> bool:
+        """Tell whether something that came was not yet expected or taken."""
+        return bool(self._unread)
 
     def send(self, *packets: bytes) -> Self:
         """Send packets as one segment."""
@@ -340,7 +349,7 @@ class SocketWorld(World):
         try:
             super().finish()
         finally:
-            self._thread.run(self.broker.shutdown())
+            self._thread.run(self._ended())
 
     def _wire(self) -> Wire:
         return SocketWire(self.port)
@@ -351,3 +360,23 @@ class SocketWorld(World):
         broker = Broker(settings)
         await broker.start()
         return broker
+
+    async def _ended(self) -> None:
+        await self.broker.shutdown()
+
+
+class DiskWorld(SocketWorld):
+    """The whole server in a folder of its own: sessions are on disk, and answers wait for commits."""
+
+    def __init__(self, thread: LoopThread, data: Path, **limits: Any) -> None:
+        self._data = data
+        self._stack = AsyncExitStack()
+        super().__init__(thread, **limits)
+
+    async def _started(self, **limits: Any) -> Broker:
+        app = await self._stack.enter_async_context(running(settings_of(**limits), self._data))
+        assert app.broker is not None
+        return app.broker
+
+    async def _ended(self) -> None:
+        await self._stack.aclose()

@@ -190,8 +190,10 @@ class Five:
     def connected(
         self, client_id: str | bytes = "c", *, resumed: bool = False, told: dict[str, Any] | None = None, **options: Any
     ) -> Peer5:
-        """Connect; `told` is what CONNACK must say besides the usual."""
-        answer = connack(session_present=resumed, **{**ANNOUNCED, **(told or {})})
+        """Connect; `told` is what CONNACK must say besides the usual, or (None) must not say."""
+        values = {**ANNOUNCED, **(told or {})}
+        given = {name: value for name, value in values.items() if value is not None}
+        answer = connack(session_present=resumed, **given)
         return self.entered(connect(client_id, **options), answer)
 
     def subscribed(

@@ -23,7 +23,7 @@ from conformance.wire311 import (
     unsubscribe,
 )
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.stateless]
 
 # A packet of each type that a client sends behind its CONNECT, but for PUBLISH, with the flags of Table 2.2.
 BODIES = {

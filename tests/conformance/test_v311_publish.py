@@ -35,7 +35,7 @@ def say(peer, topic, payload=b"", *, qos=0, packet_id=1, **flags):
     [case for case in itertools.product((0, 1, 2), (0, 1, 2), (False, True), (False, True)) if case[0] or not case[3]],
 )
 def test_every_qos_retain_and_dup(world, sent, granted, retain, dup):
-    """A message comes at the lower of its own and the granted QoS, with DUP 0 and RETAIN 0, and is answered by Table 3.4.
+    """A message comes at the lower of its own and the granted QoS, with DUP 0 and RETAIN 0; Table 3.4 answers it.
 
     [MQTT-3.3.4-1] [MQTT-3.8.4-6] [MQTT-3.3.1-3] [MQTT-3.3.1-9] [MQTT-3.3.1-2] [MQTT-4.3.1-1] [MQTT-4.3.2-1]
     [MQTT-4.3.3-1] [MQTT-2.3.1-5]

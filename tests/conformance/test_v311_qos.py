@@ -81,6 +81,7 @@ def test_pubrel_again_is_answered_again(world):
     sender.send(pubrel(7), pubrel(7), pubrel(99)).expect(pubcomp(7), pubcomp(7), pubcomp(99)).expect_nothing()
 
 
+@pytest.mark.disk
 def test_qos_2_in_goes_on_over_a_reconnect(world):
     """A packet id between PUBREC and PUBREL survives the connection: sent again it is no second message.
 
@@ -163,6 +164,7 @@ def test_ids_in_flight_are_unused_ones(world):
             receiver.send(puback(number))
 
 
+@pytest.mark.disk
 def test_qos_1_out_is_sent_again(world):
     """What a client has not acknowledged is sent again when it comes back: same id, same bytes, DUP 1, in order.
 
@@ -184,6 +186,7 @@ def test_qos_1_out_is_sent_again(world):
     back(world).expect_nothing()
 
 
+@pytest.mark.disk
 def test_qos_2_out_is_sent_again(world):
     """Before PUBREC the PUBLISH is sent again with DUP 1, after it the PUBREL, and never again the PUBLISH.
 
@@ -210,6 +213,7 @@ def test_qos_2_out_is_sent_again(world):
     back(world).expect_nothing()
 
 
+@pytest.mark.disk
 def test_what_is_sent_again_comes_before_what_is_new(world):
     """Unacknowledged messages come again before those that were published while the client was away.
 

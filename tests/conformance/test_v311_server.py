@@ -53,7 +53,7 @@ def process(server):
 
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_transient_error_closes(qos):
-    """A message that the store cannot take is not acknowledged: its connection is closed, and the client sends it again.
+    """A message that the store cannot take is not acknowledged: the connection is closed, so that it is sent again.
 
     [MQTT-4.8.0-2] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
     """

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.wire311 import DISCONNECT, puback, publish, pubrec, suback, subscribe, unsuback, unsubscribe
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.disk]
 
 
 def test_a_clean_session_is_never_present(world):

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.wire311 import connect, puback, publish, suback, subscribe, unsuback, unsubscribe
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.stateless]
 
 ILL_FORMED = {
     "U+D800": b"\xed\xa0\x80",

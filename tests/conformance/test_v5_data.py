@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.parse5 import FROM_SERVERS
+from conformance.carriers5 import METHOD, SENT, allowed, speaker
 from conformance.wire5 import (
-    PROPERTIES,
-    auth,
-    connack,
     connect,
-    disconnect,
     one,
-    option,
     packet,
     properties,
     puback,
@@ -28,56 +23,34 @@ from conformance.wire5 import (
     will,
 )
 
-ILL_FORMED = [b"\xff", b"\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xf4\x90\x80\x80", b"\x80", b"a\xe2\x82"]
-EXAMPLES = {"byte": 1, "two": 1, "four": 1, "variable": 1, "binary": b"b", "text": "t", "pair": ("n", "v")}
-METHOD = one("authentication_method", "OAUTH2-JWT")
-# What a client may send in packets that carry properties; each builder takes the raw property block.
-SENT = {
-    "CONNECT": lambda raw: connect("d", raw=raw),
-    "WILL": lambda raw: connect("d", will=will("w", b"", raw=raw)),
-    "PUBLISH": lambda raw: publish("a", b"x", raw=raw),
-    "PUBACK": lambda raw: puback(1, 0, raw=raw),
-    "PUBREC": lambda raw: pubrec(1, 0, raw=raw),
-    "PUBREL": lambda raw: pubrel(1, 0, raw=raw),
-    "PUBCOMP": lambda raw: pubcomp(1, 0, raw=raw),
-    "SUBSCRIBE": lambda raw: subscribe(("a", 0), raw=raw),
-    "UNSUBSCRIBE": lambda raw: unsubscribe("a", raw=raw),
-    "DISCONNECT": lambda raw: disconnect(0, raw=raw),
-    "AUTH": lambda raw: auth(0x19, raw=raw),
-}
-ONLY_SERVERS = {("SUBSCRIPTION_IDENTIFIER", "PUBLISH"), ("SERVER_REFERENCE", "DISCONNECT")}
+pytestmark = pytest.mark.stateless  # the store has no part in it
 
-
-def allowed(name: str, kind: str) -> bool:
-    """Tell whether a client may send this property in this packet."""
-    return kind in PROPERTIES[name][2] and (name.upper(), kind) not in ONLY_SERVERS
-
-
-def example(name: str) -> bytes:
-    """A legal property of this name."""
-    value = {"response_topic": "r", "authentication_method": "OAUTH2-JWT"}.get(name, EXAMPLES[PROPERTIES[name][1]])
-    return one(name, value)
-
-
-def speaker(five, kind):
-    """Open a connection from which a packet of this kind may come."""
-    if kind in {"CONNECT", "WILL"}:
-        return five.open()
-    if kind == "AUTH":
-        return five.connected("d", authentication_method="OAUTH2-JWT", told={"authentication_method": "OAUTH2-JWT"})
-    return five.connected("d")
+ILL_FORMED = [
+    b"\xff",
+    b"\xc3",
+    b"\xc0\x80",
+    b"\xed\xa0\x80",
+    b"\xed\xbf\xbf",
+    b"\xf4\x90\x80\x80",
+    b"\x80",
+    b"a\xe2\x82",
+]
 
 
 @pytest.mark.parametrize("bad", ILL_FORMED, ids=bytes.hex)
 @pytest.mark.parametrize("where", ["client id", "user", "will topic", "topic", "filter", "unsubscribe", "property"])
 def test_ill_formed_strings_are_malformed(five, where, bad):
-    """A string that is no UTF-8 is malformed, wherever it stands. [MQTT-1.5.4-1] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.3.2-1] [MQTT-3.8.3-1] [MQTT-3.10.3-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]"""
+    """A string that is no UTF-8 is malformed, wherever it stands.
+
+    [MQTT-1.5.4-1] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12] [MQTT-3.3.2-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]
+    [MQTT-3.8.3-1] [MQTT-3.10.3-1]
+    """
     refused_string(five, where, bad)
 
 
 @pytest.mark.parametrize("where", ["client id", "user", "will topic", "topic", "filter", "unsubscribe", "property"])
 def test_nul_in_a_string_is_malformed(five, where):
-    """U+0000 in a string is malformed, wherever it stands. [MQTT-1.5.4-2] [MQTT-4.7.3-2]"""
+    """U+0000 in a string is malformed, wherever it stands [MQTT-1.5.4-2] [MQTT-4.7.3-2]."""
     refused_string(five, where, b"a\0b")
 
 
@@ -103,14 +76,14 @@ def refused_string(five, where, bad):
 @pytest.mark.parametrize("name", ["content_type", "response_topic"])
 @pytest.mark.parametrize("bad", [*ILL_FORMED, b"a\0b"], ids=bytes.hex)
 def test_ill_formed_properties_are_malformed(five, name, bad):
-    """A property that is a string must be one, too. [MQTT-1.5.4-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]"""
+    """A property that is a string must be one, too [MQTT-1.5.4-1] [MQTT-3.3.2-13] [MQTT-3.3.2-19]."""
     five.connected().send(publish("a", b"x", **{name: bad})).expect_refused(0x81)
 
 
 @pytest.mark.parametrize("bad", [(b"\xff", b"v"), (b"n", b"\xff"), (b"n\0", b"v"), (b"n", b"\0")], ids=str)
 @pytest.mark.parametrize("kind", [kind for kind in SENT if allowed("user_property", kind)])
 def test_both_strings_of_a_pair_are_checked(five, kind, bad):
-    """Name and value of a User Property must be well-formed strings, in every packet. [MQTT-1.5.7-1] [MQTT-1.5.4-1]"""
+    """Name and value of a User Property must be well-formed strings, in every packet [MQTT-1.5.4-1] [MQTT-1.5.7-1]."""
     raw = (METHOD if kind == "AUTH" else b"") + one("user_property", bad)
 
     speaker(five, kind).send(SENT[kind](raw)).expect_refused(0x81)
@@ -118,7 +91,10 @@ def test_both_strings_of_a_pair_are_checked(five, kind, bad):
 
 @pytest.mark.sockets
 def test_a_byte_order_mark_is_a_character(five):
-    """EF BB BF is a character in a topic and in a property: neither skipped nor stripped. [MQTT-1.5.4-3] [MQTT-4.7.3-4]"""
+    """EF BB BF is a character in a topic and in a property: neither skipped nor stripped.
+
+    [MQTT-1.5.4-3] [MQTT-4.7.3-4]
+    """
     topic = "\ufeffa/\ufeff"
     peer = five.subscribed((topic, 0), ("a/", 0))
 
@@ -128,10 +104,11 @@ def test_a_byte_order_mark_is_a_character(five):
 
 
 @pytest.mark.parametrize(
-    "character", ["\x01", "\x1f", "\x7f", "\x9f", "\ufdd0", "\uffff", "\U0001ffff", "\U0010ffff", "\u20ac", "\U0001f600"]
+    "character",
+    ["\x01", "\x1f", "\x7f", "\x9f", "\ufdd0", "\uffff", "\U0001ffff", "\U0010ffff", "\u20ac", "\U0001f600"],
 )
 def test_other_characters_pass_in_properties(five, character):
-    """What is well-formed passes unaltered in an application's strings. [MQTT-3.3.2-17] [MQTT-3.3.2-20]"""
+    """What is well-formed passes unaltered in an application's strings [MQTT-3.3.2-17] [MQTT-3.3.2-20]."""
     values = {"content_type": character, "user_property": [(character, character * 3)]}
     peer = five.subscribed(("a", 0))
 
@@ -156,14 +133,17 @@ def test_other_characters_pass_in_properties(five, character):
     ids=bytes.hex,
 )
 def test_a_long_winded_number_is_malformed(five, raw):
-    """A Variable Byte Integer that is longer than it need be, or than four bytes, is malformed. [MQTT-1.5.5-1] [MQTT-4.13.1-1]"""
+    """A Variable Byte Integer that is longer than it need be, or than four bytes, is malformed.
+
+    [MQTT-1.5.5-1] [MQTT-4.13.1-1]
+    """
     five.connected().send(raw).expect_refused(0x81)
 
 
 @pytest.mark.sockets
 @pytest.mark.parametrize("size", [0, 1, 122, 123, 124, 16_378, 16_379, 16_380, 200_000])
 def test_numbers_at_their_boundaries(five, size):
-    """Lengths of one, two and three bytes are read and written with the fewest bytes. [MQTT-1.5.5-1]"""
+    """Lengths of one, two and three bytes are read and written with the fewest bytes [MQTT-1.5.5-1]."""
     peer = five.subscribed(("a", 0))
 
     five.connected("p").say("a", bytes(size))
@@ -172,7 +152,10 @@ def test_numbers_at_their_boundaries(five, size):
 
 @pytest.mark.parametrize("size", [0, 1, 120, 121, 122, 123, 124, 125, 16_370, 16_375, 16_376, 16_377, 16_380, 40_000])
 def test_property_lengths_at_their_boundaries(five, size):
-    """Property Lengths of one, two and three bytes are read and written with the fewest bytes. [MQTT-1.5.5-1] [MQTT-2.2.2-1]"""
+    """Property Lengths of one, two and three bytes are read and written with the fewest bytes.
+
+    [MQTT-1.5.5-1] [MQTT-2.2.2-1]
+    """
     values = {"correlation_data": bytes(size)} if size else {}
     peer = five.subscribed(("a", 0))
 
@@ -182,7 +165,7 @@ def test_property_lengths_at_their_boundaries(five, size):
 
 @pytest.mark.parametrize("identifier", [1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455])
 def test_subscription_identifiers_at_their_boundaries(five, identifier):
-    """A Subscription Identifier of one to four bytes comes back in its shortest form. [MQTT-1.5.5-1] [MQTT-3.3.4-3]"""
+    """A Subscription Identifier of one to four bytes comes back in its shortest form [MQTT-1.5.5-1] [MQTT-3.3.4-3]."""
     peer = five.subscribed(("a", 0), identifier=identifier)
 
     five.connected("p").say("a", b"x")
@@ -197,7 +180,10 @@ RESERVED = [
 
 @pytest.mark.parametrize("first", RESERVED, ids=hex)
 def test_reserved_flags_are_checked(five, first):
-    """Reserved flags that are not as listed make a packet malformed. [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-4.13.1-1]"""
+    """Reserved flags that are not as listed make a packet malformed.
+
+    [MQTT-2.1.3-1] [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1] [MQTT-3.14.1-1] [MQTT-4.13.1-1]
+    """
     whole = {4: puback(1), 5: pubrec(1), 6: pubrel(1), 7: pubcomp(1), 8: subscribe(("a", 0)), 10: unsubscribe("a")}
     body = whole.get(first >> 4, b"\0\0")[2:]
 
@@ -206,7 +192,7 @@ def test_reserved_flags_are_checked(five, first):
 
 @pytest.mark.parametrize("flags", [1, 2, 4, 8, 15])
 def test_reserved_flags_of_auth_are_checked(five, flags):
-    """AUTH with other flags than 0 is malformed. [MQTT-3.15.1-1] [MQTT-2.1.3-1]"""
+    """AUTH with other flags than 0 is malformed [MQTT-2.1.3-1] [MQTT-3.15.1-1]."""
     peer = speaker(five, "AUTH")
 
     peer.send(packet(0xF0 | flags, b"\x19" + properties(METHOD))).expect_refused(0x81)
@@ -214,13 +200,16 @@ def test_reserved_flags_of_auth_are_checked(five, flags):
 
 @pytest.mark.parametrize("flags", [1, 2, 4, 8])
 def test_reserved_flags_of_connect_are_checked(five, flags):
-    """CONNECT with other flags than 0 is malformed. [MQTT-2.1.3-1] [MQTT-3.1.4-1]"""
+    """CONNECT with other flags than 0 is malformed [MQTT-2.1.3-1] [MQTT-3.1.4-1]."""
     five.open().send(bytes([0x10 | flags]) + connect()[1:]).peer.expect_closed()
 
 
 @pytest.mark.sockets
 def test_qos_0_has_no_packet_id(five):
-    """What follows the topic of a PUBLISH at QoS 0 is its properties, both ways. [MQTT-2.2.1-2] [MQTT-2.2.2-1] [MQTT-4.3.1-1]"""
+    """What follows the topic of a PUBLISH at QoS 0 is its properties, both ways.
+
+    [MQTT-2.2.1-2] [MQTT-2.2.2-1] [MQTT-4.3.1-1]
+    """
     peer = five.subscribed(("a", 2))
 
     five.connected("p").send(b"\x30\x05\x00\x01a\x00x")
@@ -230,19 +219,22 @@ def test_qos_0_has_no_packet_id(five):
 
 @pytest.mark.parametrize("raw", [publish("a", b"x", qos=1, packet_id=0), publish("a", b"x", qos=2, packet_id=0)])
 def test_a_publish_with_packet_id_0_is_refused(five, raw):
-    """Packet Identifier 0 is a Protocol Error in a PUBLISH. [MQTT-2.2.1-3] [MQTT-4.13.1-1]"""
+    """Packet Identifier 0 is a Protocol Error in a PUBLISH [MQTT-2.2.1-3] [MQTT-4.13.1-1]."""
     five.connected().send(raw).expect_refused(0x81, 0x82)
 
 
 @pytest.mark.parametrize("raw", [subscribe(("a", 0), packet_id=0), unsubscribe("a", packet_id=0)])
 def test_a_subscribe_with_packet_id_0_is_refused(five, raw):
-    """Packet Identifier 0 is a Protocol Error in SUBSCRIBE and UNSUBSCRIBE. [MQTT-2.2.1-3] [MQTT-4.13.1-1]"""
+    """Packet Identifier 0 is a Protocol Error in SUBSCRIBE and UNSUBSCRIBE [MQTT-2.2.1-3] [MQTT-4.13.1-1]."""
     five.connected().send(raw).expect_refused(0x81, 0x82)
 
 
 @pytest.mark.parametrize("number", [1, 2, 255, 256, 0x7FFF, 0x8000, 0xFFFF])
 def test_answers_carry_the_packet_id(five, number):
-    """Every acknowledgement has the Packet Identifier of what it answers. [MQTT-2.2.1-5] [MQTT-2.2.1-6] [MQTT-3.8.4-2] [MQTT-3.10.4-5] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11]"""
+    """Every acknowledgement has the Packet Identifier of what it answers.
+
+    [MQTT-2.2.1-5] [MQTT-2.2.1-6] [MQTT-3.8.4-2] [MQTT-3.10.4-5] [MQTT-4.3.2-4] [MQTT-4.3.3-8] [MQTT-4.3.3-11]
+    """
     peer = five.connected()
     peer.send(subscribe(("other", 0), packet_id=number)).expect(suback(0, packet_id=number))
     peer.send(unsubscribe("other", packet_id=number)).expect(unsuback(0, packet_id=number))
@@ -250,126 +242,3 @@ def test_answers_carry_the_packet_id(five, number):
     peer.say("a", b"1", qos=1, packet_id=number)
     peer.say("a", b"2", qos=2, packet_id=number)
     peer.expect_nothing()
-
-
-NOT_ALLOWED = [(kind, name) for kind in SENT for name in PROPERTIES if not allowed(name, kind)]
-
-
-@pytest.mark.parametrize(("kind", "name"), NOT_ALLOWED)
-def test_a_property_that_does_not_belong_there_is_refused(five, kind, name):
-    """A property in a packet where it is not allowed is malformed. [MQTT-4.13.1-1] [MQTT-3.1.4-1] [MQTT-3.3.4-6]"""
-    raw = (METHOD if kind == "AUTH" else b"") + example(name)
-
-    speaker(five, kind).send(SENT[kind](raw)).expect_refused(0x81, 0x82)
-
-
-TWICE = [(kind, name) for kind in SENT for name in PROPERTIES if allowed(name, kind) and name != "user_property"]
-
-
-@pytest.mark.parametrize(("kind", "name"), TWICE)
-def test_a_property_that_stands_twice_is_refused(five, kind, name):
-    """A property that may stand once and stands twice is a Protocol Error. [MQTT-4.13.1-1] [MQTT-3.1.4-1]"""
-    rest = METHOD if kind == "AUTH" and name != "authentication_method" else b""
-    if kind == "CONNECT" and name == "authentication_data":
-        rest = METHOD
-
-    speaker(five, kind).send(SENT[kind](rest + example(name) * 2)).expect_refused(0x82)
-
-
-NOT_ALONE = {"authentication_data", "maximum_packet_size"}  # needs a method; 1 byte is too little for a CONNACK
-ALONE = [(kind, name) for kind, name in TWICE if kind not in {"AUTH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP"}]
-
-
-@pytest.mark.parametrize(("kind", "name"), [pair for pair in ALONE if pair[1] not in NOT_ALONE])
-def test_every_property_is_taken_where_it_belongs(five, kind, name):
-    """Each property is accepted in every packet in which a client may send it. [MQTT-3.1.4-5] [MQTT-3.3.2-12]"""
-    peer = speaker(five, kind).send(SENT[kind](example(name)))
-    if kind in {"CONNECT", "WILL"}:
-        got = peer.take()
-        peer.peer.is_entered = True
-
-        assert ("CONNACK", 0) == (got.kind, got.code)
-    elif kind == "SUBSCRIBE":
-        peer.expect(suback(0))
-    elif kind == "UNSUBSCRIBE":
-        peer.expect(unsuback(0x11))
-    elif kind == "DISCONNECT":
-        code = 0x82 if name == "session_expiry_interval" else None
-        peer.expect_closed(*([disconnect(code)] if code else []))
-    else:
-        peer.expect_nothing()
-
-
-@pytest.mark.parametrize(
-    ("kind", "raw"),
-    [
-        ("CONNECT", one("receive_maximum", 0)),
-        ("CONNECT", one("maximum_packet_size", 0)),
-        ("CONNECT", one("request_problem_information", 2)),
-        ("CONNECT", one("request_response_information", 2)),
-        ("CONNECT", one("authentication_data", b"x")),
-        ("WILL", one("payload_format_indicator", 2)),
-        ("PUBLISH", one("payload_format_indicator", 2)),
-        ("PUBLISH", one("payload_format_indicator", 255)),
-        ("SUBSCRIBE", one("subscription_identifier", 0)),
-    ],
-)
-def test_values_out_of_range_are_protocol_errors(five, kind, raw):
-    """A value that the specification excludes is a Protocol Error. [MQTT-4.13.1-1] [MQTT-3.1.4-1]"""
-    speaker(five, kind).send(SENT[kind](raw)).expect_refused(0x82)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"\x00",
-        b"\x04",
-        b"\x7f\x00",
-        b"\x80\x01",
-        b"\x01",
-        b"\x02\x00\x00\x00",
-        b"\x03\x00\x05abc",
-        b"\x09\x00",
-        b"\x26\x00\x01n\x00\x05v",
-        b"\x26\x00\x01n",
-        one("content_type", "x") + b"\x01",
-    ],
-    ids=bytes.hex,
-)
-@pytest.mark.parametrize("kind", ["CONNECT", "WILL", "PUBLISH", "SUBSCRIBE"])
-def test_broken_property_blocks_are_malformed(five, kind, raw):
-    """Unknown identifiers, values that are cut short, and strings that reach past the block are malformed. [MQTT-4.13.1-1] [MQTT-3.1.4-1]"""
-    speaker(five, kind).send(SENT[kind](raw)).expect_refused(0x81)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        packet(0x30, text("a")),
-        packet(0x30, text("a") + b"\x05\x01"),
-        packet(0x32, text("a") + b"\0\1"),
-        packet(0x82, b"\0\1" + text("a") + b"\0"),
-        packet(0x82, b"\0\1"),
-        packet(0xA2, b"\0\1"),
-        packet(0xE0, b"\0\5"),
-        packet(0x40, b"\0\1\0\5"),
-    ],
-    ids=bytes.hex,
-)
-def test_a_missing_property_length_is_malformed(five, raw):
-    """Property Length must stand where properties may; one that reaches past the packet is malformed. [MQTT-2.2.2-1] [MQTT-4.13.1-1]"""
-    five.connected().send(raw).expect_refused(0x81, 0x82)
-
-
-@pytest.mark.extra
-def test_builders_and_parser_agree():
-    """What the builders of these tests write is what their strict parser reads, for every packet and property."""
-    from conformance.parse5 import parse
-
-    packets = [SENT[kind](example(name)) for kind, name in TWICE]
-    packets += [connack(0, assigned_client_identifier="x", server_keep_alive=3), unsuback(0, 0x11), suback(1, 2)]
-    packets += [disconnect(0x9C, server_reference="other"), subscribe(("a", option(2, no_local=True, retain_handling=2)))]
-    kinds = {parse(raw).kind for raw in packets}
-
-    assert len(kinds) >= len(SENT) - 1
-    assert FROM_SERVERS - {"PINGRESP"} <= kinds | {"CONNACK"}

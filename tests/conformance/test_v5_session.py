@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.peer import EngineWorld
-from conformance.peer5 import Five
-from conformance.wire5 import disconnect, option, puback, pubcomp, publish, pubrec, pubrel, suback, subscribe, unsuback, unsubscribe
+from conformance.wire5 import (
+    disconnect,
+    option,
+    puback,
+    pubcomp,
+    publish,
+    pubrec,
+    pubrel,
+    suback,
+    subscribe,
+    unsuback,
+    unsubscribe,
+)
 
 EXPIRIES = [1, 10, 100]
 
@@ -14,7 +24,10 @@ EXPIRIES = [1, 10, 100]
 @pytest.mark.sockets
 @pytest.mark.parametrize("clean", [True, False])
 def test_without_expiry_a_session_ends_with_its_connection(five, clean):
-    """Session Expiry Interval 0 or absent: the session ends with the connection, whatever Clean Start. [MQTT-3.1.2-23] [MQTT-4.1.0-2] [MQTT-3.2.2-3]"""
+    """Session Expiry Interval 0 or absent: the session ends with the connection, whatever Clean Start.
+
+    [MQTT-3.1.2-23] [MQTT-3.2.2-3] [MQTT-4.1.0-2]
+    """
     peer = five.connected("k", clean=clean)
     peer.send(subscribe(("a", 1))).expect(suback(1))
     peer.leave()
@@ -26,7 +39,10 @@ def test_without_expiry_a_session_ends_with_its_connection(five, clean):
 @pytest.mark.parametrize("expiry", EXPIRIES)
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_session_lives_for_its_expiry(world, five, expiry, clean):
-    """Until the interval has passed the session is there, whatever Clean Start made it. [MQTT-3.1.2-23] [MQTT-3.1.2-5] [MQTT-4.1.0-1] [MQTT-4.1.0-2]"""
+    """Until the interval has passed the session is there, whatever Clean Start made it.
+
+    [MQTT-3.1.2-5] [MQTT-3.1.2-23] [MQTT-4.1.0-1] [MQTT-4.1.0-2]
+    """
     five.kept("k", ("a", 1), expiry=expiry, clean=clean).cut()
     world.pass_time(expiry - 0.5)
     five.back("k", expiry=expiry).cut()
@@ -37,7 +53,10 @@ def test_a_session_lives_for_its_expiry(world, five, expiry, clean):
 
 @pytest.mark.parametrize("expiry", EXPIRIES)
 def test_a_session_ends_after_its_expiry(world, five, expiry):
-    """When the interval has passed the session is gone, subscriptions and messages with it. [MQTT-4.1.0-2] [MQTT-3.2.2-3]"""
+    """When the interval has passed the session is gone, subscriptions and messages with it.
+
+    [MQTT-3.2.2-3] [MQTT-4.1.0-2]
+    """
     five.kept("k", ("a", 1), expiry=expiry).cut()
     five.connected("p", keep_alive=1000).say("a", b"x", qos=1)
     world.pass_time(expiry + 1)
@@ -46,7 +65,7 @@ def test_a_session_ends_after_its_expiry(world, five, expiry):
 
 
 def test_an_open_connection_keeps_its_session(world, five):
-    """While the connection is open the session does not expire. [MQTT-4.1.0-1]"""
+    """While the connection is open the session does not expire [MQTT-4.1.0-1]."""
     peer = five.kept("k", ("a", 1), expiry=1, keep_alive=1000)
     world.pass_time(100)
     five.connected("p").say("a", b"x", qos=1)
@@ -55,7 +74,7 @@ def test_an_open_connection_keeps_its_session(world, five):
 
 
 def test_the_expiry_of_the_last_connect_counts(world, five):
-    """Each CONNECT sets the Session Expiry Interval anew; absent, it is 0. [MQTT-3.1.2-23] [MQTT-4.1.0-2]"""
+    """Each CONNECT sets the Session Expiry Interval anew; absent, it is 0 [MQTT-3.1.2-23] [MQTT-4.1.0-2]."""
     five.kept("k", expiry=1000).cut()
     five.back("k", expiry=5).cut()
     world.pass_time(6)
@@ -67,7 +86,10 @@ def test_the_expiry_of_the_last_connect_counts(world, five):
 
 
 def test_disconnect_changes_the_expiry(world, five):
-    """A Session Expiry Interval in DISCONNECT outranks that of CONNECT: longer, shorter and 0. [MQTT-3.1.2-23] [MQTT-4.1.0-2]"""
+    """A Session Expiry Interval in DISCONNECT outranks that of CONNECT: longer, shorter and 0.
+
+    [MQTT-3.1.2-23] [MQTT-4.1.0-2]
+    """
     five.kept("k", expiry=5).leave(0, session_expiry_interval=100)
     world.pass_time(50)
     five.back("k", expiry=100).leave(0, session_expiry_interval=5)
@@ -79,7 +101,7 @@ def test_disconnect_changes_the_expiry(world, five):
 
 
 def test_disconnect_cannot_make_a_session_last(five):
-    """After a CONNECT with expiry 0, another one in DISCONNECT is a Protocol Error. [MQTT-4.13.1-1] [MQTT-4.1.0-2]"""
+    """After a CONNECT with expiry 0, another one in DISCONNECT is a Protocol Error [MQTT-4.1.0-2] [MQTT-4.13.1-1]."""
     for values in ({}, {"session_expiry_interval": 0}):
         five.connected("k", **values).send(disconnect(0, session_expiry_interval=1)).expect_closed(disconnect(0x82))
         five.gone("k").cut()
@@ -88,7 +110,7 @@ def test_disconnect_cannot_make_a_session_last(five):
 
 @pytest.mark.limits(session_expiry_s=100)
 def test_an_expiry_over_the_limit_is_lowered(world, five):
-    """Expiry "never" is lowered to the server's limit, which CONNACK told, also in DISCONNECT. [MQTT-4.1.0-2]"""
+    """Expiry "never" is lowered to the server's limit, which CONNACK told, also in DISCONNECT [MQTT-4.1.0-2]."""
     told = {"session_expiry_interval": 100}
     five.kept("k", expiry=0xFFFFFFFF, told=told).cut()
     world.pass_time(99)
@@ -100,7 +122,10 @@ def test_an_expiry_over_the_limit_is_lowered(world, five):
 
 @pytest.mark.sockets
 def test_clean_start_discards(five):
-    """Clean Start 1 discards session, subscriptions and waiting messages. [MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2]"""
+    """Clean Start 1 discards session, subscriptions and waiting messages.
+
+    [MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2]
+    """
     five.kept("k", ("a", 2)).cut()
     five.connected("p").say("a", b"x", qos=2)
     peer = five.kept("k")
@@ -112,7 +137,10 @@ def test_clean_start_discards(five):
 
 @pytest.mark.sockets
 def test_messages_wait_for_a_session(five):
-    """What was published while the client was away at QoS 1 and 2 waits for it, in order, at the granted QoS. [MQTT-4.5.0-1] [MQTT-3.1.2-5] [MQTT-4.6.0-5] [MQTT-4.6.0-6]"""
+    """What was published while the client was away at QoS 1 and 2 waits for it, in order, at the granted QoS.
+
+    [MQTT-3.1.2-5] [MQTT-4.5.0-1] [MQTT-4.6.0-5] [MQTT-4.6.0-6]
+    """
     five.kept("k", ("a", 2), ("b", 1)).cut()
     sender = five.connected("p")
     for number in range(1, 6):
@@ -129,7 +157,10 @@ def test_messages_wait_for_a_session(five):
 
 
 def test_an_unacknowledged_publish_is_sent_again(five):
-    """At a reconnect, and only then, an unacknowledged PUBLISH comes again with DUP 1 and its packet id. [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.2-3] [MQTT-4.3.3-3]"""
+    """At a reconnect, and only then, an unacknowledged PUBLISH comes again with DUP 1 and its packet id.
+
+    [MQTT-3.3.1-1] [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.4.0-1]
+    """
     peer = five.kept("k", ("a", 2))
     sender = five.connected("p")
     sender.say("a", b"one", qos=1)
@@ -148,7 +179,10 @@ def test_an_unacknowledged_publish_is_sent_again(five):
 
 
 def test_an_unanswered_pubrel_is_sent_again(five):
-    """Once PUBREC came, PUBREL is what is sent again, never the PUBLISH. [MQTT-4.4.0-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6]"""
+    """Once PUBREC came, PUBREL is what is sent again, never the PUBLISH.
+
+    [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1]
+    """
     peer = five.kept("k", ("a", 2))
     five.connected("p").say("a", b"x", qos=2)
     number = peer.hear("a", b"x", qos=2, answers=False).packet_id
@@ -164,7 +198,10 @@ def test_an_unanswered_pubrel_is_sent_again(five):
 @pytest.mark.sockets
 @pytest.mark.parametrize("qos", [1, 2])
 def test_what_was_acknowledged_is_not_sent_again(five, qos):
-    """A client that acknowledges, leaves and is back at once gets nothing again. [MQTT-4.4.0-1] [MQTT-4.3.2-3] [MQTT-4.3.3-5]"""
+    """A client that acknowledges, leaves and is back at once gets nothing again.
+
+    [MQTT-4.3.2-3] [MQTT-4.3.3-5] [MQTT-4.4.0-1]
+    """
     peer = five.kept("k", ("a", qos))
     sender = five.connected("p")
     for number in (1, 2, 3):
@@ -176,7 +213,7 @@ def test_what_was_acknowledged_is_not_sent_again(five, qos):
 
 
 def test_nothing_is_sent_again_while_the_connection_lasts(world, five):
-    """However long an acknowledgement takes, nothing is sent twice on one connection. [MQTT-4.4.0-1]"""
+    """However long an acknowledgement takes, nothing is sent twice on one connection [MQTT-4.4.0-1]."""
     peer = five.kept("k", ("a", 2), keep_alive=1000)
     sender = five.connected("p", keep_alive=1000)
     sender.say("a", b"one", qos=1)
@@ -192,7 +229,10 @@ def test_nothing_is_sent_again_while_the_connection_lasts(world, five):
 
 @pytest.mark.parametrize("code", [0x80, 0x83, 0x87, 0x90, 0x97, 0x99])
 def test_a_refused_delivery_is_not_sent_again(five, code):
-    """PUBACK or PUBREC with an error acknowledges all the same: no PUBREL, no second PUBLISH. [MQTT-4.4.0-2] [MQTT-4.3.3-4]"""
+    """PUBACK or PUBREC with an error acknowledges all the same: no PUBREL, no second PUBLISH.
+
+    [MQTT-4.3.3-4] [MQTT-4.4.0-2]
+    """
     peer = five.kept("k", ("a", 2))
     sender = five.connected("p")
     sender.say("a", b"one", qos=1)
@@ -206,7 +246,10 @@ def test_a_refused_delivery_is_not_sent_again(five, code):
 
 
 def test_the_client_finishes_its_qos_2_after_a_reconnect(five):
-    """The packet ids of unfinished QoS 2 messages belong to the session: a resend is no second message. [MQTT-4.3.3-10] [MQTT-3.1.2-5] [MQTT-4.4.0-1]"""
+    """The packet ids of unfinished QoS 2 messages belong to the session: a resend is no second message.
+
+    [MQTT-3.1.2-5] [MQTT-4.3.3-10] [MQTT-4.4.0-1]
+    """
     watcher = five.subscribed(("a", 0))
     peer = five.kept("k").send(publish("a", b"x", qos=2, packet_id=7))
 
@@ -220,7 +263,7 @@ def test_the_client_finishes_its_qos_2_after_a_reconnect(five):
 
 
 def test_a_new_session_does_not_know_old_packet_ids(five):
-    """With a new session a packet id is free again: the same bytes are a new message. [MQTT-3.1.2-4] [MQTT-4.3.3-12]"""
+    """With a new session a packet id is free again: the same bytes are a new message [MQTT-3.1.2-4] [MQTT-4.3.3-12]."""
     watcher = five.subscribed(("a", 0))
     for _ in range(2):
         peer = five.connected("k").send(publish("a", b"x", qos=2, packet_id=7))
@@ -231,7 +274,10 @@ def test_a_new_session_does_not_know_old_packet_ids(five):
 
 
 def test_subscription_options_belong_to_the_session(five):
-    """Identifier and options of a subscription are kept over a reconnect. [MQTT-3.1.2-5] [MQTT-3.3.4-3] [MQTT-3.8.3-3] [MQTT-3.3.1-13]"""
+    """Identifier and options of a subscription are kept over a reconnect.
+
+    [MQTT-3.1.2-5] [MQTT-3.3.1-13] [MQTT-3.3.4-3] [MQTT-3.8.3-3]
+    """
     options = option(1, no_local=True, as_published=True)
     peer = five.kept("k").send(subscribe(("a", options), subscription_identifier=77)).expect(suback(1))
     peer.cut()
@@ -243,97 +289,9 @@ def test_subscription_options_belong_to_the_session(five):
 
 
 def test_unsubscribed_is_unsubscribed_after_a_reconnect(five):
-    """A subscription that was given up does not return. [MQTT-3.10.4-1] [MQTT-3.1.2-5]"""
+    """A subscription that was given up does not return [MQTT-3.1.2-5] [MQTT-3.10.4-1]."""
     peer = five.kept("k", ("a", 1)).send(unsubscribe("a")).expect(unsuback(0))
     peer.cut()
     five.connected("p").say("a", b"x", qos=1)
 
     five.back("k").expect_nothing()
-
-
-@pytest.fixture
-def store():
-    """A server that can be restarted with what it committed."""
-    world = EngineWorld(is_stored=True)
-    yield world
-    world.finish()
-
-
-def restarted(world):
-    """Restart the server; every connection is gone."""
-    for peer in world._peers:
-        peer.cut()
-    world.network.restart()
-    return Five(world)
-
-
-def test_a_session_survives_a_restart(store):
-    """Session, subscription, options and waiting messages with their properties outlive the server's process. [MQTT-3.1.2-23] [MQTT-4.5.0-1] [MQTT-3.3.2-17]"""
-    five = Five(store)
-    peer = five.kept("k").send(subscribe(("a", option(1, as_published=True)), subscription_identifier=9)).expect(suback(1))
-    peer.cut()
-    values = {"content_type": "t", "user_property": [("b", "1"), ("a", "2"), ("b", "1")], "correlation_data": b"\0\xff"}
-    five.connected("p").say("a", b"before", qos=1, retain=True, **values)
-    five = restarted(store)
-    five.connected("p").say("a", b"after", qos=1)
-    peer = five.back("k")
-
-    # Whether it was sent before is not known over a restart: DUP says that it might have been (section 3.3.1.1).
-    peer.hear("a", b"before", qos=1, retain=True, dup=None, subscription_identifier=[9], **values)
-    peer.hear("a", b"after", qos=1, dup=None, subscription_identifier=[9])
-    peer.expect_nothing()
-
-
-def test_an_expiry_goes_on_over_a_restart(store):
-    """The time for which the client was away counts on, whatever process counted it. [MQTT-4.1.0-2]"""
-    five = Five(store)
-    five.kept("short", expiry=10).cut()
-    five.kept("long", expiry=1000).cut()
-    five = restarted(store)
-    store.pass_time(11)
-
-    five.gone("short").cut()
-    five.back("long").cut()
-
-
-def test_unacknowledged_packets_survive_a_restart(store):
-    """PUBLISH and PUBREL are sent again after a restart with their packet ids. [MQTT-4.4.0-1] [MQTT-3.3.1-1]"""
-    five = Five(store)
-    peer = five.kept("k", ("a", 2))
-    sender = five.connected("p")
-    sender.say("a", b"one", qos=1)
-    sender.say("a", b"two", qos=2, packet_id=2)
-    one = peer.hear("a", b"one", qos=1, answers=False).packet_id
-    two = peer.hear("a", b"two", qos=2, answers=False).packet_id
-    peer.send(pubrec(two)).expect(pubrel(two))
-    peer = restarted(store).back("k")
-    got = {packet.kind: packet for packet in (peer.take(), peer.take())}
-
-    assert (one, b"one") == (got["PUBLISH"].packet_id, got["PUBLISH"].payload)
-    assert two == got["PUBREL"].packet_id
-    peer.send(puback(one), pubcomp(two)).expect_nothing()
-
-
-def test_qos_2_from_a_client_survives_a_restart(store):
-    """An unfinished QoS 2 message of a client is no second message after a restart. [MQTT-4.3.3-10]"""
-    five = Five(store)
-    five.kept("k", ("a", 1)).cut()
-    sender = five.kept("p").send(publish("a", b"x", qos=2, packet_id=5))
-
-    assert "PUBREC" == sender.take().kind
-    five = restarted(store)
-    sender = five.back("p").send(publish("a", b"x", qos=2, packet_id=5, dup=True))
-    assert "PUBREC" == sender.take().kind
-    sender.send(pubrel(5)).expect(pubcomp(5))
-    peer = five.back("k")
-    peer.hear("a", b"x", qos=1, dup=None)
-    peer.expect_nothing()
-
-
-def test_retained_messages_survive_a_restart(store):
-    """A retained message keeps payload, QoS and properties over a restart. [MQTT-3.3.1-5] [MQTT-3.3.2-17]"""
-    values = {"payload_format_indicator": 1, "response_topic": "r", "user_property": [("n", "v")]}
-    Five(store).connected("p").say("a", b"x", qos=1, retain=True, **values)
-    peer = restarted(store).subscribed(("a", 1))
-
-    peer.hear("a", b"x", qos=1, retain=True, **values)

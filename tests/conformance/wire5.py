@@ -144,7 +144,9 @@ def packet(first: int, body: bytes = b"") -> bytes:
     return bytes([first]) + variable(len(body)) + body
 
 
-def will(topic: str | bytes, payload: bytes, *, qos: int = 0, retain: bool = False, raw: bytes | None = None, **values: Any):
+def will(
+    topic: str | bytes, payload: bytes, *, qos: int = 0, retain: bool = False, raw: bytes | None = None, **values: Any
+):
     """A will for `connect`: its bits and its bytes."""
     return 0x04 | qos << 3 | retain << 5, properties(raw, **values) + text(topic) + text(payload)
 

@@ -21,8 +21,8 @@ from integration.server import Server
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS = int(os.environ.get("MESIMQTT_KILL_ROUNDS", "6"))
-SEED = int(os.environ.get("MESIMQTT_KILL_SEED", "1"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "6"))
+SEED = int(os.environ.get("KILL_SEED", "1"))
 MESSAGES_PER_ROUND = 2_000
 FIRST_ACK_DEADLINE_S = 10.0
 DRAIN_DEADLINE_S = 60.0
@@ -36,7 +36,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
         complaints, accepted = asyncio.run(_kill_loop(server, tokens))
 
     kinds = Counter(complaint.split(":")[0] for complaint in complaints)
-    assert [] == complaints[:10], f"{kinds} with MESIMQTT_KILL_SEED={SEED} MESIMQTT_KILL_ROUNDS={ROUNDS}"
+    assert [] == complaints[:10], f"{kinds} with KILL_SEED={SEED} KILL_ROUNDS={ROUNDS}"
     assert accepted >= ROUNDS * len("s0s1")
 
 

@@ -11,12 +11,9 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 
-from integration import wire
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.broker.broker import Broker
-from mesimqtt.broker.pump import READ_MAX
 from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.domain.errors import MesimqttError
 
@@ -223,9 +220,8 @@ def test_small_packets_are_not_delayed(uvloop):
         async with serving() as broker:
             client = await RawClient.connect(port_of(broker))
             (protocol,) = broker.wire.protocols.values()
-            accepted = protocol.transport.get_extra_info("socket")
-
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            with socket.fromfd(protocol.descriptor, socket.AF_INET, socket.SOCK_STREAM) as accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             await client.close()
 
     play(story, uvloop=uvloop)
@@ -299,34 +295,5 @@ def test_shutdown_writes_what_is_due_and_does_not_wait_for_a_sleeper():
                 await RawClient.connect(port)
             for client in (reader, sleeper):
                 await client.close()
-
-    play(story)
-
-
-def test_adapters_of_amqtt_are_pumped():
-    """A connection that comes as amqtt's reader and writer (external_connected) is served like any other."""
-
-    async def story():
-        settings = settings_of()
-        settings.broker["listeners"]["outside"] = {"type": "external"}
-        async with serving(settings) as broker:
-
-            async def accepted(reader, writer):
-                await broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), "outside")
-
-            outside = await asyncio.start_server(accepted, "127.0.0.1", 0)
-            client = await RawClient.connect(outside.sockets[0].getsockname()[1], "guest")
-            big = b"y" * (READ_MAX + 1000)
-            await client.subscribe("x", 1)
-            await client.publish("x", big, qos=1)
-            message = await client.message()
-
-            assert (0, big) == (client.code, message.payload)
-            client.writer.write(wire.GOODBYE)
-            assert b"" == await client.ended()
-            await client.close()
-            await until(lambda: not broker.wire.protocols)
-            outside.close()
-            await outside.wait_closed()
 
     play(story)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -19,6 +19,7 @@ from integration import wire
 from integration.certificates import Authority
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.app import running
+from mesimqtt.broker.acceptor import HANDSHAKES_MAX
 from mesimqtt.broker.broker import Broker
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions, Settings
@@ -120,9 +121,14 @@ def test_a_certificates_common_name_is_the_user(tmp_path):
             issued = (await app.perform("token_issue", {"addresses": ["alice", "bob"]}))["tokens"]
             token = {one["address"]: one["token"] for one in issued}
 
-            assert [0, 0, 0] == [await code(app, cards[n], u) for n, u in (("alice", "alice"), ("alice", None), ("door", ""))]
+            assert [0, 0, 0] == [
+                await code(app, cards[n], u) for n, u in (("alice", "alice"), ("alice", None), ("door", ""))
+            ]
             assert 0 == await code(app, cards["alice"], "alice", token["alice"])
-            assert [5, 5] == [await code(app, cards["alice"], "bob"), await code(app, cards["alice"], "bob", token["bob"])]
+            assert [5, 5] == [
+                await code(app, cards["alice"], "bob"),
+                await code(app, cards["alice"], "bob", token["bob"]),
+            ]
             assert [5, 5, 5] == [await code(app, cards[name]) for name in ("carol", "dot", "none")]
             assert ["closed", "closed"] == [await code(app, context) for context in (forged, trusting(authority))]
             await app.perform("user_disable", {"addresses": ["alice"]})
@@ -139,7 +145,7 @@ def tmp_path_factory_folder(folder):
 
 
 def test_an_alternative_name_is_the_user_and_a_certificate_may_be_left_out(tmp_path):
-    """mTLS optional: the one DNS name, e-mail or URI is the user; several are nobody; without a certificate a token is."""
+    """mTLS optional: the one DNS name, e-mail or URI is the user, several are nobody; else a token is."""
     authority = Authority(tmp_path)
     mail = trusting(authority, authority.issue("mail", "x", x509.RFC822Name("alice@example.org")))
     both = trusting(authority, authority.issue("both", "bob", x509.DNSName("bob"), x509.DNSName("alice")))
@@ -299,13 +305,15 @@ def test_a_key_that_others_can_read_is_told(tmp_path, caplog):
     files = Authority(tmp_path).server()
 
     async def story():
-        for mode in (0o600, 0o644):
-            os.chmod(files["keyfile"], mode)
-            caplog.clear()
-            async with serving(settings_of(listener=files)):
-                assert (mode == 0o644) is (f"chmod o= {files['keyfile']}" in caplog.text)
+        async with serving(settings_of(listener=files)):
+            pass
 
-    play(story)
+    for mode in (0o600, 0o644):
+        Path(files["keyfile"]).chmod(mode)
+        caplog.clear()
+        play(story)
+
+        assert (mode == 0o644) is (f"chmod o= {files['keyfile']}" in caplog.text)
 
 
 def test_who_says_nothing_costs_a_socket_and_has_a_deadline(tmp_path):
@@ -332,6 +340,30 @@ def test_who_says_nothing_costs_a_socket_and_has_a_deadline(tmp_path):
             assert 0 == broker._listeners.get("default").connections
             assert {} == broker._listeners._acceptors[0]._waiting
             assert {} == broker._listeners._acceptors[0]._handshakes
+
+    play(story)
+
+
+def test_handshakes_are_bounded(tmp_path):
+    """Row 28: of more half handshakes than run at a time the oldest are dropped; who is in earnest gets in."""
+    authority = Authority(tmp_path)
+
+    async def story():
+        async with serving(settings_of(listener=authority.server())) as broker:
+            half = [await asyncio.open_connection("127.0.0.1", port_of(broker)) for _ in range(HANDSHAKES_MAX + 20)]
+            for _reader, writer in half:
+                writer.write(b"\x16\x03\x01\x02\x00\x01")
+                await asyncio.sleep(0)
+            acceptor = broker._listeners._acceptors[0]
+            for reader, _writer in half[:20]:
+                await asyncio.wait_for(reader.read(), 3)
+            client = await RawClient.connect(port_of(broker), tls=trusting(authority))
+
+            assert len(acceptor._handshakes) <= HANDSHAKES_MAX
+            for _reader, writer in half:
+                writer.close()
+            await client.close()
+            await until(lambda: not broker._listeners.get("default").connections)
 
     play(story)
 

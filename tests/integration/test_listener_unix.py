@@ -93,7 +93,7 @@ def test_the_mode_is_that_of_the_option(tmp_path, mode, bits):
 
 
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
-    """What a dead server left is removed; a server that answers is named; neither a file nor its successor is touched."""
+    """What a dead server left is removed; a server that answers is named; a file is not touched."""
     path = tmp_path / "mqtt.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -168,7 +168,7 @@ def test_ipv6_and_both_at_once(uvloop):
             assert b"\0\0" == (await client.expect(wire.CONNACK)).body
             await client.close()
         async with serving(settings_of(listener={"bind": ":0"})) as broker:
-            assert {"0.0.0.0", "::"} == {host for _name, host, _port in broker.bound}
+            assert {"0.0.0.0", "::"} == {host for _name, host, _port in broker.bound}  # noqa: S104 - named, not bound
             (port,) = {port for _name, _host, port in broker.bound}
             for address in ("127.0.0.1", "::1"):
                 client = RawClient(*await asyncio.open_connection(address, port))

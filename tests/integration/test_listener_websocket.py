@@ -6,6 +6,7 @@ import asyncio
 import queue
 import ssl
 import threading
+from dataclasses import replace
 
 import paho.mqtt.client as paho
 import pytest
@@ -15,6 +16,9 @@ from integration import wire
 from integration.certificates import Authority
 from integration.raw_client import RawClient, play, serving, settings_of, until, with_will
 from integration.raw_websocket import RawWebSocket, masked, request
+from mesimqtt.broker.broker import Broker
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import ListenerOptions
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 CONNECT = wire.connect("page", None, None)
@@ -270,6 +274,40 @@ def test_who_does_not_read_is_cut_and_others_are_not(tmp_path):
 
     for listener in (None, authority.server()):
         play(lambda listener=listener: story(listener))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"origins": ("chat.example.org",)}, "origins: 'chat.example.org' is none; write for example https://"),
+        ({"origins": ("https://chat.example.org/",)}, "origins: 'https://chat.example.org/' is none"),
+        ({"paths": ("mqtt",)}, "paths: 'mqtt' is none; write for example /mqtt"),
+    ],
+)
+def test_a_rule_that_nobody_could_meet_is_refused(options, words):
+    """An Origin with a path, or without its scheme, and a path without its slash stop the start."""
+
+    async def story():
+        with pytest.raises(MesimqttError) as caught:
+            await Broker(replace(settings(), listeners={"ws": ListenerOptions(**options)})).start()
+
+        assert words in str(caught.value)
+
+    play(story)
+
+
+def test_paths_are_those_of_the_option():
+    """A path of the configuration is answered, the usual ones then are not."""
+
+    async def story():
+        async with serving(replace(settings(), listeners={"ws": ListenerOptions(paths=("/chat",))})) as broker:
+            pages = [await RawWebSocket.connect(ports(broker)["ws"], path) for path in ("/chat", "/mqtt")]
+
+            assert [101, 404] == [page.status for page in pages]
+            for page in pages:
+                await page.close()
+
+    play(story)
 
 
 def test_connections_per_address_are_bounded():

@@ -21,7 +21,7 @@ from mesimqtt.settings import Plugins
 
 ANONYMOUS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 TABOO = {"amqtt.plugins.topic_checking.TopicTabooPlugin": {}}
-SLOW_S = 0.6
+SLOW_S = 0.3
 
 
 class Sleeper(BaseAuthPlugin):
@@ -137,7 +137,7 @@ def test_an_isolated_plugin_that_blocks_holds_up_nobody():
 
 def test_an_isolated_password_file(tmp_path):
     """amqtt's own FileAuthPlugin with a hash that takes its time: those who are in notice nothing of logins."""
-    hashed = Argon2Hasher(time_cost=8, memory_cost=65_536, parallelism=1).hash("right")
+    hashed = Argon2Hasher(time_cost=2, memory_cost=65_536, parallelism=1).hash("right")
     (tmp_path / "passwords").write_text("".join(f"{name}:{hashed}\n" for name in ("alice", "bob")))
     plugin = {"password_file": str(tmp_path / "passwords"), "isolate": True}
 
@@ -267,7 +267,7 @@ def test_an_isolated_plugin_that_never_answers_is_bounded():
 
 def test_a_plugin_that_blocks_the_loop_is_named(caplog):
     """The watchdog writes the plugin's name and place while it lasts, and how long it took; once."""
-    settings = replace(settings_of({"apart.Sleeper": {}, **TABOO}), plugins=Plugins(blocked_s=0.2))
+    settings = replace(settings_of({"apart.Sleeper": {"seconds": 0.8}, **TABOO}), plugins=Plugins(blocked_s=0.2))
 
     async def story():
         async with serving(settings) as broker:

@@ -94,6 +94,7 @@ class Guest(ABC):
     def vanish(self) -> None:
         """Close without a word."""
 
+    @abstractmethod
     def close(self) -> None:
         """Leave nothing behind, whatever state it is in."""
 
@@ -107,7 +108,9 @@ class Guest(ABC):
         """Wait until something holds, and return it."""
         with self.board:
             if not self.board.wait_for(condition, DEADLINE_S):
-                raise AssertionError(f"{self.kind} {self.client_id}: {what}: not within {DEADLINE_S:g} s; {self.received}")
+                raise AssertionError(
+                    f"{self.kind} {self.client_id}: {what}: not within {DEADLINE_S:g} s; {self.received}"
+                )
             return condition()
 
     def expect(self, count: int, prefix: str = "") -> list[Received]:

@@ -74,9 +74,7 @@ class AsyncGuest(Guest):
     async def _come(self, filters: list[tuple[str, int]], keeps: bool, will: Will | None) -> bool | None:
         raise NotImplementedError
 
-    async def _publish(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> None:
+    async def _publish(self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None) -> None:
         raise NotImplementedError
 
     async def _leave(self) -> None:
@@ -119,9 +117,7 @@ class Aiomqtt(AsyncGuest):
         async for message in self.client.messages:
             self.took(as_received(message))
 
-    async def _publish(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> None:
+    async def _publish(self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None) -> None:
         given = for_paho(properties, PacketTypes.PUBLISH) if properties else None
         await self.client.publish(topic, payload, qos, retain, given)
 
@@ -143,7 +139,11 @@ class Amqtt(AsyncGuest):
     client: MQTTClient
 
     async def _come(self, filters: list[tuple[str, int]], keeps: bool, will: Will | None) -> bool | None:
-        config: dict[str, Any] = {"auto_reconnect": False, "connection_timeout": int(DEADLINE_S), "reconnect_retries": 0}
+        config: dict[str, Any] = {
+            "auto_reconnect": False,
+            "connection_timeout": int(DEADLINE_S),
+            "reconnect_retries": 0,
+        }
         if will:
             config["will"] = {
                 "topic": will.topic,
@@ -164,13 +164,9 @@ class Amqtt(AsyncGuest):
 
     async def _listen(self) -> None:
         while message := await self.client.deliver_message():
-            self.took(
-                Received(message.topic, bytes(message.data or b""), message.qos or 0, bool(message.retain))
-            )
+            self.took(Received(message.topic, bytes(message.data or b""), message.qos or 0, bool(message.retain)))
 
-    async def _publish(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> None:
+    async def _publish(self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None) -> None:
         assert properties is None, "amqtt speaks 3.1.1"
         await self.client.publish(topic, payload, qos, retain)
 
@@ -181,6 +177,7 @@ class Amqtt(AsyncGuest):
     async def _vanish(self) -> None:
         await self._stop_listening()
         handler: Any = self.client._handler
-        handler.writer._stream_writer.transport.abort()
+        writer = handler.writer
+        (writer._protocol if self.kind.transport == "ws" else writer._writer).transport.abort()
         with contextlib.suppress(Exception):
             await self.client.disconnect()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 JS = Path(__file__).resolve().parent / "js"
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 30.0
+LIFE_S = 900
 POLL_S = 5.0
 PAGE = b"<!doctype html><meta charset=utf-8><script src=/mqtt.min.js></script><script src=/driver.js></script>"
 
@@ -133,7 +134,13 @@ class Runtime:
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                # Even if the tests are killed it ends.
+                ["timeout", str(LIFE_S), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "HOME": str(folder)},  # nothing of the user's own settings
             )
         try:
             self.version = self.channel.wait_for_hello()
@@ -218,6 +225,4 @@ class Js(Guest):
             given["expiry_s"],
             tuple((name, value) for name, value in given["user"]),
         )
-        self.took(
-            Received(what["topic"], base64.b64decode(what["payload"]), what["qos"], bool(what["retain"]), shown)
-        )
+        self.took(Received(what["topic"], base64.b64decode(what["payload"]), what["qos"], bool(what["retain"]), shown))

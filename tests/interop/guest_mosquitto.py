@@ -31,7 +31,14 @@ class Mosquitto(Guest):
         if keeps:
             command += ["-c", *(["-x", "3600"] if self.kind.version == 5 else [])]
         if will:
-            command += ["--will-topic", will.topic, "--will-payload", will.payload.decode(), "--will-qos", str(will.qos)]
+            command += [
+                "--will-topic",
+                will.topic,
+                "--will-payload",
+                will.payload.decode(),
+                "--will-qos",
+                str(will.qos),
+            ]
             command += ["--will-retain"] if will.retain else []
         self._lines: list[str] = []
         self._granted: list[int] = []

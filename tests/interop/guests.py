@@ -46,6 +46,7 @@ class Guests:
         self._numbers = itertools.count(1)
         self._here: list[Guest] = []
         self._runtimes: dict[str, Runtime] = {}
+        self._failed: set[str] = set()
         self._loop: LoopThread | None = None
 
     def guest(self, kind: Kind, who: Person, device: str = "phone") -> Guest:
@@ -55,11 +56,17 @@ class Guests:
             self._loop = self._loop or LoopThread()
             guest.loop = self._loop
         if isinstance(guest, Js):
-            if kind.name not in self._runtimes:
-                self._runtimes[kind.name] = Runtime(kind.name, self._folder)
-            guest.runtime = self._runtimes[kind.name]
+            guest.runtime = self._runtime(kind.name)
         self._here.append(guest)
         return guest
+
+    def _runtime(self, name: str) -> Runtime:
+        assert name not in self._failed, f"{name} did not start: the first test that wanted it says why"
+        if name not in self._runtimes:
+            self._failed.add(name)
+            self._runtimes[name] = Runtime(name, self._folder)
+            self._failed.remove(name)
+        return self._runtimes[name]
 
     def go_home(self) -> None:
         """Close every guest of a test."""

@@ -1,4 +1,4 @@
-"""The server that real clients meet: TCP and WebSocket, users made over its control socket, free topics under `home/`."""
+"""The server that real clients meet: TCP and WebSocket, users made at once, free topics under `home/`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import os
 import re
 import socket
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import yaml
 
 from integration.server import Server, ServerError, wait_until
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _WS = re.compile(r"ready ws \S+?:(\d+)")
-_RULES = [
-    {"allow": "all", "topic": "home/#"},
-    {"allow": "all", "topic": "only/%u/#"},
-]
+_RULES = [{"allow": "all", "topic": "home/#"}]
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,9 +75,11 @@ def test_a_will_is_published_for_who_vanishes(kind: Kind, house: House, guests: 
             guest.leave()
         else:
             guest.vanish()
-    watcher.expect(1)
+    # On SIGTERM mosquitto_sub of 5.0 asks for its will: DISCONNECT with reason code 0x04 [MQTT-3.14.4-3].
+    names = ["polite", "lost"] if (kind.name, kind.version) == ("mosquitto", 5) else ["lost"]
+    watcher.expect(len(names))
 
-    assert [Received(topic, b"lost is gone", 1, retain=False)] == watcher.received
+    assert [Received(topic, f"{name} is gone".encode(), 1, retain=False) for name in names] == watcher.received
 
 
 @every_kind

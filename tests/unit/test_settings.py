@@ -125,3 +125,18 @@ def test_a_number_below_zero_is_named(tmp_path, line):
     """A bound that makes no sense is refused at the start, with its key."""
     with pytest.raises(MesimqttError, match=re.escape(line.split("{")[1].split(":")[0])):
         load(tmp_path, line)
+
+
+def test_options_belong_to_a_listener(tmp_path):
+    """Options of a listener are read by its name; a name that no listener has, and a key that is none, are errors."""
+    far = "broker: {listeners: {default: {bind: '127.0.0.1:0'}, far: {bind: '127.0.0.1:0'}}}\nlisteners: {%s: {%s: %s}}"
+    settings = load(tmp_path, far % ("far", "proxy_from", "[10.0.0.0/8]"))
+
+    assert ("10.0.0.0/8",) == settings.listeners["far"].proxy_from
+    for words, told in (
+        (("fra", "proxy_from", "[10.0.0.0/8]"), "listeners.fra: broker.listeners has no listener of that name"),
+        (("far", "proxy", "[]"), "proxy"),
+        (("far", "certificate_user", "email"), "certificate_user"),
+    ):
+        with pytest.raises(MesimqttError, match=told):
+            load(tmp_path, far % words)

@@ -3,7 +3,8 @@
 // Node: node driver.js http://127.0.0.1:PORT   Browser: a page that loads mqtt.min.js, then this.
 
 const inNode = typeof window === "undefined";
-const mqtt = inNode ? require("mqtt") : window.mqtt;
+// The bundle declares a global `mqtt`.
+const library = inNode ? require("mqtt") : window.mqtt;
 const home = inNode ? process.argv[2] : location.origin;
 
 const clients = new Map();
@@ -56,7 +57,7 @@ const commands = {
   come({ id, url, options, will }) {
     return new Promise((resolve, reject) => {
       if (will) options.will = { ...will, payload: toBuffer(decode(will.payload)) };
-      const client = mqtt.connect(url, { ...options, reconnectPeriod: 0, connectTimeout: 10000 });
+      const client = library.connect(url, { ...options, reconnectPeriod: 0, connectTimeout: 10000 });
       clients.set(id, client);
       client.on("message", (topic, payload, packet) => {
         const { qos, retain, properties } = packet;

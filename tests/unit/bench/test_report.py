@@ -64,24 +64,54 @@ def test_json_has_the_same_figures() -> None:
 def test_targets_are_passed_or_missed() -> None:
     """Each target that was measured yields a line; a slow server misses, and the reader sees by how much."""
     rows = {
-        "relay-q0-50": row("relay-q0-50", Figures(rate=300.0), Figures(rate=100.0)),
+        "relay-q0-50": row("relay-q0-50", Figures(rate=500.0), Figures(rate=100.0)),
         "relay-q1-50": row("relay-q1-50", Figures(rate=100.0), Figures(rate=60_000.0)),
         "messaging-w100": row("messaging-w100", Figures(rate=24_000.0)),
         "messaging-open": row("messaging-open", Figures(rate=500.0, p99_ms=15.5)),
-        "idle-5000": row("idle-5000", Figures(rate=5.5), Figures(rate=2.0), "KiB each"),
+        "idle-5000": row("idle-5000", Figures(rate=3.5), Figures(rate=2.0), "KiB each"),
         "filters-10000": row("filters-10000", Figures(rate=95.0, extra={"slower by %": 5.0})),
     }
 
     assert [
-        "PASS  relay-q0-50: wanted at least 3x the peer, found 3.00x",
-        "MISS  relay-q1-50: wanted at least 3x the peer, found 0.00x",
+        "PASS  relay-q0-50: wanted at least 5x the peer, found 5.00x",
+        "MISS  relay-q1-50: wanted at least 5x the peer, found 0.00x",
         "PASS  messaging-w100: wanted at least 20,000 msg/s, found 24,000",
         "MISS  messaging-w100: wanted at least 0.5x the peer's plain QoS 1 relay, found 0.40x",
         "MISS  messaging-open: wanted p99 under 15 ms, found 15.50 ms",
-        "PASS  idle-5000: wanted at most 6 KiB each, found 5.50 KiB",
+        "PASS  idle-5000: wanted at most 4 KiB each, found 3.50 KiB",
         "PASS  filters-10000: wanted at most 5 % slower than without, found 5.0 %",
     ] == [str(verdict) for verdict in check(rows)]
     assert 0.4 == messaging_ratio(rows)
+
+
+def test_connects_are_held_by_rate_and_by_cpu() -> None:
+    """A generator that is slower than both brokers does not make the ratio look better than it is."""
+    rows = {
+        "connect": row("connect", Figures(rate=9.0, broker_us=100.0), Figures(rate=10.0, broker_us=40.0), "conn/s"),
+        "reconnect": row("reconnect", Figures(rate=6.0, broker_us=50.0), Figures(rate=10.0, broker_us=40.0), "conn/s"),
+    }
+
+    assert [
+        "MISS  connect: wanted at least 0.5x the peer's anonymous ones, by rate and by CPU, found 0.40x",
+        "PASS  reconnect: wanted at least 0.5x the peer's anonymous ones, by rate and by CPU, found 0.60x",
+    ] == [str(verdict) for verdict in check(rows)]
+
+
+def test_latency_and_attacks_have_targets() -> None:
+    """The steady rate is held against the peer's p99, an attack against the idle server and its memory."""
+    attack = Figures(rate=500.0, extra={"times idle": 1.9, "RSS growth MiB": 65.0})
+    rows = {
+        "paced-q1-50": row("paced-q1-50", Figures(rate=500.0, p99_ms=2.0), Figures(rate=500.0, p99_ms=3.0)),
+        "five-q1-50": row("five-q1-50", Figures(rate=95.0, extra={"slower by %": 12.0})),
+        "hostile-mute": row("hostile-mute", attack),
+    }
+
+    assert [
+        "MISS  five-q1-50: wanted at most 10 % slower than on 3.1.1, found 12.0 %",
+        "PASS  paced-q1-50: wanted p99 at most the peer's 3.00 ms, found 2.00 ms",
+        "PASS  hostile-mute: wanted p99 at most 2x idle, found 1.90x",
+        "MISS  hostile-mute: wanted RSS growth at most 64 MiB, found 65.0 MiB",
+    ] == [str(verdict) for verdict in check(rows)]
 
 
 def test_a_busy_generator_is_told() -> None:

@@ -46,6 +46,7 @@ def test_a_scenario_names_its_users() -> None:
 
     assert {
         "connect": 4_000,
+        "reconnect": 4_000,
         "inbox-20000": 2,
         "messaging-w100": 100,
         "messaging-w20": 100,

@@ -27,7 +27,7 @@ from mesimqtt.bench.wire import (
     [(0, b"\x00"), (127, b"\x7f"), (128, b"\x80\x01"), (16_384, b"\x80\x80\x01")],
 )
 def test_remaining_length(size: int, encoded: bytes) -> None:
-    """The remaining length is spelt as [MQTT-2.2.3] says."""
+    """The remaining length is spelt as [MQTT 3.1.1, section 2.2.3] says."""
     assert encoded == remaining_length(size)
 
 

@@ -227,3 +227,64 @@ def test_a_wrong_rule_is_refused_by_name(rule, word):
 
     assert "rules[1]" in str(caught.value)
     assert word in str(caught.value)
+
+
+def test_rules_name_groups_through_the_services():
+    """Membership is asked of the services each time, and who keeps the rules learns that groups matter."""
+    members = Members(family={"alice"})
+    policy = make({"allow": "all", "topic": "home/#", "groups": ["family"]}, members=members)
+
+    assert (True, "rules[0]") == decided(policy, Action.PUBLISH, "home/lamp")
+    members.groups["family"] = {"bob"}
+    assert (False, "default") == decided(policy, Action.PUBLISH, "home/lamp")
+    assert members.rules.names_groups
+
+
+def test_a_denying_rule_outranks_the_token():
+    """What the operator denies no token opens."""
+    identity = Identity(user="alice", jti="t", acl=(("publish", "home/#"),))
+    policy = make({"deny": "all", "topic": "home/safe/#"})
+
+    assert (False, "rules[0]") == decided(policy, Action.PUBLISH, "home/safe/x", identity)
+    assert (True, "token") == decided(policy, Action.PUBLISH, "home/x", identity)
+
+
+def test_a_file_of_rules_comes_after_the_others_and_is_read_again(tmp_path):
+    """SIGHUP puts the file's new rules in force at once; a mistake in it keeps the old ones and is logged."""
+    file = tmp_path / "rules.yaml"
+    file.write_text("- {allow: publish, topic: a}\n")
+    context = context_of({"deny": "all", "topic": "z"}, rules_file=file)
+    policy = FolderAccess(context)
+
+    assert (True, "rules_file[0]") == decided(policy, Action.PUBLISH, "a")
+    file.write_text("rules:\n  - {deny: publish, topic: a}\n  - {allow: publish, topic: z}\n")
+    context.reload()
+    assert (False, "rules_file[0]") == decided(policy, Action.PUBLISH, "a")
+    assert (False, "rules[0]") == decided(policy, Action.PUBLISH, "z")
+    assert 1 == context.changed
+    file.write_text("- {allow: nothing, topic: a}\n")
+    context.reload()
+    assert (False, "rules_file[0]") == decided(policy, Action.PUBLISH, "a")
+    assert 1 == context.changed
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        ("a: [", "line 1 is not YAML"),
+        ("a: b", "rules are a list"),
+        ("- {allow: all}", r"rules_file[0]: topic"),
+        ("\xff", "rules are a list"),
+    ],
+)
+def test_a_file_of_rules_that_cannot_be_used_stops_the_start(tmp_path, text, words):
+    """The line names the file and what to mend."""
+    file = tmp_path / "rules.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(MesimqttError) as caught:
+        make(rules_file=file)
+
+    assert str(file) in str(caught.value)
+    assert words in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +49,53 @@ def test_tls_needs_no_insecure(tmp_path: Path) -> None:
     settings_from(tmp_path, listeners % "")
     with pytest.raises(MesimqttError, match="listener 'plain'"):
         settings_from(tmp_path, listeners % ", plain: {bind: '0.0.0.0:1883'}")
+
+    assert not is_loopback("0.0.0.0")  # noqa: S104 - named, not bound
+
+
+def test_websocket_is_there_by_default_and_obeys_its_option(tmp_path: Path) -> None:
+    """`--ws` moves the WebSocket listener, adds one, or takes it away; a file that has none gets none."""
+
+    def listeners(text: str = "", **options: object) -> dict[str, dict[str, object]]:
+        found = settings_from(tmp_path, text, **options).broker["listeners"]
+        return {name: listener for name, listener in found.items() if listener.get("type") == "ws"}
+
+    none = "broker: {listeners: {default: {bind: '127.0.0.1:1883'}}}"
+    named = "broker: {listeners: {default: {bind: '127.0.0.1:1883'}, page: {type: ws, bind: '127.0.0.1:1'}}}"
+    moved = {"type": "ws", "bind": "127.0.0.1:9001"}
+
+    assert {"ws": {"type": "ws", "bind": "127.0.0.1:8083"}} == listeners("root: m")
+    assert [{"ws": moved}, {"ws": moved}] == [listeners(text, ws="127.0.0.1:9001") for text in ("root: m", none)]
+    assert {"page": moved} == listeners(named, ws="127.0.0.1:9001")
+    assert [{}, {}, {}] == [listeners("root: m", ws="off"), listeners(named, ws="off"), listeners(none)]
+    with pytest.raises(typer.BadParameter, match="'9001' is not ADDR:PORT"):
+        listeners(ws="9001")
+
+
+def test_a_default_that_is_taken_is_told_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where somebody has port 8083 a server without a configuration starts without WebSocket, and says so."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # another server has it: just as good
+            other.bind(("127.0.0.1", 8083))
+            other.listen()
+        settings = server_settings(None, mqtt="127.0.0.1:0", open_=False, insecure=False)
+
+    assert "ws" not in settings.broker["listeners"]
+    assert (
+        "127.0.0.1:8083 is in use, so there is no WebSocket; choose another: --ws ADDR:PORT" in capsys.readouterr().err
+    )
+
+
+def test_websocket_and_unix_sockets_have_the_same_rules(tmp_path: Path) -> None:
+    """`ws` beyond loopback needs --insecure, `wss` does not; a Unix socket and an external listener need nothing."""
+    with pytest.raises(MesimqttError, match=r"listener 'ws': 0\.0\.0\.0:8083 is beyond loopback"):
+        settings_from(tmp_path, "root: m", ws="0.0.0.0:8083")
+    with pytest.raises(MesimqttError, match="--open lets anybody in"):
+        settings_from(tmp_path, "open: true", ws="0.0.0.0:8083", insecure=True)
+    fine = "broker: {listeners: {default: {bind: 'unix:/run/x.sock'}, %s}}"
+    settings_from(tmp_path, fine % "page: {type: ws, bind: '0.0.0.0:8084', ssl: true}, out: {type: external}")
+    settings_from(tmp_path, "open: true", mqtt="unix:/run/x.sock", ws="unix:/run/y.sock")
 
     assert not is_loopback("0.0.0.0")  # noqa: S104 - named, not bound
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.messaging.access import configured_rules
 from mesimqtt.messaging.operations import perform
 from mesimqtt.settings import Settings
 from mesimqtt.store import users
@@ -15,6 +16,8 @@ from unit.store.rows import memory
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+
+    from mesimqtt.messaging.access import AccessRules
 
 NOW_MS = 1_800_000_000_500
 NOW_S = NOW_MS // 1000
@@ -56,9 +59,17 @@ class FakeMessaging:
         self.signer = TokenSigner(b"s" * 32, issuer="mesimqtt")
         self.told: list[tuple[Any, ...]] = []
         self.time_ms = NOW_MS
+        self.groups: dict[str, set[str]] = {}
 
     def now_ms(self) -> int:
         return self.time_ms
+
+    @property
+    def access(self) -> AccessRules | None:
+        return configured_rules(self.settings.broker, root=self.settings.root, is_member=self.is_member)
+
+    def is_member(self, user: str, group: str) -> bool:
+        return user in self.groups.get(group, ())
 
     def user_changed(self, address: str, *, reason: str) -> None:
         self.told.append(("user_changed", address, reason))

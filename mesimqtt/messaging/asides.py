@@ -1,0 +1,164 @@
+"""What a client says that is no message: READ, presence, rpc (contract section 2)."""
+
+from __future__ import annotations
+
+import json
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.rates import RateLimit, parse_windows
+from mesimqtt.domain.status import Status
+from mesimqtt.domain.strict_json import read_json
+from mesimqtt.engine.properties import CORRELATION_DATA, write
+from mesimqtt.messaging.devices import ReadMark
+from mesimqtt.messaging.model import Names
+from mesimqtt.messaging.properties5 import STORE
+from mesimqtt.topics import MID_PATTERN, Kind, OutTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesimqtt.engine.properties import Properties
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.properties5 import Refused
+    from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.messaging.statuses import Statuses
+    from mesimqtt.messaging.transient import Transients
+
+_RPC_PAYLOAD_MAX = 64 * 1024
+
+
+class Asides:
+    """Takes read marks, presence and questions. Each kind has a rate of its own."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        statuses: Statuses,
+        receipts: Receipts,
+        transients: Transients,
+        perform: Callable[[str, dict[str, Any], str], dict[str, Any]],
+    ) -> None:
+        self._hub = hub
+        self._statuses = statuses
+        self._receipts = receipts
+        self._transients = transients
+        self._perform = perform
+        rates = hub.settings.rates
+        reads, presence = (RateLimit(parse_windows(text)) for text in (rates.reads, rates.presence))
+        self._rpc_rate = RateLimit(parse_windows(rates.rpc))
+        self._rates = {
+            Kind.READ_USER: reads,
+            Kind.READ_GROUP: reads,
+            Kind.PRESENCE_USER: presence,
+            Kind.PRESENCE_GROUP: presence,
+        }
+
+    def take(
+        self, device: Device, out: OutTopic, payload: bytes, qos: int, packet_id: int, properties: Properties
+    ) -> bool | Refused:
+        """Take one. True: acknowledge now. Of its properties only an rpc's Correlation Data says anything."""
+        if out.kind is Kind.RPC:
+            self._rpc(device, out, payload, properties)
+            return True
+        is_group = out.kind in (Kind.READ_GROUP, Kind.PRESENCE_GROUP)
+        names = Names(group=out.name) if is_group else Names(peer=out.name)
+        if wait := self._rates[out.kind].take(device.user.address, self._hub.now()):
+            return self._statuses.refuse(device.user, None, Status.RATE_LIMITED, names, retry_after=ceil(wait))
+        key = f"{'g' if is_group else 'u'}/{encode_address(out.name)}".encode()
+        target = self._hub.directory.target(device.user, key, "g" if is_group else "u", out.name)
+        if target is None:
+            return self._statuses.refuse(device.user, None, Status.INVALID_DESTINATION, names)
+        if out.kind in (Kind.READ_USER, Kind.READ_GROUP):
+            return self._read(device, names, target.thread, payload, qos, packet_id)
+        self._presence(device, target.thread, payload)
+        return True
+
+    # ---- READ ------------------------------------------------------------------------------------------------
+
+    def _read(
+        self, device: Device, names: Names, thread: Thread, payload: bytes, qos: int, packet_id: int
+    ) -> bool | Refused:
+        text = payload.decode("ascii", "replace").strip()
+        mid = text.removeprefix("<=")
+        if not MID_PATTERN.fullmatch(mid):
+            reason = "the payload is a mid, or <=mid"
+            return self._statuses.refuse(device.user, None, Status.BAD_REQUEST, names, reason=reason)
+        user, connection = device.user, device.connection
+        number = int(mid, 16)
+        if not self._receipts.read(user, thread, number, upto=text.startswith("<=")):
+            if not self._transients.read(user, number):
+                self._hub.count("read.ignored")
+            return True
+        change = self._receipts.mark(user, thread, text)
+        peer = thread.group.level if thread.group else thread.peer(user).level
+        place = f"read/{'g' if thread.group else 'u'}/{peer}"
+
+        def committed(ok: bool) -> None:
+            if ok:
+                self._tell_read(user, device, place, text.encode(), change)
+            if qos and (ok or connection.five is not None):
+                connection.acknowledge(packet_id, qos, *(() if ok else STORE))
+            elif qos:
+                connection.close("store: cannot write")
+
+        self._hub.committer.batch.after.append(committed)
+        self._hub.committer.wake()
+        return False
+
+    def _tell_read(self, user: User, source: Device, place: str, payload: bytes, change: int) -> None:
+        for device in user.devices:
+            if device is not source:
+                self._hub.tell(device, place, payload, ReadMark(change))
+            elif device.read_change >= change - 1:
+                self._receipts.mark_acknowledged(device, change)
+
+    # ---- presence, rpc ---------------------------------------------------------------------------------------
+
+    def _presence(self, device: Device, thread: Thread, payload: bytes) -> None:
+        user, group = device.user, thread.group
+        if group is not None:
+            users = [self._hub.directory.known_user(number) for number in group.members if number != user.id]
+            place = f"presence/g/{group.level}/{user.level}"
+        else:
+            users = [thread.peer(user)]
+            place = f"presence/u/{user.level}"
+        for peer in users:
+            for other in peer.devices if peer is not None else ():
+                if other is not device:
+                    self._hub.tell(other, place, payload)
+
+    def _rpc(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
+        answer = self._answer(device.user.address, out.name, payload)
+        body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+        correlation = properties.data(CORRELATION_DATA)
+        echo = write([(CORRELATION_DATA, correlation)]) if correlation is not None else b""
+        listening = [device] if device.qos_of("rpc") >= 0 else device.user.devices
+        for other in list(listening):
+            self._hub.tell(other, f"rpc/{out.cid}", body, more=echo)
+
+    def _answer(self, asker: str, operation: str, payload: bytes) -> dict[str, Any]:
+        if wait := ceil(self._rpc_rate.take(asker, self._hub.now())):
+            message = f"too many questions; ask again in {wait} s"
+            return {"ok": False, "code": "rate-limited", "message": message, "retry_after": wait}
+        try:
+            return {"ok": True, "result": self._perform(operation, _rpc_args(payload), asker)}
+        except OperationError as error:
+            return {"ok": False, "code": error.code, "message": str(error)}
+
+
+def _rpc_args(payload: bytes) -> dict[str, Any]:
+    if len(payload) > _RPC_PAYLOAD_MAX:
+        raise OperationError("bad-request", f"an rpc payload has at most {_RPC_PAYLOAD_MAX} bytes")
+    try:
+        args = read_json(payload) if payload.strip() else {}
+    except ValueError:
+        raise OperationError("bad-request", "the payload is not JSON") from None
+    if not isinstance(args, dict):
+        raise OperationError("bad-request", "an rpc payload is a JSON object")
+    return args

@@ -1,0 +1,132 @@
+"""Who may enter, and who may use which topic: asked of the backend over HTTP, its answers kept for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+
+from mesimqtt.broker.backend import Asker, BackendError, HttpConfig, Kept
+from mesimqtt.broker.foreign import Fault
+from mesimqtt.domain.addresses import check_address
+from mesimqtt.domain.errors import AddressError
+from mesimqtt.hooks import Identity, Refusal
+from mesimqtt.tokens import EXP_MAX, SCOPES, TokenError, looks_like_token, read_acl
+
+if TYPE_CHECKING:
+    from amqtt.contexts import Action
+    from amqtt.session import Session
+
+    from mesimqtt.broker.context import Context
+
+
+class HttpAuth(BaseAuthPlugin):
+    """Lets in whom the backend lets in, as whom it says, with the rules for free topics that it gives."""
+
+    def __init__(self, context: Context) -> None:
+        """Check the options; raises MesimqttError, whose text names the one to mend."""
+        super().__init__(context)
+        self._asker = Asker(self.config, "HttpAuth")
+        self._kept: Kept[Identity] = Kept(self.config.cache)
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Ask the backend; who it is goes to the session's `verdict`. No answer is a no."""
+        password = (session.password or "").encode()
+        if self.config.mixed and (not password or looks_like_token(password)):
+            return None
+        asked = (session.username, session.password, session.client_id)
+        key = (hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass")).digest(), session.remote_address)
+        verdict: Identity | Refusal | None = self._kept.get(key)
+        if verdict is None or (isinstance(verdict, Identity) and 0 < verdict.expires_at <= time.time()):
+            verdict = await self._asked(session)
+            if isinstance(verdict, Identity):
+                self._kept.put(key, verdict)
+        session.verdict = verdict  # type: ignore[attr-defined] # of mesimqtt.broker.sessions.PluginSession
+        return isinstance(verdict, Identity)
+
+    async def _asked(self, session: Session) -> Identity | Refusal:
+        question = {
+            "op": "connect",
+            "user": session.username,
+            "password": session.password,
+            "client_id": session.client_id,
+            "address": session.remote_address,
+        }
+        try:
+            answer = await self._asker.ask(question)
+        except BackendError:
+            return Fault(5, "the HTTP backend does not answer as it should")
+        if answer is None or answer.get("allow") is not True:
+            return Refusal(5, "the HTTP backend said no")
+        try:
+            return identity_of(answer, session.username)
+        except (AddressError, TokenError) as error:
+            return Fault(5, f"the HTTP backend's answer cannot be used: {error}")
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        self._asker.backend.close()
+
+    @dataclass
+    class Config(HttpConfig):
+        """Also `mixed`: true leaves a password that looks like a token, and none at all, to TokenAuth (`mixed` too)."""
+
+        mixed: bool = False
+
+
+def identity_of(answer: dict[str, Any], username: str | None) -> Identity:
+    """Return who an answer of the backend lets in. Raises AddressError and TokenError, which say what is wrong."""
+    user = answer.get("user", username)
+    scope, expires, device = answer.get("scope", "user"), answer.get("expires", 0), answer.get("device")
+    if not isinstance(user, str) or not isinstance(scope, str) or scope not in SCOPES:
+        raise TokenError("user is an address, scope user, backend or admin")
+    if isinstance(expires, bool) or not isinstance(expires, int | float) or not 0 <= expires < EXP_MAX:
+        raise TokenError("expires is seconds since 1970")
+    if device is not None and not isinstance(device, str):
+        raise TokenError("device is a client id")
+    acl = read_acl(answer.get("acl", []))
+    # Decisions are kept by jti: whoever gets other rights is another one.
+    mark = hashlib.sha256(repr((scope, acl)).encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return Identity(check_address(user), f"http-{mark}", scope, device, float(expires), acl)
+
+
+class HttpAccess(BaseTopicPlugin):
+    """Asks the backend for each client, action and free topic. Rules and the answer's `acl` are much faster."""
+
+    def __init__(self, context: Context) -> None:
+        """Check the options; raises MesimqttError, whose text names the one to mend."""
+        super().__init__(context)
+        self._asker = Asker(self.config, "HttpAccess")
+        self._kept: Kept[bool] = Kept(self.config.cache)
+
+    async def topic_filtering(
+        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
+    ) -> bool | None:
+        """Ask the backend, unless its answer is still good. No answer is a no, and is not kept."""
+        if session is None or topic is None or action is None:
+            return False
+        key = (session.username, session.client_id, str(action), topic)
+        known = self._kept.get(key)
+        if known is not None:
+            return known
+        user, client_id, wants, about = key
+        try:
+            answer = await self._asker.ask(
+                {"op": "access", "user": user, "client_id": client_id, "action": wants, "topic": about}
+            )
+        except BackendError:
+            return False
+        is_allowed = answer is not None and answer.get("allow") is True
+        self._kept.put(key, is_allowed)
+        return is_allowed
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        self._asker.backend.close()
+
+    @dataclass
+    class Config(HttpConfig):
+        """The same options."""

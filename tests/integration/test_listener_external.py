@@ -1,0 +1,117 @@
+"""Listeners of amqtt's type `external`: somebody else accepts, and hands over a reader and a writer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
+
+from integration import wire
+from integration.raw_client import RawClient, play, serving, settings_of, until
+from mesimqtt.broker.pump import READ_MAX
+
+BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
+
+
+class MessageReader(ReaderAdapter):
+    """The adapter of an ASGI or aiohttp application: WebSocket messages come one by one from its framework."""
+
+    def __init__(self):
+        self.messages = asyncio.Queue()
+        self._rest = b""
+
+    async def read(self, n=-1):
+        while len(self._rest) < n:
+            message = await self.messages.get()
+            if message is None:
+                return b""
+            self._rest += message
+        found, self._rest = self._rest[:n], self._rest[n:]
+        return found
+
+    def feed_eof(self):
+        self.messages.put_nowait(None)
+
+
+class MessageWriter(WriterAdapter):
+    """Its other half: what is written is sent as messages when it is drained."""
+
+    def __init__(self):
+        self.sent = asyncio.Queue()
+        self.is_closed = False
+        self._waiting = b""
+
+    def write(self, data):
+        self._waiting += data
+
+    async def drain(self):
+        await asyncio.sleep(0)
+        self.sent.put_nowait(self._waiting)
+        self._waiting = b""
+
+    def get_peer_info(self):
+        return "127.0.0.9", 4711
+
+    def get_ssl_info(self):
+        return None
+
+    async def close(self):
+        self.is_closed = True
+
+
+@BOTH_LOOPS
+def test_an_application_hands_over_its_websockets(uvloop):
+    """An `external` listener serves what a web framework accepted: messages in, messages out, an end on both sides."""
+
+    async def story():
+        settings = settings_of()
+        settings.broker["listeners"]["outside"] = {"type": "external"}
+        async with serving(settings) as broker:
+            reader, writer = MessageReader(), MessageWriter()
+            running = asyncio.create_task(broker.external_connected(reader, writer, "outside"))
+            for part in (b"\x10", wire.connect("page", None, None)[1:] + wire.subscribe(1, [("there", 0)])):
+                reader.messages.put_nowait(part)
+            reader.messages.put_nowait(wire.publish("there", b"y" * 100_000))
+            got = b""
+            async with asyncio.timeout(5):
+                while len(got) < 4 + 5 + len(wire.publish("there", b"y" * 100_000)):
+                    got += await writer.sent.get()
+            assert got.endswith(wire.publish("there", b"y" * 100_000))
+            assert "127.0.0.9" == next(iter(broker.wire.protocols)).remote_address
+            reader.feed_eof()
+            await asyncio.wait_for(running, 5)
+
+            assert writer.is_closed
+            assert {} == broker.wire.protocols
+
+    play(story, uvloop=uvloop)
+
+
+def test_adapters_of_amqtt_are_pumped():
+    """A connection that comes as amqtt's reader and writer (external_connected) is served like any other."""
+
+    async def story():
+        settings = settings_of()
+        settings.broker["listeners"]["outside"] = {"type": "external"}
+        async with serving(settings) as broker:
+
+            async def accepted(reader, writer):
+                await broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), "outside")
+
+            outside = await asyncio.start_server(accepted, "127.0.0.1", 0)
+            client = await RawClient.connect(outside.sockets[0].getsockname()[1], "guest")
+            big = b"y" * (READ_MAX + 1000)
+            await client.subscribe("x", 1)
+            await client.publish("x", big, qos=1)
+            message = await client.message()
+
+            assert (0, big) == (client.code, message.payload)
+            client.writer.write(wire.GOODBYE)
+            assert b"" == await client.ended()
+            await client.close()
+            await until(lambda: not broker.wire.protocols)
+            outside.close()
+            await outside.wait_closed()
+
+    play(story)
