@@ -79,11 +79,11 @@ class Services:
 
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
-        return self._messaging.is_member(user, group)
+        return self._messaging.access.is_member(user, group)
 
     def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
         """Take the rules in force, and whom to tell that members of a group have changed."""
-        self._messaging.rules_loaded(rules, changed)
+        self._messaging.access.loaded(rules, changed)
 
 
 class App:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -26,18 +25,28 @@ STORM_PER_S = 1_000
 STORM_FILTERS = 10
 FILTERS = 5_000
 _RECEIVE_BUFFER = 4 * 1024
+_FILLED = 300  # messages after which nothing fits into a socket that is not read
 _NICENESS = 10  # the measuring side shares the core and goes first
 
 
 def mute(address: Address) -> None:
-    """Have 1 000 clients subscribe and never read, and flood them."""
-    sockets = [handshake(address, connect(f"mute{n}"), [subscribe(["flood/#"], 0)], source=n) for n in range(MUTE)]
-    for sock in sockets:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    """Have 1 000 clients subscribe and never read, and flood them; they are there once their sockets are full."""
+    wanted = [subscribe(["flood/#"], 0)]
+    sockets = [
+        handshake(address, connect(f"mute{number}"), wanted, source=number, receive_buffer=_RECEIVE_BUFFER)
+        for number in range(MUTE)
+    ]
     flooder = handshake(address, connect("flooder"))
     frame = publish("flood/all", b"f" * FLOOD_SIZE, 0, 0)
-    _ready()
-    _every(1 / FLOOD_PER_S, lambda: flooder.sendall(frame))
+    sent = [0]
+
+    def send() -> None:
+        flooder.sendall(frame)
+        sent[0] += 1
+        if sent[0] == _FILLED:
+            _ready(len(sockets))
+
+    _every(1 / FLOOD_PER_S, send)
 
 
 def half_open(address: Address) -> None:
@@ -80,7 +89,7 @@ def storm(address: Address) -> None:
         with suppress(BlockingIOError):
             sock.send(subscribe(filters, 1) + unsubscribe(filters, 2))
 
-    _ready()
+    _ready(STORMERS)
     _every(1 / STORM_PER_S, send)
 
 
@@ -145,7 +154,7 @@ def attacked(kind: str, address: Address) -> Iterator[Attack]:
             process.stdout.close()
 
 
-def _ready(count: int = 1) -> None:
+def _ready(count: int) -> None:
     print(f"ready {count}", flush=True)
 
 

@@ -129,12 +129,14 @@ class Loop:
         self.poller.close()
 
 
-def open_socket(address: Address, source: int | None = None) -> socket.socket:
+def open_socket(address: Address, source: int | None = None, *, receive_buffer: int | None = None) -> socket.socket:
     """Connect; on loopback from 127.0.0.x, so that one address does not run out of ports."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.settimeout(HANDSHAKE_DEADLINE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source is not None and address[0] == "127.0.0.1":
             sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
             sock.bind((f"127.0.0.{source % _LOOPBACK_SOURCES + 1}", 0))
@@ -146,10 +148,15 @@ def open_socket(address: Address, source: int | None = None) -> socket.socket:
 
 
 def handshake(
-    address: Address, connect: bytes, subscribes: Sequence[bytes] = (), *, source: int | None = None
+    address: Address,
+    connect: bytes,
+    subscribes: Sequence[bytes] = (),
+    *,
+    source: int | None = None,
+    receive_buffer: int | None = None,
 ) -> socket.socket:
     """Connect and subscribe, waiting for each answer; the socket is still a blocking one."""
-    sock = open_socket(address, source)
+    sock = open_socket(address, source, receive_buffer=receive_buffer)
     try:
         sock.sendall(connect)
         _expect_accepted(sock)

@@ -75,9 +75,7 @@ class Broker(amqtt.broker.Broker):
         self.logger = logger
         self.settings = settings
         self.services: Services = services or BareServices()
-        values = copy.deepcopy(settings.broker)
-        isolated = take_isolated(values.get("plugins"))
-        self.config = _broker_config(values)
+        self.config, isolated = _broker_config(settings.broker)
         self.listeners_config = self.config.listeners
         self.claim: Claim | None = None
         self.on_reload: list[Callable[[], None]] = []
@@ -85,9 +83,8 @@ class Broker(amqtt.broker.Broker):
         self._clock = clock
         self._init_states()
         self.plugins_manager: PluginManager[Any] = _load_plugins(
-            Context(self, settings, self.services), self.config, self._loop
+            Context(self, settings, self.services), self.config, isolated, self._loop
         )
-        isolate(self.plugins_manager, self.config.plugins or (), isolated, self._loop)
         self._plugin_sessions = Sessions()
         self._sessions: dict[str, Any] = {}  # amqtt's context adds here the clients that a plugin makes up
         self.gate = self._make_gate()
@@ -99,26 +96,28 @@ class Broker(amqtt.broker.Broker):
             on_connected=self._connected,
             on_disconnected=self.gate.disconnected,
         )
-        self.engine = Engine(
-            settings.limits,
-            gate=self.gate,
-            claim=self.claim,
-            keeper=self.services.keeper,
-            observer=self.bridge,
-            now=clock(),
-            mqtt=settings.mqtt,
-        )
+        self.engine = self._make_engine()
         self.wire = Wire(self.engine, settings.limits, self._loop, clock)
         self.engine.wake = self.wire.wake
         self._plugin_sessions.tls_of = self.wire.tls_of
         self.wire.on_closed = self.gate.closed
-        traffic = Traffic(settings.rates, self.engine.counters, self.services.count)
-        self.wire.traffic = traffic or None
+        self.wire.traffic = Traffic(settings.rates, self.engine.counters, self.services.count) or None
         self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
         self._listeners = Listeners(self.wire, settings)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
+
+    def _make_engine(self) -> Engine:
+        return Engine(
+            self.settings.limits,
+            gate=self.gate,
+            claim=self.claim,
+            keeper=self.services.keeper,
+            observer=self.bridge,
+            now=self._clock(),
+            mqtt=self.settings.mqtt,
+        )
 
     def _make_gate(self) -> Gate:
         return Gate(
@@ -327,25 +326,32 @@ class Broker(amqtt.broker.Broker):
         return True
 
 
-def _broker_config(values: dict[str, Any]) -> BrokerConfig:
+def _broker_config(written: dict[str, Any]) -> tuple[BrokerConfig, set[str]]:
+    """Return amqtt's configuration, and the names of the plugins that are to run in threads of their own."""
+    values = copy.deepcopy(written)
+    isolated = take_isolated(values.get("plugins"))
     try:
-        return BrokerConfig.from_dict(values)
+        return BrokerConfig.from_dict(values), isolated
     except KeyError as error:
         raise MesimqttError(f"broker: {error} is missing; amqtt needs a listener named 'default'") from None
     except Exception as error:  # noqa: BLE001 - whatever amqtt finds wrong in a person's file becomes one line
         raise MesimqttError(f"broker: {error}; see config/default.yaml") from None
 
 
-def _load_plugins(context: Context, config: BrokerConfig, loop: asyncio.AbstractEventLoop) -> PluginManager[Context]:
+def _load_plugins(
+    context: Context, config: BrokerConfig, isolated: set[str], loop: asyncio.AbstractEventLoop
+) -> PluginManager[Context]:
     context.config = config
     try:
         with warnings.catch_warnings():
             # amqtt announces changes of its own packaging here; an operator can do nothing about them.
             warnings.simplefilter("ignore", DeprecationWarning)
-            return PluginManager(NAMESPACE, context, loop)
+            manager: PluginManager[Context] = PluginManager(NAMESPACE, context, loop)
     except (PluginError, PluginLoadError) as error:
         cause = error.__cause__
         if isinstance(cause, MesimqttError):
             raise cause from None
         reason = ": ".join(text for text in (str(error), str(cause or "")) if text)
         raise MesimqttError(f"broker.plugins: {reason}") from None
+    isolate(manager, config.plugins or (), isolated, loop)
+    return manager

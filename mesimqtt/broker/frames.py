@@ -12,11 +12,11 @@ except ImportError:  # a platform without a compiled wheel
     from websockets.utils import apply_mask
 
 BINARY, TEXT, CLOSE, PING, PONG = 0x2, 0x1, 0x8, 0x9, 0xA
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, NOT_ACCEPTED, TOO_BIG = 1000, 1001, 1002, 1003, 1009
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, NOT_ACCEPTED, NOT_TEXT, TOO_BIG = 1000, 1001, 1002, 1003, 1007, 1009
 NO_CODE = 1005  # stands for a Close frame without a code; never sent
 CONTROL_MAX = 125
 _FIN = 0x80
-_HEAD_MAX = 14
+_CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))  # RFC 6455, section 7.4
 
 
 def frame(opcode: int, payload: bytes | bytearray | memoryview) -> bytes:
@@ -191,13 +191,14 @@ class FrameReader:
 
     def _take_close(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else NO_CODE
-        is_known = code in (*range(1000, 1004), *range(1007, 1015), NO_CODE) or 3000 <= code < 5000
+        is_known = code in _CLOSE_CODES or 3000 <= code < 5000 or not payload
+        if len(payload) == 1 or not is_known:
+            self._fail(PROTOCOL_ERROR, "a Close frame is malformed")
+            return
         try:
             payload[2:].decode()
         except UnicodeDecodeError:
-            is_known = False
-        if len(payload) == 1 or not is_known or (payload and code == NO_CODE):
-            self._fail(PROTOCOL_ERROR, "a Close frame is malformed")
+            self._fail(NOT_TEXT, "a Close frame's reason is not UTF-8")
             return
         self.is_closed = True
         self._fail(code, "the client closed the WebSocket")

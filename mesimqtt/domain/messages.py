@@ -24,6 +24,9 @@ class Outcome(StrEnum):
     REUSED = "cid-reused"
 
 
+_STORED = Outcome.STORED  # a member's look-up in its class is slow
+
+
 class Conversation:
     """A pair of users or a group; `id` is 0 until its first message is committed."""
 
@@ -95,7 +98,7 @@ class Message:
         self.kind = kind
         self.seq = seq
         self.change = 0
-        self.outcome = Outcome.STORED
+        self.outcome = _STORED
 
 
 class Step:

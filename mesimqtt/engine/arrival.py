@@ -86,15 +86,10 @@ def read(body: bytes, connection: Connection) -> Arrival:
     username, password, position = _credentials(body, position, end, flags)
     if position != end:
         raise MalformedError("CONNECT with trailing bytes")
-    clean = bool(flags & 0x02)
-    if level == PROTOCOL_LEVEL and not client_id and not clean:  # [MQTT-3.1.3-8]
-        raise RefusedError(BAD_CLIENT_ID, "empty client id with clean session 0")
     if level == FIVE:
         password = _five(connection, found, password)
-    if len(password or b"") > connection.engine.limits.password_max:
-        raise RefusedError(BAD_CREDENTIALS, "password too long")
-    if connection.engine.draining:
-        raise RefusedError(UNAVAILABLE, "the server is stopping")
+    clean = bool(flags & 0x02)
+    _refuse_early(connection, client_id, password, clean=clean)
     request = ConnectRequest(
         client_id=client_id,
         username=username,
@@ -113,6 +108,16 @@ def read(body: bytes, connection: Connection) -> Arrival:
         found.number(properties.MAXIMUM_PACKET_SIZE, 0),
         found.number(properties.RECEIVE_MAXIMUM, 0xFFFF),
     )
+
+
+def _refuse_early(connection: Connection, client_id: str, password: bytes | None, *, clean: bool) -> None:
+    """Raise RefusedError for what needs no look at who it is."""
+    if connection.version == PROTOCOL_LEVEL and not client_id and not clean:  # [MQTT-3.1.3-8]
+        raise RefusedError(BAD_CLIENT_ID, "empty client id with clean session 0")
+    if len(password or b"") > connection.engine.limits.password_max:
+        raise RefusedError(BAD_CREDENTIALS, "password too long")
+    if connection.engine.draining:
+        raise RefusedError(UNAVAILABLE, "the server is stopping")
 
 
 def _five(connection: Connection, found: Properties, password: bytes | None) -> bytes | None:

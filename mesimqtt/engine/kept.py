@@ -30,9 +30,10 @@ _PENDING_MAX = 1024  # messages of one session in memory that are neither sent n
 class KeptQueue:
     """The window of memory on one session's queue; a new one for each connection."""
 
-    __slots__ = ("committed", "inflight", "loaded", "paging", "queue", "sent", "size", "stored")
+    __slots__ = ("begun", "committed", "inflight", "loaded", "paging", "queue", "sent", "size", "stored")
 
-    def __init__(self, *, committed: int, sent: int, stored: int) -> None:
+    def __init__(self, *, committed: int, sent: int, stored: int, begun: int = 0) -> None:
+        self.begun = begun  # up to here it was sent since the process began: that does not expire any more
         self.committed = committed
         self.sent = sent
         self.stored = stored
@@ -61,7 +62,7 @@ def _renewed(session: Session) -> KeptQueue:
     before = session.kept
     if before is None:  # whether it was sent before a restart nobody knows: DUP says "might be"
         return KeptQueue(committed=session.next_n - 1, sent=session.next_n - 1, stored=0)
-    return KeptQueue(committed=before.committed, sent=before.sent, stored=before.stored)
+    return KeptQueue(committed=before.committed, sent=before.sent, stored=before.stored, begun=before.begun)
 
 
 def enqueue(engine: Engine, session: Session, letter: Letter) -> None:
@@ -133,10 +134,12 @@ def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int)
     if item.released:
         connection.send(ack(PUBREL, packet_id))
         return True
-    packet = encode(connection, item.letter, packet_id, dup=item.n <= kept.sent)  # [MQTT-3.3.1-1]
+    is_dup, is_begun = item.n <= kept.sent, item.n <= kept.begun  # [MQTT-3.3.1-1]
+    packet = encode(connection, item.letter, packet_id, dup=is_dup, is_begun=is_begun)
     if not packet:
         return False
     kept.sent = max(kept.sent, item.n)
+    kept.begun = max(kept.begun, item.n)
     connection.send(packet)
     connection.engine.counters.messages_out += 1
     return True

@@ -41,14 +41,16 @@ class Letter(NamedTuple):
         return bool(self.expires_at) and self.expires_at <= now
 
 
-def encode(connection: Connection, letter: Letter, packet_id: int, *, dup: bool = False) -> bytes:
+def encode(
+    connection: Connection, letter: Letter, packet_id: int, *, dup: bool = False, is_begun: bool = False
+) -> bytes:
     """Return the PUBLISH for this client now; empty where it takes none of that size, or where it has expired.
 
     A packet over the client's Maximum Packet Size is treated as if it had been sent [MQTT-3.1.2-25].
     """
     topic, payload, qos, retain, properties, expires_at, _ = letter
     left = expires_at - connection.engine.now if expires_at else 0.0
-    if expires_at and left <= 0 and not dup:  # what was sent once does not expire any more [MQTT-4.3.3-7]
+    if expires_at and left <= 0 and not is_begun:  # what was sent once does not expire any more [MQTT-4.3.3-7]
         return b""
     first = PUBLISH | (8 if dup else 0) | qos << 1 | retain
     middle = U16[packet_id] if qos else b""

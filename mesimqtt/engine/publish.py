@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PAUSED = -1  # instead of a position: the gate does not know yet; try the same packet again
 _RETAIN = 1
+_QOS_1 = 0x32  # first byte of a plain QoS 1 PUBLISH
 _DUP = 8
 _SWAP = sys.byteorder == "little"
 
@@ -68,7 +69,7 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
     return following
 
 
-def take(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:  # noqa: C901, PLR0912 - hot
+def take(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
     """Take a run of plain QoS 1 or 2 packets (first byte 0x32 or 0x34) and return the position after it."""
     if end - body < 5:
         raise MalformedError("PUBLISH without a topic or a packet id")
@@ -86,6 +87,30 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     is_five = connection.version == FIVE
     if is_five and (stop + 2 == end or data[stop + 2] or route.is_empty):
         return take_any(connection, data, position, body, end)
+    head = data[position:stop]
+    if (
+        data[position] == _QOS_1
+        and (route.is_plain_five if is_five else route.is_plain_four)
+        and not data.startswith(head, end)
+    ):
+        identifier = data[stop : stop + 2]
+        if identifier == b"\0\0":
+            raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
+        engine.counters.messages_in += 1
+        sessions = (route.five if is_five else route.four).granted_some
+        if sessions:
+            payload = data[stop + 2 : end]
+            for session in sessions:
+                send_single(session, head, payload)
+        connection.send(b"\x40\x02" + identifier)
+        return end
+    return _take_run(connection, data, position, stop, end, route)
+
+
+def _take_run(connection: Connection, data: bytes, position: int, stop: int, end: int, route: Route) -> int:
+    """Take as many packets as follow with the same header, length and topic, which ends at `stop`."""
+    engine, is_five = connection.engine, connection.version == FIVE
+    body = stop - len(route.raw) - 2
     step = end - position
     following, count = end, 1
     last = len(data) - step
@@ -99,18 +124,6 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
             count += 1
         if is_five and any(data[stop + 2 : following : step]):  # one of them has properties: look at each
             return take_any(connection, data, position, body, end)
-    if count == 1 and qos == 1 and (route.is_plain_five if is_five else route.is_plain_four):
-        identifier = data[stop : stop + 2]
-        if identifier == b"\0\0":
-            raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
-        engine.counters.messages_in += 1
-        sessions = route.five.granted_some if is_five else route.four.granted_some
-        if sessions:
-            head, payload = data[position:stop], data[stop + 2 : end]
-            for session in sessions:
-                send_single(session, head, payload, 1)
-        connection.send(b"\x40\x02" + identifier)
-        return following
     acks = _acks(PUBACK if qos == 1 else PUBREC, data, stop, step, count)
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
         return take_any(connection, data, position, body, end)  # look at each

@@ -96,8 +96,8 @@ def send_run(session: Session, run: Run) -> None:
     _hold(connection, window, run)
 
 
-def send_single(session: Session, head: bytes, payload: bytes, qos: int) -> None:
-    """Deliver one message: `head` up to its topic, then the packet id, then `payload`."""
+def send_single(session: Session, head: bytes, payload: bytes) -> None:
+    """Deliver one QoS 1 message: `head` up to its topic, then the packet id, then `payload`."""
     connection, window = session.connection, session.window
     if connection is None:
         return
@@ -105,8 +105,7 @@ def send_single(session: Session, head: bytes, payload: bytes, qos: int) -> None
         ids, counter = window.ids, session.packet_counter
         packet_id = _IDS_FROM + (counter & (_IDS - 1))
         if (
-            qos == 1
-            and len(ids) < connection.inflight_max
+            len(ids) < connection.inflight_max
             and packet_id not in ids
             and not window.released
             and packet_id not in connection.claimed
@@ -120,7 +119,7 @@ def send_single(session: Session, head: bytes, payload: bytes, qos: int) -> None
             connection.engine.counters.messages_out += 1
             return
     packet = b"".join((head, b"\0\0", payload))
-    send_run(session, Run(packet, len(packet), len(head), 1, qos))
+    send_run(session, Run(packet, len(packet), len(head), 1, 1))
 
 
 def send_letter(session: Session, letter: Letter) -> None:

@@ -14,6 +14,7 @@ from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
+from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params, same_params
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
 _FULL_TOLD_S = 60.0
+_STORED = Outcome.STORED  # to look a member up in its class takes as long as a call
 _LATER = ("edit", "recall", "when", "age")
 
 
@@ -191,16 +193,10 @@ class Acceptor:
     def _answer(self, message: Accepted) -> None:
         sender, target = message.sender, message.target
         connection = message.connection
-        if message.outcome is Outcome.REUSED:
-            self._uncount(message)
-            told = self._statuses.refuse(sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused")
+        if message.outcome is _STORED:
             if connection is not None and message.qos:
-                connection.acknowledge(message.packet_id, message.qos, *told)
-            return
-        if connection is not None and message.qos:
-            connection.acknowledge(message.packet_id, message.qos)
-        thread = target.thread
-        if message.outcome is Outcome.STORED:
+                connection.acknowledge(message.packet_id, message.qos)
+            thread = target.thread
             if thread.last_seq == 0:
                 self._hub.directory.began(thread)
             self._statuses.sent(sender, target.json, message, message.change)
@@ -209,7 +205,13 @@ class Acceptor:
             self._hand_over(message, sender, target, thread)
             return
         self._uncount(message)
-        self._statuses.repeat(sender, message.mid)
+        told = ACCEPTED
+        if message.outcome is Outcome.REUSED:
+            told = self._statuses.refuse(sender, message.cid, Status.BAD_REQUEST, target.names, reason="cid-reused")
+        if connection is not None and message.qos:
+            connection.acknowledge(message.packet_id, message.qos, *told)
+        if told is ACCEPTED:
+            self._statuses.repeat(sender, message.mid)
 
     def _hand_over(self, message: Accepted, sender: User, target: Target, thread: Thread) -> None:
         message.connection = None

@@ -13,6 +13,9 @@ from mesimqtt.hooks import Action, Decision, Identity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mesimqtt.domain.access_rules import IsMember
+    from mesimqtt.settings import Settings
+
 PLUGIN = "mesimqtt_plugins.acl.FolderAccess"
 FILE_MAX_BYTES = 4 * 1024 * 1024
 
@@ -32,9 +35,7 @@ class AccessRules:
     After them comes the token's own list; what nothing opens is denied. A rule never reaches the root or a `$` topic.
     """
 
-    def __init__(
-        self, rules: list[dict[str, Any]], rules_file: str, *, root: str, is_member: Callable[[str, str], bool]
-    ) -> None:
+    def __init__(self, rules: list[dict[str, Any]], rules_file: str, *, root: str, is_member: IsMember) -> None:
         """Parse the rules and read the file; raises MesimqttError, whose text names the rule and the key."""
         self._written = parse_rules(rules, "rules")
         self._file = rules_file
@@ -126,22 +127,41 @@ class AccessRules:
             raise MesimqttError(f"{self._file}: {error}") from None
 
 
-def configured_rules(broker: dict[str, Any], *, root: str, is_member: Callable[[str, str], bool]) -> AccessRules | None:
-    """Return the rules that a configuration gives to FolderAccess; None where it does not name that plugin.
+class Access:
+    """The rules of this server: those that its plugin has loaded, or, where none runs, those of its configuration."""
 
-    Raises:
-        MesimqttError: they cannot be used.
+    def __init__(self, settings: Settings, is_member: IsMember) -> None:
+        """Begin without a plugin."""
+        self._settings = settings
+        self._rules: AccessRules | None = None
+        self._changed: Callable[[], None] = _unchanged
+        self.is_member = is_member
 
-    """
-    plugins = broker.get("plugins") or {}
-    listed: Iterable[Any] = [plugins] if isinstance(plugins, dict) else plugins
-    for each in listed:
-        if each == PLUGIN or (isinstance(each, dict) and PLUGIN in each):
-            options = (each[PLUGIN] if isinstance(each, dict) else None) or {}
-            return AccessRules(
-                options.get("rules", []), str(options.get("rules_file") or ""), root=root, is_member=is_member
-            )
-    return None
+    def loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
+        """Take the rules in force, and what to call when they say something else."""
+        self._rules, self._changed = rules, changed
+
+    @property
+    def rules(self) -> AccessRules | None:
+        """Return the rules, None where the configuration does not name our plugin. Raises MesimqttError."""
+        if self._rules is None:
+            self._rules = self._configured()
+        return self._rules
+
+    def members_changed(self) -> None:
+        """Take note that somebody joined or left a group: what a rule says of groups counts at once."""
+        if self._rules is not None and self._rules.names_groups:
+            self._changed()
+
+    def _configured(self) -> AccessRules | None:
+        plugins = self._settings.broker.get("plugins") or {}
+        listed: Iterable[Any] = [plugins] if isinstance(plugins, dict) else plugins
+        for each in listed:
+            if each == PLUGIN or (isinstance(each, dict) and PLUGIN in each):
+                options = (each[PLUGIN] if isinstance(each, dict) else None) or {}
+                rules, file = options.get("rules", []), str(options.get("rules_file") or "")
+                return AccessRules(rules, file, root=self._settings.root, is_member=self.is_member)
+        return None
 
 
 def _opens(acl: tuple[tuple[str, str], ...], wants: str, wanted: list[str]) -> bool:
@@ -158,3 +178,7 @@ def _said(decision: Decision) -> str:
 
 def _hit(opens: bool) -> str:
     return "one opens it" if opens else "none opens it"
+
+
+def _unchanged() -> None:
+    """Tell nobody: a command on a stopped server has no broker."""

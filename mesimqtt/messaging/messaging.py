@@ -13,7 +13,7 @@ from mesimqtt.domain.ids import MidFactory
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.engine import codes
 from mesimqtt.messaging.accept import Acceptor
-from mesimqtt.messaging.access import configured_rules
+from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.asides import Asides
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.directory import Directory
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest, Identity, Refusal
-    from mesimqtt.messaging.access import AccessRules
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.model import User
     from mesimqtt.settings import Settings
@@ -81,18 +80,13 @@ class Messaging:
         hub.news = self._enrolment.news
         self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
         self._entry = Entry(hub, signer)
-        self.keys = keys if keys is not None else Keys(settings.tokens, signer, None, now=now, fetches=False)
+        self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
         self.keys.on_changed = self._entry.forget
-        self._access: AccessRules | None = None
-        self._access_changed: Callable[[], None] = _unchanged
+        self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
         self.groups = Groups(hub, self._delivery, self._receipts)
         asides = Asides(
-            hub,
-            statuses=self._statuses,
-            receipts=self._receipts,
-            transients=self._transients,
-            perform=self._rpc,
+            hub, statuses=self._statuses, receipts=self._receipts, transients=self._transients, perform=self._rpc
         )
         self.claim = Router(
             hub,
@@ -134,25 +128,6 @@ class Messaging:
         self.claim.audit.tick(now)
         self._sweeper.tick(now)
         self.keys.tick(now)
-
-    def is_member(self, user: str, group: str) -> bool:
-        """Tell whether `user` belongs to `group`."""
-        return self._hub.directory.is_member(user, group)
-
-    def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
-        """Take the rules for free topics that are in force, and what to call when they say something else."""
-        self._access, self._access_changed = rules, changed
-
-    @property
-    def access(self) -> AccessRules | None:
-        """Return the rules for free topics; on a stopped server those of its configuration; None if it has none."""
-        if self._access is None:
-            self._access = configured_rules(self.settings.broker, root=self.settings.root, is_member=self.is_member)
-        return self._access
-
-    def _members_changed(self) -> None:
-        if self._access is not None and self._access.names_groups:
-            self._access_changed()
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":
@@ -220,21 +195,21 @@ class Messaging:
         try:
             return await self.groups.join(address, users)
         finally:
-            self._members_changed()
+            self.access.members_changed()
 
     async def group_leave(self, address: str, users: list[str]) -> list[str]:
         """Remove members; return who was one."""
         try:
             return await self.groups.leave(address, users)
         finally:
-            self._members_changed()
+            self.access.members_changed()
 
     async def group_delete(self, address: str) -> None:
         """Delete a group."""
         try:
             await self.groups.delete(address)
         finally:
-            self._members_changed()
+            self.access.members_changed()
 
     def group_changed(self, address: str) -> None:
         """Take note that a group's row or rights changed."""
@@ -343,10 +318,6 @@ class Messaging:
         if op == "ping":
             return {"pong": self.now_ms()}
         raise OperationError("no-such-operation", f"no operation {op[:64]!r}; there are {', '.join(sorted(_RPC))}")
-
-
-def _unchanged() -> None:
-    """Stand in for a broker: a command on a stopped server has none."""
 
 
 def _nothing(_address: str) -> None:

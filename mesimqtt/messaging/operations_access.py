@@ -71,7 +71,7 @@ async def acl_list(desk: Desk) -> Answer:
 
 
 def _rules(desk: Desk) -> AccessRules:
-    rules = desk.messaging.access
+    rules = desk.messaging.access.rules
     if rules is None:
         others = ", ".join(_others(desk.messaging.settings)) or "no plugin"
         raise ArgumentError(f"the configuration does not name {PLUGIN}: there, {others} decides on free topics")

@@ -47,7 +47,7 @@ _REASON_CODES: Final = {
 
 
 class Refused(NamedTuple):
-    """A refusal as a client of 5.0 is told it: Reason Code and Reason String."""
+    """A refusal as a client of 5.0 is told it: Reason Code and Reason String; a code of 0 is none."""
 
     code: int
     reason: str
@@ -58,6 +58,7 @@ class Refused(NamedTuple):
         return self is STORE
 
 
+ACCEPTED: Final = Refused(codes.SUCCESS, "")
 STORE: Final = Refused(codes.QUOTA_EXCEEDED, f"0x{Status.FAILED:02X} store")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 UNCONFIRMED = "unconfirmed"
 _LEFT_MAX = 10_000
+_MESSAGE, _DELIVERED = MessageKind.MESSAGE, Status.DELIVERED  # a member's look-up in its class is slow
 TOO_LARGE = "too-large-for-device"
 
 
@@ -53,13 +54,13 @@ class Receipts:
         if (
             confirmed
             and (message.sender_id != lane.user_id or feed.thread.a == feed.thread.b)  # notes to oneself count
-            and message.kind == MessageKind.MESSAGE
+            and message.kind == _MESSAGE
             and seq not in lane.failed
             and lane.delivered.add(seq)
         ):
             self._lanes[id(lane)] = lane
             if message.flags & FLAG_DELIVERY_RECEIPT:
-                self._steps.append((lane, message, Status.DELIVERED, device.client_id, ""))
+                self._steps.append((lane, message, _DELIVERED, device.client_id, ""))
                 hub.committer.wake()
                 return
         elif message.kind:  # an event is nothing to be delivered or read: the watermarks pass it

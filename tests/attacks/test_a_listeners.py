@@ -251,13 +251,16 @@ def test_frames_cut_anywhere_work(target):
 
 
 def test_crowds_are_refused_at_accept(target):
-    """Row 28: 200 idle sockets hurt nobody; the 101st of one address is dropped at accept, on either port."""
-    ports = (target.port, target.ws_port)
-    crowd = [Attacker(ports[number % 2], source="127.0.9.1") for number in range(100)]
-    excess = [Attacker(ports[number % 2], source="127.0.9.1") for number in range(100)]
+    """Row 28: of one address 100 are served, over both ports; 100 more are dropped at accept, others are not."""
+    target.users("crowd")
+    token = target.tokens["crowd"]
+    plain = [Attacker(target.port, source="127.0.9.1").enter("crowd", token, f"c{number}") for number in range(3)]
+    pages = [Page(target, source="127.0.9.1") for _ in range(97)]
+    excess = [Attacker((target.port, target.ws_port)[number % 2], source="127.0.9.1") for number in range(100)]
 
-    assert all(attacker.is_cut() for attacker in excess)
-    assert not any(attacker.is_cut(0) for attacker in crowd[:10])
+    assert all(attacker.is_cut(1.0) for attacker in excess)
+    assert [0, 0, 0] == [attacker.code for attacker in plain]
+    assert {101} == {page.http for page in pages}
     assert 101 == Page(target, source="127.0.9.2").http
 
 

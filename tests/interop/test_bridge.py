@@ -101,7 +101,9 @@ def test_what_is_said_on_one_side_is_heard_on_the_other(
     """Each message reaches the other side, retained ones as such, and goes round no loop."""
     alice, bob = house.people("alice", "bob")
     topic = f"home/{alice.address}"
-    with Bridge(tmp_path, house, alice, version, f"{topic}/# both 1") as bridge:
+    # Only 5.0 has No Local: with 3.1.1 `both` would bring each message back to its own side.
+    ways = ["# both"] if version == "mqttv50" else ["door out", "lamp in", "last in"]
+    with Bridge(tmp_path, house, alice, version, *(f"{topic}/{way} 1" for way in ways)) as bridge:
         here, there = (
             listener_of(guests, place, who, f"{topic}/#") for place, who in ((house, bob), (bridge, ANYBODY))
         )
@@ -134,7 +136,7 @@ def test_a_bridge_that_was_away_gets_what_it_missed(version: str, house: House, 
         ear = listener_of(guests, bridge, ANYBODY, topic)
         speaker.publish(topic, b"live", 1)
         ear.wait(lambda: ear.received and ear.received[-1].payload == b"live", "the live one")
-        came = bridge.log.count("Received PUBLISH from local.") or bridge.log.count("Received PUBLISH from bridge")
+        came = bridge.log.count("Received PUBLISH")
 
     assert (6 if version == "mqttv311" else 1) == came
 

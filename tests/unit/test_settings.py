@@ -140,3 +140,38 @@ def test_options_belong_to_a_listener(tmp_path):
     ):
         with pytest.raises(MesimqttError, match=told):
             load(tmp_path, far % words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MESIMQTT_LIMIT__FILTERS_MAX", "MESIMQTT_LIMITS__FILTER_MAX", "MESIMQTT_LIMITS_FILTERS_MAX", "MESIMQTT_ROOT__X",
+     "mesimqtt_rates__logins", "MESIMQTT_"],
+)  # fmt: skip
+def test_a_misspelt_variable_is_an_error_that_names_it(monkeypatch, name):
+    """An environment variable of ours that sets nothing is no silent nothing."""
+    monkeypatch.setenv(name, "5")
+
+    with pytest.raises(MesimqttError, match=f"{name} is no setting"):
+        load_settings(None)
+
+
+@pytest.mark.parametrize(
+    "name", ["MESIMQTT_SERVICE_HOST", "MESIMQTT_SERVICE_PORT_MQTT", "MESIMQTT_PORT", "MESIMQTT_PORT_1883_TCP_ADDR"]
+)
+def test_what_kubernetes_sets_is_not_ours(monkeypatch, name):
+    """A service named mesimqtt sets these in every container beside it."""
+    monkeypatch.setenv(name, "tcp://10.0.0.1:1883")
+
+    assert Settings() == load_settings(None)
+
+
+def test_rates_are_read_once_and_an_error_says_what_to_write(tmp_path, monkeypatch):
+    """A window that is none, and one that YAML took for a time of day, are errors that name the key."""
+    monkeypatch.setenv("MESIMQTT_RATES__RPC", "10:20")
+    assert ("60:30,600:60", "10:20") == (
+        (settings := load(tmp_path, 'rates:\n  messages: "60:30,600:60"\n')).rates.messages, settings.rates.rpc,
+    )  # fmt: skip
+    with pytest.raises(MesimqttError, match=r"rates\.messages: '60' is not SECONDS:COUNT; write for example"):
+        load(tmp_path, 'rates:\n  messages: "60"\n')
+    with pytest.raises(MesimqttError, match=r'rates\.messages: .*; in quotes: "60:30"'):
+        load(tmp_path, "rates:\n  messages: 60:30\n")

@@ -33,7 +33,13 @@ class Tokens:
 def context_of(plugin, tokens=None, **options):
     services = BareServices()
     services.tokens = tokens or Tokens()
-    return SimpleNamespace(services=services, settings=replace(Settings(), **options), config=plugin.Config())
+    return SimpleNamespace(
+        services=services,
+        settings=replace(Settings(), **options),
+        config=plugin.Config(),
+        permissions_changed=lambda: None,
+        on_reload=lambda call: None,
+    )
 
 
 def request_of(username=None, password=None, address="127.0.0.1"):

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.messaging.access import configured_rules
+from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.operations import perform
 from mesimqtt.settings import Settings
 from mesimqtt.store import users
@@ -16,8 +16,6 @@ from unit.store.rows import memory
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
-
-    from mesimqtt.messaging.access import AccessRules
 
 NOW_MS = 1_800_000_000_500
 NOW_S = NOW_MS // 1000
@@ -60,13 +58,10 @@ class FakeMessaging:
         self.told: list[tuple[Any, ...]] = []
         self.time_ms = NOW_MS
         self.groups: dict[str, set[str]] = {}
+        self.access = Access(self.settings, self.is_member)
 
     def now_ms(self) -> int:
         return self.time_ms
-
-    @property
-    def access(self) -> AccessRules | None:
-        return configured_rules(self.settings.broker, root=self.settings.root, is_member=self.is_member)
 
     def is_member(self, user: str, group: str) -> bool:
         return user in self.groups.get(group, ())

@@ -14,7 +14,7 @@ from mesimqtt.settings import Settings
 from unit.messaging.desk import NOW_S, FakeDesk
 
 RULES = [
-    {"deny": "all", "topic": "home/safe/#"},
+    {"deny": "all", "topic": "+/safe/#"},
     {"allow": "all", "topic": "home/%u/%c/#"},
     {"allow": "all", "topic": "home/#", "groups": ["family"]},
     {"allow": "subscribe", "topic": "lab/#", "scope": "backend"},
@@ -48,7 +48,7 @@ def test_every_layer_is_shown_up_to_the_one_that_decides() -> None:
     assert (True, "rules[1]") == (answer["allow"], answer["rule"])
     assert [
         ("user", "pass", "known and enabled"),
-        ("rules[0]", "pass", "{deny: all, topic: home/safe/#}: the topic does not match"),
+        ("rules[0]", "pass", "{deny: all, topic: +/safe/#}: the topic does not match"),
         ("rules[1]", "allow", "{allow: all, topic: home/%u/%c/#}"),
     ] == [(step["layer"], step["said"], step["why"]) for step in answer["steps"]]
 
@@ -89,7 +89,7 @@ def test_groups_scope_and_denial_count() -> None:
         ("subscribe", "$SYS/#", (False, "sys")),
         ("publish", "$SYS/broker", (False, "sys")),
         ("subscribe", "$share/x/m/alice/in/#", (False, "share")),
-        ("subscribe", "$share/x/home/safe/#", (False, "rules[0]")),
+        ("subscribe", "$share/x/+/safe/#", (False, "rules[0]")),
     ],
 )
 def test_topics_of_messaging_and_of_the_server_are_explained_too(
