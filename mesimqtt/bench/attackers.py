@@ -124,6 +124,7 @@ class Attack:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self.pid = process.pid
 
     def wait(self) -> int:
         """Wait until all attackers are there; return how many. Raises BenchError."""

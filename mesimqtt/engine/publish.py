@@ -97,12 +97,12 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
         if identifier == b"\0\0":
             raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
         engine.counters.messages_in += 1
+        connection.send(b"\x40\x02" + identifier)
         sessions = (route.five if is_five else route.four).granted_some
         if sessions:
             payload = data[stop + 2 : end]
             for session in sessions:
                 send_single(session, head, payload)
-        connection.send(b"\x40\x02" + identifier)
         return end
     return _take_run(connection, data, position, stop, end, route)
 
@@ -128,13 +128,14 @@ def _take_run(connection: Connection, data: bytes, position: int, stop: int, end
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
         return take_any(connection, data, position, body, end)  # look at each
     engine.counters.messages_in += count
+    waits = bool(route.kept or route.shared) or (qos == 2 and not connection.clean)
+    if not waits:  # first, so that who gets his own message has its acknowledgement before it
+        connection.send(acks)
     if not route.is_empty:
         run = Run(data[position:following], step, stop - position, count, qos)
         spread.run(engine, route, run, connection.session, is_five=is_five)
-    if route.kept or (qos == 2 and not connection.clean):
+    if waits:
         engine.reply(connection, acks)
-    else:
-        connection.send(acks)
     return following
 
 
@@ -316,18 +317,16 @@ def _hand_over(
 
 def _route(connection: Connection, route: Route, letter: Letter, packet_id: int) -> None:
     engine, qos = connection.engine, letter.qos
-    stored = False
-    code = 0
+    waits = letter.retain or bool(route.kept or route.shared) or (qos == 2 and not connection.clean)
+    code = codes.NO_MATCHING_SUBSCRIBERS if qos == 1 and route.is_empty and route is not DENIED else 0
+    if qos and not waits:  # first, so that who gets his own message has its acknowledgement before it
+        _acknowledge(connection, qos, packet_id, after_commit=False, code=code)
     if route is not DENIED:
         if letter.retain:
             engine.retain(RetainedMessage(route.topic, letter.payload, qos, letter.properties, letter.expires_at))
-            stored = True
-        stored = bool(route.kept or route.shared) or stored
-        code = codes.NO_MATCHING_SUBSCRIBERS if route.is_empty else 0
         spread.letter(engine, route, letter, connection.session)
-    if qos:
-        after_commit = stored or (qos == 2 and not connection.clean)
-        _acknowledge(connection, qos, packet_id, after_commit=after_commit, code=code)
+    if qos and waits:
+        _acknowledge(connection, qos, packet_id, after_commit=True, code=code)
 
 
 def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_commit: bool, code: int = 0) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from attacks.attacker import Attacker, connect, publish
 from attacks.target import Target
+from mesimqtt.app import Clock
 
 
 def serve(data, *options):
@@ -193,3 +194,51 @@ def test_wills_by_the_hundred(target):
 
     assert {b"bye"} == {victim.message()[1] for _ in range(90)}
     assert [] == friend.exchange()[90:]
+
+
+class JumpingTime:
+    """The module `time` on a machine whose wall clock is set while the server runs."""
+
+    def __init__(self):
+        self.wall = 1_790_000_000.0
+        self.steady = 5_000.0
+
+    def time(self):
+        return self.wall
+
+    def monotonic(self):
+        return self.steady
+
+
+def test_a_jump_of_the_clock_is_not_seen(monkeypatch):
+    """Row 120: a day forwards or back while everybody is connected: no token expires and no deadline passes for it."""
+    machine = JumpingTime()
+    monkeypatch.setattr("mesimqtt.app.time", machine)
+    clock = Clock()
+    began = clock.now_ms()
+    seen = []
+    for jump in (86_400, -172_800, 0):
+        machine.wall += jump
+        machine.steady += 1
+        seen.append(clock.now_ms() - began)
+
+    assert [1_000, 2_000, 3_000] == seen
+    assert began == 1_790_000_000_000
+
+
+def test_a_start_that_is_killed_starts_again(tmp_path):
+    """Row 124: kill -9 while the data folder is being made or migrated; the next start finishes it."""
+    for seconds in (0.01, 0.03):
+        command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            end = time.monotonic() + 10
+            while not (tmp_path / "data").exists() and time.monotonic() < end:
+                time.sleep(0.005)
+            time.sleep(seconds)
+            process.kill()
+    target = Target(tmp_path)
+    try:
+        target.users("alice")
+        assert 0 == target.client("alice").code
+    finally:
+        assert 0 == target.stop()

@@ -67,7 +67,7 @@ def test_changed_packets(five, seed):
     """
     chance = random.Random(seed)
     witness = five.subscribed(("witness", 1), client_id="witness")
-    for number in range(150):
+    for number in range(500):
         peer = five.connected(f"f{number % 7}", clean=True).peer
         for _ in range(chance.randint(1, 4)):
             peer.send(mutated(chance, chance.choice(WHOLE)) + chance.choice((b"", PINGREQ, disconnect())))

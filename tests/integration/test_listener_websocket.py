@@ -276,6 +276,35 @@ def test_who_does_not_read_is_cut_and_others_are_not(tmp_path):
         play(lambda listener=listener: story(listener))
 
 
+def test_pings_of_who_does_not_read_have_one_answer():
+    """Row 35: while output waits for a page its Pings do not pile up: the last is answered in the end."""
+
+    async def story():
+        async with serving(settings(queue_bytes_max=3_000_000)) as broker:
+            page = await entered(broker)
+            page.send(wire.subscribe(1, [("flood", 0)]))
+            await page.mqtt(5)
+            page.writer.transport.pause_reading()
+            (protocol,) = broker.wire.protocols.values()
+            async with asyncio.timeout(5):
+                while protocol not in broker.wire.blocked:
+                    await broker.internal_message_broadcast("flood", b"x" * 60_000, 0)
+                    await asyncio.sleep(0)
+            for number in range(50):
+                page.writer.write(masked(b"%d" % number, 9))
+            await until(lambda: protocol._pong == b"49")
+            page.writer.transport.resume_reading()
+            while (found := await page.frame())[0] != 10:
+                assert 2 == found[0]
+
+            assert (10, b"49") == found
+            page.writer.write(masked(b"now", 9))
+            assert (10, b"now") == await page.frame()
+            await page.close()
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -253,7 +253,7 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
     """
     for _ in range(2):
         command = [*_MESIMQTT, "up", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0", "--json"]
-        command += ["--ws", "off"]
+        command += ["--ws", "127.0.0.1:0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         with process, process.stdout as out:
@@ -267,6 +267,7 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
 
             assert 0 == process.wait(10)
         assert ["alice", "bob"] == sorted(said["tokens"])
+        assert said["ws"].startswith("ws://127.0.0.1:")
         assert all(f"{said['port']}" in line for line in lines)
         assert [] == [row for line in lines for row in line.splitlines() if len(row) > 80]
         assert 0 == sent.returncode

@@ -20,6 +20,7 @@ class CodecWire:
 
     def __init__(self, house: House) -> None:
         self._socket = socket.create_connection((house.host, house.port), DEADLINE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._bytes = bytearray()
 
     def enter(self, who: Person, client_id: str, **options: Any) -> mqtt5.ConnAckPacket:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from mesimqtt.bench.servers import mosquitto_configuration, parse_address, parse_tokens, ready_port
+from mesimqtt.bench.servers import mosquitto_configuration, nats_configuration, parse_address, parse_tokens, ready_port
 from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_port_is_read_from_a_whole_line() -> None:
@@ -30,6 +35,18 @@ def test_mosquitto_keeps_nothing_and_bounds_nothing() -> None:
         "max_queued_messages 0",
         "set_tcp_nodelay true",
         "listener 1234 127.0.0.1",
+    } == set(lines)
+
+
+def test_nats_speaks_mqtt_on_loopback(tmp_path: Path) -> None:
+    """The other peer has its MQTT gateway and, because that wants it, JetStream in a folder of its own."""
+    lines = nats_configuration(1234, 5678, tmp_path / "js").splitlines()
+
+    assert {
+        "server_name: bench",
+        "listen: 127.0.0.1:5678",
+        f'jetstream {{ store_dir: "{tmp_path}/js" }}',
+        "mqtt { listen: 127.0.0.1:1234, max_ack_pending: 65535 }",
     } == set(lines)
 
 

@@ -19,6 +19,8 @@ from mesimqtt.bench.wire import (
     remaining_length,
     run_length,
     subscribe,
+    unsubscribe,
+    user_property,
 )
 
 
@@ -42,6 +44,25 @@ def test_connect_with_a_token() -> None:
 def test_subscribe_to_several() -> None:
     """One SUBSCRIBE carries all its filters."""
     assert b"\x82\x0a\x00\x01\x00\x01a\x01\x00\x01b\x01" == subscribe(["a", "b"], 1)
+
+
+def test_packets_of_five() -> None:
+    """On 5.0 CONNECT and SUBSCRIBE have empty properties, and a PUBLISH those that it is given."""
+    assert b"\x10\x0e\x00\x04MQTT\x05\x02\x02\x58\x00\x00\x01c" == connect("c", version=5)
+    assert b"\x82\x07\x00\x01\x00\x00\x01a\x01" == subscribe(["a"], 1, version=5)
+    assert b"\xa2\x05\x00\x02\x00\x01a" == unsubscribe(["a"], 2)
+    assert b"\x32\x0e\x00\x01t\x00\x07\x07\x26\x00\x01k\x00\x01vx" == publish("t", b"x", 1, 7, user_property("k", "v"))
+
+
+def test_a_ring_of_five() -> None:
+    """A ring of 5.0 has its packet ids before the properties, and its payloads behind them."""
+    ring = Ring("t", qos=1, count=2, properties=user_property("k", "v"))
+    frame = bytes(ring.wire[ring.size : 2 * ring.size])
+    _, identifier, rest = publish_parts(frame, next_packet(frame, 0) or pytest.fail("not whole"))
+
+    assert b"\x00\x02" == identifier == frame[ring.id_at : ring.id_at + 2]
+    assert (0, 1) == mark_of(rest.removeprefix(ring.properties))
+    assert frame[ring.publisher_at :] == rest.removeprefix(ring.properties)
 
 
 def test_a_packet_that_is_not_whole() -> None:
