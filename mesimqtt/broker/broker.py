@@ -138,7 +138,7 @@ class Broker(amqtt.broker.Broker):
         return self._listeners.bound
 
     def kind(self, listener: str) -> str:
-        """Return what a listener speaks: `mqtt` or `ws`."""
+        """Return what a listener speaks, as in a URL: `mqtt`, `mqtts`, `ws` or `wss`."""
         return self._listeners.kind(listener)
 
     def reload(self) -> None:
@@ -231,6 +231,7 @@ class Broker(amqtt.broker.Broker):
     def _connected(self, connection: Connection) -> None:
         self._sessions.pop(connection.client_id, None)
         self._plugin_subscriptions.connected(connection)
+        self.gate.connected(connection)
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)

@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.broker.endings import Endings
 from mesimqtt.broker.foreign import FAULTS, Fault, ForeignAccess, ForeignAuth
 from mesimqtt.broker.throttle import Throttled
 from mesimqtt.hooks import AccessPolicy, Action, Authenticator, Decision, Identity, Refusal
@@ -70,6 +71,7 @@ class Gate:
         self._notify_denied = notify_denied
         self._clock = clock
         self._decisions: OrderedDict[_Key, Decision] = OrderedDict()
+        self._endings = Endings(clock)
         self.log = AuditLog()
         self.epoch = 0
 
@@ -139,14 +141,20 @@ class Gate:
         """Tell whether decisions change without anybody saying so: amqtt's topic plugins."""
         return self._foreign_access is not None
 
+    def connected(self, connection: Connection) -> None:
+        """Take note until when a connection may stay."""
+        self._endings.connected(connection)
+
     def disconnected(self, connection: Connection) -> None:
-        """Forget what amqtt's plugins answered for a connection."""
+        """Forget what amqtt's plugins answered for a connection, and until when it might stay."""
+        self._endings.disconnected(connection)
         if self._foreign_access is not None:
             self._foreign_access.disconnected(connection)
 
     def tick(self, now: float) -> None:
-        """Do what is due: the audit log's summary, and keeping who is throttled."""
+        """Do what is due: the audit log's summary, who may stay no longer, and keeping who is throttled."""
         self.log.tick(now)
+        self._endings.tick(now)
         if self._throttle is not None:
             self._throttle.tick(now)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 _ORIGIN = re.compile(r"\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@\s]+")
+OFF = "off"
 WATCH_S = 2.0  # how often certificates are looked at
 
 logger = logging.getLogger(__name__)
@@ -57,11 +58,14 @@ class Listeners:
         return self._by_name.get(name)
 
     def kind(self, name: str) -> str:
-        """Return what a listener speaks: `mqtt` or `ws`."""
-        return "ws" if self._by_name[name].kind is WebSocketProtocol else "mqtt"
+        """Return what a listener speaks, as in a URL: `mqtt`, `mqtts`, `ws` or `wss`."""
+        listener = self._by_name[name]
+        return ("ws" if listener.kind is WebSocketProtocol else "mqtt") + ("" if listener.is_plain else "s")
 
     async def open(self, name: str, config: ListenerConfig) -> None:
         """Listen. Raises MesimqttError, whose text says what to do."""
+        if config.bind == OFF:  # amqtt demands a listener named `default`, also where none is wanted
+            return
         options = self._settings.listeners.get(name) or ListenerOptions()
         if config.type == ListenerType.EXTERNAL:  # somebody else accepts its connections
             self._by_name[name] = Listener(name, self._wire, connections_max=config.max_connections, is_plain=False)

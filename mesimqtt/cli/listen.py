@@ -134,12 +134,12 @@ def described(message: Message) -> Answer:
 
 
 def mqtt_url(info: Answer) -> str:
-    """Return where this machine reaches the server's first MQTT listener."""
+    """Return where this machine reaches the server's first plain MQTT listener."""
     for each in info["listeners"]:
-        if each["kind"] == "mqtt":
+        if each["kind"] == "mqtt" and each["port"]:
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(each["host"], each["host"])  # noqa: S104 - compared, not bound
             return f"mqtt://{f'[{host}]' if ':' in host else host}:{each['port']}"
-    raise MesimqttError("the server has no MQTT listener to connect to")
+    raise MesimqttError("the server has no plain MQTT listener on TCP, which this command needs")
 
 
 def _run(data: Path, user: str, device: str, ear: _Ear, timeout: float) -> None:

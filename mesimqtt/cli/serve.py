@@ -67,9 +67,10 @@ def serve(
 
 def announce(app: App, *, as_json: bool) -> None:
     """Print one line per listener, at once, so that a script can wait for it."""
-    for kind, host, port in app.bound:
+    for scheme, host, port in app.bound:
+        kind = scheme.removesuffix("s") if scheme != "ws" else scheme
         if as_json:
-            emit({"ready": kind, "host": host, "port": port})
+            emit({"ready": kind, "host": host, "port": port, "tls": kind != scheme})
         elif not port:  # a Unix socket
             line(f"ready {kind} {host}")
         else:
@@ -95,19 +96,19 @@ def server_settings(
     listeners = broker.get("listeners")
     if not isinstance(listeners, dict) or not isinstance(listeners.get("default"), dict):
         raise MesimqttError(f"{config}: broker.listeners needs a listener named default; see config/default.yaml")
-    if mqtt == "off":
-        raise UsageError("--mqtt off would leave nothing that listens.")
     if mqtt is not None:
         _check_bind(mqtt)
         listeners["default"]["bind"] = mqtt
     _set_websocket(listeners, ws, is_default=config is None)
+    if mqtt == "off" and len(listeners) == 1:
+        raise UsageError("--mqtt off would leave nothing that listens.")
     settings = replace(settings, broker=broker, open=settings.open or open_)
     _check_reach(settings, listeners, insecure=insecure)
     return settings
 
 
 def _check_bind(bind: str) -> None:
-    if not bind.startswith("unix:"):
+    if bind != "off" and not bind.startswith("unix:"):
         bound_address(bind)
 
 
@@ -143,7 +144,7 @@ def is_free(host: str, port: int) -> bool:
 def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: bool) -> None:
     for name, listener in listeners.items():
         bind = str((listener or {}).get("bind") or listeners["default"].get("bind") or "")
-        if bind.startswith("unix:") or (listener or {}).get("type") == "external":
+        if bind == "off" or bind.startswith("unix:") or (listener or {}).get("type") == "external":
             continue
         host, _ = bound_address(bind)
         if is_loopback(host if not bind.startswith(":") else "0.0.0.0"):  # noqa: S104 - what an empty host means

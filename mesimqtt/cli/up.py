@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mesimqtt.cli.options import NOT_GIVEN, Data, Json
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
 from mesimqtt.cli.output import emit, line, shortest
 from mesimqtt.cli.serve import Mqtt, Ws, announce, is_free, run_server, server_settings
 from mesimqtt.domain.errors import OperationError
@@ -42,6 +42,8 @@ def up(mqtt: Mqtt = None, ws: Ws = None, data: Data = NOT_GIVEN, json: Json = Fa
         mqtt = "127.0.0.1:0"
     if ws is None and not is_free("127.0.0.1", _WS_PORT):
         ws = "127.0.0.1:0"
+    if mqtt == "off" or (mqtt or "").startswith("unix:"):
+        raise UsageError("the lines that `up` prints need MQTT on ADDR:PORT")
     settings = server_settings(None, mqtt=mqtt, ws=ws, open_=False, insecure=False)
 
     async def ready(app: App) -> None:

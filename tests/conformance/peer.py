@@ -39,7 +39,8 @@ from integration.server import wait_until
 from mesimqtt.app import running
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.loop import loop_factory
-from unit.engine.both_ends import FakeKeeper, Network
+from unit.engine.both_ends import Network
+from unit.engine.fake_keeper import FakeKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

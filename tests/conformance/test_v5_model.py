@@ -9,7 +9,7 @@ import pytest
 
 from conformance.peer5 import Five
 from conformance.receiver5 import Receiver
-from conformance.store5 import StoreWorld
+from conformance.store5 import FakeStoreWorld, StoreWorld
 from conformance.wire5 import publish, pubrel, suback, subscribe
 
 TOPICS = ("a/b", "a/c", "d")
@@ -24,6 +24,14 @@ class Publisher:
         self.sent = []  # (topic, payload, QoS)
         self.peer = five.connected(name, session_expiry_interval=3600)
 
+    def go(self):
+        """Lose the connection."""
+        self.peer.cut()
+
+    def come(self):
+        """Connect again."""
+        self.peer = self.five.back(self.name)
+
     def publish(self, chance):
         """Publish; now and then the connection is lost in the middle of the exchange, and resumed."""
         topic, qos = chance.choice(TOPICS), chance.randrange(3)
@@ -36,8 +44,8 @@ class Publisher:
             return
         assert self.peer.take().code in {0, 0x10}
         if qos == 2 and chance.random() < 0.3:
-            self.peer.cut()
-            self.peer = self.five.back(self.name)
+            self.go()
+            self.come()
             self.peer.send(publish(topic, payload, dup=True, **raw))
             assert self.peer.take().kind == "PUBREC"
         if qos == 2:
@@ -60,10 +68,21 @@ def begin(five, chance):
     return found
 
 
-def play(five, seed, steps=80):
+def share(five, chance):
+    """Three members of one group, each with a QoS of its own."""
+    found = []
+    for number in range(3):
+        member, qos = Receiver(five, chance, f"m{number}"), chance.choice((1, 2))
+        member.come(resumed=False)
+        member.peer.send(subscribe(("$share/g/#", qos))).expect(suback(qos))
+        found.append((member, dict.fromkeys(TOPICS, qos)))
+    return found
+
+
+def play(five, seed, *, steps=80, restart=None, start=begin):
     """Play a story to its end, where everybody is connected and nothing is left to say."""
     chance, numbers = random.Random(seed), count()
-    receivers = begin(five, chance)
+    receivers = start(five, chance)
     publishers = [Publisher(five, name, numbers) for name in ("p", "q")]
     for _ in range(steps):
         what, (receiver, _) = chance.random(), chance.choice(receivers)
@@ -73,8 +92,15 @@ def play(five, seed, steps=80):
             receiver.read(holds=True)
         elif what < 0.9:
             receiver.go()
-        elif receiver.peer is None:
-            receiver.come()
+        elif what < 0.95 or restart is None:
+            if receiver.peer is None:
+                receiver.come()
+        else:
+            for gone in [*(one for one, _ in receivers), *publishers]:
+                gone.go()
+            restart()
+            for publisher in publishers:
+                publisher.come()
     for receiver, _ in receivers:
         if receiver.peer is None:
             receiver.come()
@@ -103,7 +129,7 @@ def check(publishers, receiver, granted):
                     assert [] == heard
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(25))
 def test_a_story(five, seed):
     """Whatever happens, what was promised arrives, in order, within the limits.
 
@@ -117,16 +143,58 @@ def test_a_story(five, seed):
     assert any(receiver.heard for receiver, _ in receivers)
 
 
-@pytest.mark.parametrize("seed", range(40, 48))
-def test_a_story_on_disk(tmp_path, seed):
-    """The same where sessions are kept in the real store.
+@pytest.mark.parametrize("seed", range(100, 125))
+def test_a_story_with_restarts(tmp_path, seed):
+    """The same where the server's process ends now and then.
 
-    [MQTT-4.3.2-3] [MQTT-4.3.3-10] [MQTT-4.4.0-1] [MQTT-4.6.0-5]
+    [MQTT-3.1.2-23] [MQTT-4.3.2-3] [MQTT-4.3.3-10] [MQTT-4.4.0-1] [MQTT-4.6.0-5]
     """
-    world = StoreWorld(tmp_path / "data")
-    publishers, receivers = play(Five(world), seed)
+    tell(FakeStoreWorld(tmp_path), seed)
+
+
+@pytest.mark.parametrize("seed", range(200, 204))
+def test_a_story_on_disk(tmp_path, seed):
+    """The same on the real store.
+
+    [MQTT-3.1.2-23] [MQTT-4.3.2-3] [MQTT-4.3.3-10] [MQTT-4.4.0-1] [MQTT-4.6.0-5]
+    """
+    tell(StoreWorld(tmp_path / "data"), seed)
+
+
+def tell(world, seed):
+    """Play a story with restarts, and check it."""
+    publishers, receivers = play(Five(world), seed, restart=world.restart)
     for receiver, granted in receivers:
         check(publishers, receiver, granted)
     world.finish()
 
     assert any(receiver.heard for receiver, _ in receivers)
+
+
+def tell_shared(five, seed, *, restart=None):
+    """Play the story of a group, and check it: each message to one member, at QoS 1 perhaps again, never lost."""
+    publishers, members = play(five, seed, restart=restart, start=share)
+    heard = [(member.client_id, *one) for member, _ in members for one in member.heard]
+    for publisher in publishers:
+        for topic, body, said in publisher.sent:
+            got = [(name, qos) for name, where, what, qos in heard if (where, what) == (topic, body)]
+
+            assert said == 0 or got, "lost"
+            assert len(got) <= 1 or {1} == {qos for _, qos in got}, "QoS 2 twice"
+
+
+@pytest.mark.parametrize("seed", range(300, 325))
+def test_a_story_of_a_group(five, seed):
+    """Each message for a shared subscription goes to one member, whoever comes and goes.
+
+    [MQTT-4.8.2-3] [MQTT-4.8.2-4] [MQTT-4.8.2-5] [MQTT-4.4.0-1] [MQTT-3.3.4-9]
+    """
+    tell_shared(five, seed)
+
+
+@pytest.mark.parametrize("seed", range(400, 415))
+def test_a_story_of_a_group_with_restarts(tmp_path, seed):
+    """The same where the server's process ends now and then [MQTT-4.8.2-4] [MQTT-3.1.2-23]."""
+    world = FakeStoreWorld(tmp_path)
+    tell_shared(Five(world), seed, restart=world.restart)
+    world.finish()

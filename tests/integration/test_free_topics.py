@@ -202,6 +202,29 @@ def test_joining_and_leaving_a_group_acts_at_once(house):
     play(story)
 
 
+def test_a_right_that_is_lost_while_away_is_lost_on_return(house):
+    """What waits in a kept session is judged when its client is back: nothing comes that it may not have any more."""
+
+    async def story():
+        thing = await connected(house, THING)
+        alice = await connected(house, "alice", clean=False)
+        assert 1 == await alice.subscribe("home/#", 1)
+        await alice.close()
+        await thing.publish(f"home/{THING}/state/mode", b"before", qos=1)
+        await told(house, "group_leave", address="family", users=["alice"])
+        await thing.publish(f"home/{THING}/state/mode", b"after", qos=1)
+
+        alice = await connected(house, "alice", clean=False)
+        assert alice.session_present
+        await alice.ping()
+        await alice.ping()
+        assert [] == [message.payload for message in alice._messages]
+        for client in (thing, alice):
+            await client.close()
+
+    play(story)
+
+
 def test_a_file_of_rules_acts_on_sighup(house):
     """New rules are in force for connected clients at once; a broken file changes nothing."""
 

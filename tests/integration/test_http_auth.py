@@ -317,6 +317,21 @@ def test_the_time_until_which_somebody_may_stay_is_kept(backend):
     assert [("alice", "backend", float(ends))] == [(each.user, each.scope, each.expires_at) for each in found]
 
 
+def test_who_may_stay_no_longer_is_cut(backend):
+    """At `expires` the connection ends, whether messaging knows the user or not; others stay."""
+    backend.answers = {"alice": {"allow": True, "expires": int(time.time()) + 2}, "bob": {"allow": True}}
+
+    async def story():
+        async with serving(settings_of(plugins(backend))) as broker:
+            alice, bob = await connect(broker, "alice"), await connect(broker, "bob", client_id="other")
+            assert [0, 0] == [alice.code, bob.code]
+            assert b"" == await alice.ended()
+            await bob.ping()
+            await bob.close()
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

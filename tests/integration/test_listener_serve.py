@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +48,22 @@ def received(*where: str) -> str:
     """Return the first message that mosquitto_sub prints at QoS 1, as alice with a fresh client id."""
     command = (shutil.which("mosquitto_sub"), "-q", "1", "-C", "1", "-W", "5", "-t", "m/alice/in/u/#", *where)
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_websocket_alone(tmp_path: Path) -> None:
+    """With `--mqtt off` the WebSocket is all that listens, and says so; `listen` says what it lacks."""
+    command = [sys.executable, "-m", "mesimqtt", "--data", str(tmp_path / "data")]
+    options = ["--mqtt", "off", "--ws", "127.0.0.1:0", "--json"]
+    with subprocess.Popen([*command, "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        assert ("ws", "127.0.0.1", False) == (said["ready"], said["host"], said["tls"])
+        subprocess.run([*command, "user", "add", "alice"], check=True, capture_output=True)
+        heard = subprocess.run([*command, "listen", "--as", "alice"], check=False, capture_output=True, text=True)
+        process.terminate()
+
+    assert 0 == process.returncode
+    assert "the server has no plain MQTT listener on TCP, which this command needs" in heard.stderr
 
 
 @pytest.fixture

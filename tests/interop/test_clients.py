@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,3 +136,25 @@ def test_a_refusal_is_told_to_any_client(kind: Kind, house: House, guests: Guest
     phone.expect(1, f"m/{alice.address}/in/status/c3")
 
     assert (131, "invalid-destination") == tuple(json.loads(refused.payload)[key] for key in ("status", "name"))
+
+
+def test_the_readme_lists_every_client() -> None:
+    """Its table has a row for each kind, with the versions of MQTT, the transports, and MQTT.js as it is pinned."""
+    home = Path(__file__).resolve().parents[2]
+    readme = (home / "README.md").read_text(encoding="utf-8")
+    pinned = json.loads((home / "tests/interop/js/package.json").read_text())["dependencies"]["mqtt"]
+    names = {
+        "mosquitto": "| `mosquitto_pub` and",
+        "node": f"| MQTT.js in Node | {pinned},",
+        "chromium": f"| MQTT.js in a browser | {pinned},",
+    }
+    words = {4: "3.1.1", 5: "5.0", "tcp": "TCP", "ws": "WebSocket"}
+    rows = {
+        kind: [line for line in readme.splitlines() if line.startswith(names.get(kind.name, f"| {kind.name}"))]
+        for kind in KINDS
+    }
+
+    assert [] == [str(kind) for kind, lines in rows.items() if len(lines) != 1]
+    assert [] == [
+        str(kind) for kind, (row,) in rows.items() if words[kind.version] not in row or words[kind.transport] not in row
+    ]

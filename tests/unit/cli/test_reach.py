@@ -108,7 +108,12 @@ def test_open_goes_with_loopback_only(tmp_path: Path) -> None:
     assert is_loopback("::1")
 
 
-def test_mqtt_cannot_be_switched_off_yet() -> None:
-    """With MQTT off nothing would listen."""
+def test_mqtt_can_be_switched_off_if_something_is_left() -> None:
+    """`--mqtt off` leaves the WebSocket alone; with both off nothing would listen."""
+    settings = server_settings(None, mqtt="off", ws="127.0.0.1:0", open_=False, insecure=False)
+
+    assert {"default": "off", "ws": "127.0.0.1:0"} == {
+        name: listener["bind"] for name, listener in settings.broker["listeners"].items()
+    }
     with pytest.raises(typer.BadParameter, match="nothing that listens"):
-        server_settings(None, mqtt="off", open_=False, insecure=False)
+        server_settings(None, mqtt="off", ws="off", open_=False, insecure=False)

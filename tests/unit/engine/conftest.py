@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unit.engine.both_ends import FakeClaim, FakeKeeper, Network
+from unit.engine.both_ends import FakeClaim, Network
+from unit.engine.fake_keeper import FakeKeeper
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from unit.engine.both_ends import (
     PINGREQ,
     PINGRESP,
     FakeClaim,
-    FakeKeeper,
     Message,
     Network,
     ack,
@@ -16,6 +15,7 @@ from unit.engine.both_ends import (
     subscribe,
     unsubscribe,
 )
+from unit.engine.fake_keeper import FakeKeeper
 
 TOPIC = b"m/alice/out/u/bob/42"
 

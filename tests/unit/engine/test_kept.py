@@ -8,7 +8,6 @@ from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.hooks import Identity
 from unit.engine.both_ends import (
     DISCONNECT,
-    FakeKeeper,
     Message,
     Network,
     ack,
@@ -17,6 +16,7 @@ from unit.engine.both_ends import (
     subscribe,
     unsubscribe,
 )
+from unit.engine.fake_keeper import FakeKeeper
 
 
 def payloads(packets):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unit.engine.both_ends import DISCONNECT, FakeKeeper, Message, Network, ack, publish
+from unit.engine.both_ends import DISCONNECT, Message, Network, ack, publish
+from unit.engine.fake_keeper import FakeKeeper
 
 
 def payloads(packets):

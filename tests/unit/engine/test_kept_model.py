@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from unit.engine.both_ends import FakeKeeper, Message, Network, ack, connect, publish, subscribe
+from unit.engine.both_ends import Message, Network, ack, connect, publish, subscribe
+from unit.engine.fake_keeper import FakeKeeper
 
 
 class Publisher:

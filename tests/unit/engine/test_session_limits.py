@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from unit.engine.both_ends import FakeKeeper, Network, connect, publish, subscribe
+from unit.engine.both_ends import Network, connect, publish, subscribe
+from unit.engine.fake_keeper import FakeKeeper
 
 
 def test_the_session_that_was_away_longest_makes_room():

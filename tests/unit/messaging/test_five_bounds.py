@@ -42,63 +42,77 @@ def test_messages_leave_room_for_a_status(world, most):
     assert [1] == [status["status"] for status in bob.statuses()]
 
 
+class Traffic:
+    """All that may come to bob, in any mixture, and a bob who acknowledges it late and in any order."""
+
+    def __init__(self, world, bob, rng: random.Random) -> None:
+        self.world = world
+        self.alice = world.connect("alice", "source")
+        self.bob = bob
+        self.rng = rng
+        self.sent = dict.fromkeys(_KINDS, 0)
+        self.got: list[wire5.Packet] = []
+        self.waiting: list[wire5.Packet] = []
+
+    def send(self, number: int) -> None:
+        kind = self.rng.choice(_KINDS)
+        self.sent[kind] += 1
+        if kind == "status":
+            self.bob.publish(f"u/nobody/{number}", qos=0)
+        elif kind.startswith("free"):
+            self.alice.publish(f"free/{kind[-1]}", str(number), qos=int(kind[-1]))
+        else:
+            self.alice.publish(f"u/bob/{number}" if kind == "message" else f"g/team/{number}", kind)
+        self.collect()
+
+    def collect(self) -> None:
+        found, self.bob.inbox = self.bob.inbox, []
+        releases = [packet for packet in self.bob.other if packet.kind == "PUBREL"]
+        self.bob.other = [packet for packet in self.bob.other if packet.kind != "PUBREL"]
+        self.got += found
+        self.waiting += [packet for packet in (*found, *releases) if packet.packet_id]
+
+    def answer(self, count: int) -> None:
+        self.rng.shuffle(self.waiting)
+        for _ in range(min(count, len(self.waiting))):
+            self.bob.ack(self.waiting.pop())
+            self.collect()
+
+    def arrived(self) -> dict[str, int]:
+        marks = {
+            "message": "/in/u/",
+            "group": "/in/g/",
+            "status": "/in/status/",
+            "free 1": "free/1",
+            "free 2": "free/2",
+        }
+        return {kind: sum(marks[kind] in packet.topic for packet in self.got) for kind in _KINDS}
+
+
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize("most", [1, 2, 10])
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_comes_at_once_it_never_sticks(world, most, clean, seed):
     """Messages, statuses and free topics of QoS 1 and 2 share Receive Maximum; in the end everything has arrived."""
-    rng = random.Random(seed)
     world.group("team", "alice", "bob")
-    alice = world.connect("alice", "source")
     bob = five.listener(world, "bob", receive_maximum=most, clean=clean, expiry=0 if clean else 3600)
     bob.subscribe("free/#", qos=2)
     bob.auto_ack = False
-    sent = dict.fromkeys(_KINDS, 0)
-    got: list[wire5.Packet] = []
-    waiting: list[wire5.Packet] = []
-
-    def collect() -> None:
-        found, bob.inbox = bob.inbox, []
-        releases = [packet for packet in bob.other if packet.kind == "PUBREL"]
-        bob.other = [packet for packet in bob.other if packet.kind != "PUBREL"]
-        got.extend(found)
-        waiting.extend(packet for packet in (*found, *releases) if packet.packet_id)
-
+    rng = random.Random(seed)
+    traffic = Traffic(world, bob, rng)
     for number in range(120):
-        kind = rng.choice(_KINDS)
-        sent[kind] += 1
-        if kind == "status":
-            bob.publish(f"u/nobody/{number}", qos=0)
-        elif kind == "message":
-            alice.publish(f"u/bob/{number}", kind)
-        elif kind == "group":
-            alice.publish(f"g/team/{number}", kind)
-        else:
-            alice.publish(f"free/{kind[-1]}", str(number), qos=int(kind[-1]))
-        collect()
-        rng.shuffle(waiting)
-        for _ in range(rng.randrange(3)):
-            if waiting:
-                bob.ack(waiting.pop())
-        collect()
+        traffic.send(number)
+        traffic.answer(rng.randrange(3))
         if rng.random() < 0.1:
             world.advance(1)
-            collect()
-    while waiting:
-        bob.ack(*waiting[: rng.randrange(1, most + 1)] if False else [waiting.pop()])
-        collect()
+            traffic.collect()
+    while traffic.waiting:
+        traffic.answer(1)
     world.advance(1)
-    collect()
+    traffic.collect()
 
-    assert [] == waiting
-    found = {
-        "message": sum("/in/u/" in packet.topic for packet in got),
-        "group": sum("/in/g/" in packet.topic for packet in got),
-        "status": sum("/in/status/" in packet.topic for packet in got),
-        "free 1": sum(packet.topic == "free/1" for packet in got),
-        "free 2": sum(packet.topic == "free/2" for packet in got),
-    }
-    assert sent == found
+    assert [] == traffic.waiting
+    assert traffic.sent == traffic.arrived()
 
 
 def wire_size(message: wire5.Packet) -> int:
