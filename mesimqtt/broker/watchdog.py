@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 AGAIN_S = 60.0  # between two lines about the same culprit
 CULPRITS_MAX = 1_000
-LOOKS_PER_BEAT = 4
+LOOKS_PER_BEAT = 2
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +86,11 @@ class Watchdog:
             if len(self._told_at) >= CULPRITS_MAX:
                 self._told_at.clear()
             self._told_at[who] = now
-            logger.error("%s holds up everybody for more than %.1f s: %s", who, self._blocked_s, where)
+            logger.warning("%s holds up everybody for more than %.1f s: %s", who, self._blocked_s, where)
         while self._beat_at == beat_at and not self._is_over.wait(self._blocked_s / LOOKS_PER_BEAT):
             pass
         if is_told:
-            logger.error("%s held up everybody for %.1f s", who, self._beat_at - beat_at)
+            logger.warning("%s held up everybody for %.1f s", who, self._beat_at - beat_at)
 
     def _culprit(self, frame: FrameType) -> tuple[str, str]:
         """Return who, and where he is, as far in as a plugin's own code goes."""

@@ -22,7 +22,9 @@ OnReady = Callable[["App"], Awaitable[None]]
 Mqtt = Annotated[
     str | None,
     typer.Option(
-        "--mqtt", metavar="ADDR:PORT", help="Where MQTT listens, 127.0.0.1:1883 by default; port 0: a free one."
+        "--mqtt",
+        metavar="ADDR:PORT",
+        help="Where MQTT listens, 127.0.0.1:1883 by default; port 0: a free one; off: nowhere.",
     ),
 ]
 Ws = Annotated[

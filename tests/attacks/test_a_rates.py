@@ -196,7 +196,7 @@ def test_who_does_not_read_is_cut(strict):
     memory = strict.rss_mb
     large, peers, got = b"x" * 200_000, (silent, other), []
     for number in range(100):
-        topics = [f"m/{friend.user}/out/u/{peer.user}/n{number}" for peer in peers]
+        topics = [f"m/{friend.user}/out/u/{peer.user}/{peer.user}-{number}" for peer in peers]
         friend.send(publish(topics[0], large, 1, number + 1) + publish(topics[1], b"%d" % number, 1, number + 200))
         got.append(other.message()[1])
     grown = strict.rss_mb - memory

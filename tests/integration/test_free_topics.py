@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+import yaml
 
 from integration.raw_client import RawClient, play
 from integration.server import Server, ServerError, wait_until
 from mesimqtt.cli.link import perform
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-CONFIG = """
-broker:
-  listeners:
-    default: {type: tcp, bind: "127.0.0.1:0"}
-  plugins:
-    mesimqtt_plugins.auth.TokenAuth: {}
-    mesimqtt_plugins.acl.FolderAccess:
-      rules_file: RULES
-      rules:
-        - {deny: subscribe, topic: "home/+/state/pin"}
-        - {allow: publish, topic: "home/%u/state/#"}
-        - {allow: subscribe, topic: "home/%u/set/#"}
-        - {allow: all, topic: "home/#", groups: [family]}
-        - {allow: all, topic: "groups/%g/#"}
-    mesimqtt_plugins.routing.MessageRouting: {}
-"""
+HOME = Path(__file__).resolve().parents[2]
+PLUGIN = "mesimqtt_plugins.acl.FolderAccess"
 THING = "thermostat"
+
+
+def configuration(rules_file):
+    """Return what README.md shows under "Devices and free topics", with a file of rules beside it."""
+    section = (HOME / "README.md").read_text(encoding="utf-8").split("\n## Devices and free topics\n")[1]
+    shown = yaml.safe_load(section.split("```yaml\n")[1].split("```")[0])
+    shown["broker"]["plugins"][PLUGIN]["rules_file"] = str(rules_file)
+    return shown
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def house(tmp_path: Path):
     rules = tmp_path / "rules.yaml"
     rules.write_text("[]")
     config = tmp_path / "mesimqtt.yaml"
-    config.write_text(CONFIG.replace("RULES", str(rules)))
+    config.write_text(json.dumps(configuration(rules)))
     with Server(tmp_path / "data", config=config) as server:
         users = [THING, "alice", "eve", "one", "two"]
         perform(server.data, "user_add", addresses=users)
@@ -206,20 +199,23 @@ def test_a_right_that_is_lost_while_away_is_lost_on_return(house):
     """What waits in a kept session is judged when its client is back: nothing comes that it may not have any more."""
 
     async def story():
+        await told(house, "group_join", address="family", users=["one"])
         thing = await connected(house, THING)
-        alice = await connected(house, "alice", clean=False)
-        assert 1 == await alice.subscribe("home/#", 1)
-        await alice.close()
+        for name in ("alice", "one"):
+            client = await connected(house, name, clean=False)
+            assert 1 == await client.subscribe("home/#", 1)
+            await client.close()
         await thing.publish(f"home/{THING}/state/mode", b"before", qos=1)
         await told(house, "group_leave", address="family", users=["alice"])
         await thing.publish(f"home/{THING}/state/mode", b"after", qos=1)
 
         alice = await connected(house, "alice", clean=False)
         assert alice.session_present
-        await alice.ping()
+        one = await connected(house, "one", clean=False)
+        assert [b"before", b"after"] == [(await one.message()).payload for _ in range(2)]
         await alice.ping()
         assert [] == [message.payload for message in alice._messages]
-        for client in (thing, alice):
+        for client in (thing, alice, one):
             await client.close()
 
     play(story)

@@ -327,7 +327,8 @@ def test_who_may_stay_no_longer_is_cut(backend):
             assert [0, 0] == [alice.code, bob.code]
             assert b"" == await alice.ended()
             await bob.ping()
-            await bob.close()
+            for client in (alice, bob):
+                await client.close()
 
     play(story)
 

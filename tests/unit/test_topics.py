@@ -13,12 +13,17 @@ from mesimqtt.topics import (
     Kind,
     OutTopic,
     Params,
+    ParamsError,
     TopicError,
     find_cid,
     format_params,
+    has_param,
+    make_params,
     parse_in_filter,
     parse_out,
     parse_params,
+    same_params,
+    split_params,
 )
 
 
@@ -279,3 +284,65 @@ def test_no_address_looks_like_parameters(address):
 
     assert OutTopic(Kind.USER, address, "c") == parse_out(f"u/{level}/c")
     assert OutTopic(Kind.USER, address) == parse_out(f"u/{level}")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("content-type=a%2Fb&k=v", {"content-type": b"a/b", "k": b"v"}),
+        ("correlation-data=%00%FF", {"correlation-data": b"\0\xff"}),
+        ("payload-format=1&response-topic=a%2Fb", {"payload-format": b"1", "response-topic": b"a/b"}),
+        ("x%3Dy=%26", {"x=y": b"&"}),
+    ],
+)
+def test_a_level_is_the_same_as_its_pairs(level, expected):
+    """What MQTT 5.0 gives as properties is spelled as a client of 3.1.1 would write it."""
+    assert expected == split_params(level)
+    assert parse_params(level) == make_params(expected)
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "payload-format=2", "payload-format=", "response-topic=", "response-topic=a%2F%23", "response-topic=%2B",
+        "content-type=%00", "content-type=%FF", "k=%00", "%00=k", "content%2Dtype=a", "correlation-data=%F",
+        "content-type=a&content-type=b", "content-type=" + "x" * 2048,
+    ],
+)  # fmt: skip
+def test_what_5_0_could_not_be_told_is_refused(level):
+    """The four that are properties of their own have the bounds of MQTT 5.0, and no string holds U+0000."""
+    with pytest.raises(ParamsError):
+        parse_params(level)
+
+
+def test_native_parameters_have_a_bound_of_their_own():
+    """They count neither among the 16 nor into the 2 KiB of the others."""
+    own = "&".join(["k=" + "x" * (2046 - 15 * 6), *(f"k{number:02}=1" for number in range(15))])
+    native = f"content-type={'c' * 1000}&response-topic={'r' * 1000}&payload-format=1"
+
+    assert 2048 == len(own)
+    assert parse_params(f"{own}&{native}").raw.startswith("k=x")
+    for level in (f"{own}x&{native}", f"{own}&k15=1&{native}"):
+        with pytest.raises(ParamsError):
+            parse_params(level)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a=1&b=2", "b=2&a=1", True), ("k=%61%62", "k=ab", True), ("k=%c3%a9", "k=%C3%A9", True), ("", "", True),
+        ("a=1", "a=2", False), ("a=1&b=2", "a=1", False), ("expiry=60", "expiry=060", False), ("a=", "", False),
+    ],
+)  # fmt: skip
+def test_levels_that_say_the_same(one, other, expected):
+    """Order and encoding do not count; a resend is compared by what it says."""
+    assert expected == (same_params(one) == same_params(other))
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("expiry=1", True), ("a=b&expiry=1", True), ("my-expiry=1", False), ("k=expiry%3D1", False), ("", False)],
+)
+def test_a_key_of_the_contract_is_found_in_a_level(level, expected):
+    """The key itself, no key that ends like it."""
+    assert expected == has_param(level, "expiry")
