@@ -29,7 +29,7 @@ RESPONSE_TOPIC = "response-topic"
 CORRELATION_DATA = "correlation-data"
 PAYLOAD_FORMAT = "payload-format"
 NATIVE_PARAMS = frozenset({CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION_DATA, PAYLOAD_FORMAT})
-_PLAIN_PARAMS = _OWN_PARAMS | NATIVE_PARAMS
+PLAIN_PARAMS = _OWN_PARAMS | NATIVE_PARAMS
 _ENCODED = re.compile(r"(?:[A-Za-z0-9._~@!$'()*,;:-]|%[0-9A-Fa-f]{2})*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,11}")
 IN_CLASSES = frozenset({"u", "g", "sent", "status", "s", "read", "presence", "rpc", "event"})
@@ -102,6 +102,8 @@ def parse_params(level: str) -> Params:
 
 def make_params(values: dict[str, bytes]) -> Params:
     """Return parameters that came otherwise than in a level. Raises ParamsError, whose text names the key."""
+    if sum(len(key) + len(value) for key, value in values.items()) > 2 * PARAMS_BYTES_MAX:  # not worth the encoding
+        raise ParamsError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
     return _checked(values, "&".join(_spelled(*pair) for pair in values.items()))
 
 
@@ -113,7 +115,7 @@ def split_params(level: str) -> dict[str, bytes]:
         if not equals or not key or not _ENCODED.fullmatch(key) or not _ENCODED.fullmatch(value):
             raise ParamsError(f"parameter {part[:32]!r} is not key=value, percent-encoded")
         spelled, key = key, _text(unquote_to_bytes(key), key)
-        if key in _PLAIN_PARAMS and spelled != key:
+        if key in PLAIN_PARAMS and spelled != key:
             raise ParamsError(f"parameter {key!r} is written plainly")
         if key in values:
             raise ParamsError(f"parameter {key[:32]!r} stands twice")
@@ -143,7 +145,7 @@ def _checked(raw_values: dict[str, bytes], level: str) -> Params:
         raise ParamsError(f"{', '.join(sorted(NATIVE_PARAMS))} are longer than {PARAMS_BYTES_MAX} bytes together")
     if len(level) - native > PARAMS_BYTES_MAX:
         raise ParamsError(f"parameters are longer than {PARAMS_BYTES_MAX} bytes")
-    if len(raw_values.keys() - _PLAIN_PARAMS) > PARAMS_MAX:
+    if len(raw_values.keys() - PLAIN_PARAMS) > PARAMS_MAX:
         raise ParamsError(f"more than {PARAMS_MAX} parameters of your own")
     values = {key: _text(value, key) for key, value in raw_values.items() if key != CORRELATION_DATA}
     _check_native(values)

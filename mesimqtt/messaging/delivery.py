@@ -243,7 +243,9 @@ class Delivery:
             if type(entry.token) is tuple:
                 feed, message = entry.token
                 feed.sent = min(feed.sent, message.seq - 1)
-                self._fall_behind(device, feed)
+                feed.behind = True
+                if self._follows(device, feed.thread):
+                    device.behind.setdefault(feed.thread.id, feed)
         device.outbox.clear()
 
     def is_due(self, device: Device, feed: Feed, message: Message) -> bool:

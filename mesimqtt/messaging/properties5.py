@@ -15,7 +15,9 @@ from mesimqtt.topics import (
     CONTENT_TYPE,
     CORRELATION_DATA,
     EXPIRY_MAX_S,
+    PARAMS_MAX,
     PAYLOAD_FORMAT,
+    PLAIN_PARAMS,
     RESPONSE_TOPIC,
     OutTopic,
     ParamsError,
@@ -35,6 +37,7 @@ _NATIVE: Final = {
 _EXPIRY_SIZE: Final = 5  # a Message Expiry Interval
 _CACHED_MAX: Final = 1024  # parameter levels of at most 4 KiB
 _NO_EXPIRY: Final = -1
+_USER_MAX: Final = PARAMS_MAX + len(PLAIN_PARAMS)
 
 _REASON_CODES: Final = {
     Status.BLOCKED: codes.NOT_AUTHORIZED,
@@ -96,6 +99,8 @@ def with_properties(out: OutTopic, properties: Properties) -> OutTopic:
 
 def _user_properties(properties: Properties) -> dict[str, bytes]:
     values: dict[str, bytes] = {}
+    if len(properties.user) > _USER_MAX:
+        raise ParamsError(f"more than {PARAMS_MAX} parameters of your own")
     for key, value in properties.user:
         if not key:
             raise ParamsError("a user property without a name")

@@ -323,3 +323,26 @@ def test_a_guesser_is_told_the_same(target):
     assert heard[0] == heard[1]
     assert [0x9F, 0x9F] == heard[0][10:]
     assert len(set(heard[0][:10])) == 1
+
+
+def test_refusals_do_not_say_who_exists_in_5(target, five):
+    """Row 49 in 5.0: a stranger's group, a deleted one and a made-up one, and users likewise, get the same PUBACK."""
+    friend = target.somebody()
+    target.ask("group_add", address="theirs5")
+    target.ask("group_join", address="theirs5", users=[friend.user])
+    target.users("was5")
+    target.ask("user_delete", addresses=["was5"])
+    heard = []
+    for names in (("theirs5", "never5"), ("was5", "none5")):
+        kind = "g" if names[0] == "theirs5" else "u"
+        answers = []
+        for name in names:
+            for part in (f"{kind}/{name}/c1", f"read/{kind}/{name}", f"presence/{kind}/{name}"):
+                attacker = five(publish(f"m/{five.user}/out/{part}", b"0" * 16, qos=1))
+                answers.append(attacker.next())
+        heard.append(answers)
+
+    for answers in heard:
+        assert answers[:3] == answers[3:]
+        assert {0x40} == {first for first, _ in answers}
+        assert {0x90} == {body[2] for _, body in answers}

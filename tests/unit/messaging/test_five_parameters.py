@@ -157,6 +157,7 @@ REFUSED = [
     ([("flags", "8")], "flags"), ([("expiry", "31536001")], "expiry"), ([("ref", "1")], "ref"),
     ([(f"k{number}", "") for number in range(17)], "16"), ([("k", "é" * 400)], "2048"),
     ([("payload-format", "2")], "payload-format"), ([("response-topic", "a/+")], "response-topic"),
+    ([(f"k{number}", "") for number in range(1000)], "16"), ([("k", "x" * 60_000)], "2048"),
     ([("response-topic", "")], "response-topic"), ([("correlation-data", "é" * 400)], "correlation-data"),
 ]  # fmt: skip
 
