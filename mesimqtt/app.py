@@ -77,6 +77,10 @@ class Services:
         """Count something for `stats`."""
         self._messaging.count(what)
 
+    def is_user(self, address: str) -> bool:
+        """Tell whether there is such a user."""
+        return self._messaging.is_user(address)
+
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
         return self._messaging.access.is_member(user, group)

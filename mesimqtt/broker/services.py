@@ -52,6 +52,9 @@ class Services(Protocol):
     def count(self, what: str) -> None:
         """Count something for `mesimqtt stats`."""
 
+    def is_user(self, address: str) -> bool:
+        """Tell whether there is such a user; for the server's own decisions, never for an answer to a client."""
+
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
 
@@ -80,6 +83,10 @@ class BareServices:
 
     def count(self, what: str) -> None:
         """Count nothing: nobody can ask for it."""
+
+    def is_user(self, address: str) -> bool:  # noqa: ARG002 - the port's
+        """Know no user."""
+        return False
 
     def is_member(self, user: str, group: str) -> bool:  # noqa: ARG002 - the port's
         """Know no group."""

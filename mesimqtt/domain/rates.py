@@ -61,12 +61,13 @@ class RateLimit:
     and a key that was forgotten for lack of room is as good as one that was quiet.
     """
 
-    __slots__ = ("_free_at", "_keys_max", "windows")
+    __slots__ = ("_free_at", "_keys_max", "_steps", "windows")
 
     def __init__(self, windows: tuple[Window, ...], *, keys_max: int = 20_000) -> None:
         """Begin with every window free; no windows are no bound."""
         self.windows = windows
         self._keys_max = keys_max
+        self._steps = [(window.step_s, window.seconds) for window in windows]
         self._free_at: OrderedDict[str, list[float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -81,13 +82,14 @@ class RateLimit:
         if free_at is None:
             return 0.0
         wait = 0.0
-        for window, at in zip(self.windows, free_at, strict=True):
-            wait = max(wait, max(at, now) + window.step_s - now - window.seconds)
+        for (step, seconds), at in zip(self._steps, free_at, strict=True):
+            late = max(now, at) + step - now - seconds
+            wait = max(wait, late)
         return wait if wait > _ROUNDING_S else 0.0
 
     def take(self, key: str, now: float) -> float:
         """Count one if it may come now and return 0; else count nothing and return how long it has to wait."""
-        if not self.windows:
+        if not self._steps:
             return 0.0
         wait = self.wait_s(key, now)
         if not wait:
@@ -100,13 +102,14 @@ class RateLimit:
         if free_at is None:
             if len(self._free_at) >= self._keys_max:
                 self._free_at.popitem(last=False)
-            free_at = self._free_at[key] = [now] * len(self.windows)
+            free_at = self._free_at[key] = [now] * len(self._steps)
         else:
             self._free_at.move_to_end(key)
         wait = 0.0
-        for index, window in enumerate(self.windows):
-            at = free_at[index] = max(free_at[index], now) + count * window.step_s
-            wait = max(wait, at - now - window.seconds)
+        for index, (step, seconds) in enumerate(self._steps):
+            at = free_at[index]
+            at = free_at[index] = max(now, at) + count * step
+            wait = max(wait, at - now - seconds)
         return wait if wait > _ROUNDING_S else 0.0
 
     def state(self, key: str) -> list[float] | None:

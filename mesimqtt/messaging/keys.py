@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.messaging.fetch import FetchError, check_url, fetch
-from mesimqtt.tokens import TokenError, load_public_keys, parse_jwks
+from mesimqtt.tokens import load_public_keys, parse_jwks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ class Keys:
         self._seen = self._stamp()
         self._fetched: list[PublicKey] = self._read_cache()
         self._thread: threading.Thread | None = None
-        self._arrived: tuple[list[PublicKey], float, bytes] | None = None
+        self._arrived: tuple[list[PublicKey], float, str] | None = None
         self._look_at = self._due = self._not_before = now()
         self._warned_at = float("-inf")
         self._failure = ""
@@ -96,7 +96,8 @@ class Keys:
     def _unknown(self, _kid: str) -> None:
         """Ask the address soon: a token names a key that is not known; at most once a minute."""
         now = self._now()
-        if self._url and now >= self._not_before:
+        is_asked = self._thread is not None or now >= self._due
+        if self._url and not is_asked and now >= self._not_before:
             self._not_before = now + UNKNOWN_S
             self._due = now
 
@@ -105,21 +106,22 @@ class Keys:
         try:
             body, headers = self._fetch(self._settings.jwks_url)
             keys = parse_jwks(body)
-        except (FetchError, TokenError) as error:
+            text = body.decode()
+        except (FetchError, ValueError) as error:  # TokenError and UnicodeDecodeError among them
             self._failure = str(error)
             return
         found = _MAX_AGE.search(headers.get("cache-control", "").lower())
         fresh_s = float(found[1]) if found else FRESH_DEFAULT_S
-        self._arrived = keys, min(max(fresh_s, FRESH_MIN_S), FRESH_MAX_S), body
+        self._arrived = keys, min(max(fresh_s, FRESH_MIN_S), FRESH_MAX_S), text
 
     def _take(self, now: float) -> None:
         arrived, self._arrived = self._arrived, None
         if arrived is None:
             self._warn(now, f"tokens.jwks_url: {self._failure}; the keys from before stay in force")
             return
-        self._fetched, fresh_s, body = arrived
+        self._fetched, fresh_s, text = arrived
         self._due = now + fresh_s
-        self._write_cache(body)
+        self._write_cache(text)
         self._apply()
 
     def _look(self, now: float) -> None:
@@ -164,10 +166,10 @@ class Keys:
             log.warning("%s cannot be used; the keys are fetched again", self._cache)
             return []
 
-    def _write_cache(self, body: bytes) -> None:
+    def _write_cache(self, jwks: str) -> None:
         if self._cache is None:
             return
-        text = json.dumps({"url": self._settings.jwks_url, "jwks": body.decode()})
+        text = json.dumps({"url": self._settings.jwks_url, "jwks": jwks})
         fresh = self._cache.with_suffix(".new")
         try:
             fresh.write_text(text, encoding="utf-8")

@@ -119,6 +119,10 @@ class Messaging:
             device.denied_at = now
             self._enrolment.news(device.user, {"event": "denied", "topic": topic, "rule": rule})
 
+    def is_user(self, address: str) -> bool:
+        """Tell whether there is such a user; for the server's own decisions, never for an answer to a client."""
+        return self._hub.directory.user(address) is not None
+
     def count(self, what: str) -> None:
         """Count something that happened elsewhere, for `stats`."""
         self._hub.count(what)

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 _ROUTING = "mesimqtt_plugins.routing.MessageRouting"
-_SILENT = frozenset({PLUGIN, _ROUTING, "mesimqtt_plugins.auth.TokenAuth", "mesimqtt_plugins.sys_topics.SysTopics"})
+# Plugins of ours that have no say on topics, or whose say is shown.
+_SILENT = frozenset({
+    PLUGIN, _ROUTING, "mesimqtt_plugins.auth.TokenAuth", "mesimqtt_plugins.sys_topics.SysTopics",
+    "mesimqtt_plugins.http_auth.HttpAuth",
+})  # fmt: skip
 _SHARE = "$share/"
 
 

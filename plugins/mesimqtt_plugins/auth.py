@@ -19,24 +19,32 @@ if TYPE_CHECKING:
 
 
 class TokenAuth(BaseAuthPlugin):
-    """Lets a client in whose token is valid; in open mode also one on loopback that brings none."""
+    """Lets a client in whose token is valid; in open mode also one on loopback that brings none.
+
+    The name of a user still takes that user's token: else a mistyped one would look like a success.
+    """
 
     def __init__(self, context: Context) -> None:
         """Remember where tokens are verified."""
         super().__init__(context)
         self._open = context.settings.open
         self._tokens = context.services.tokens
+        self._is_user = context.services.is_user
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal | None:
         """Return who is connecting, or why not."""
-        is_nobody = not (request.username or request.password or request.certificate_user)
-        if self._open and is_nobody:
+        if self._open and self._is_nobody(request):
             if is_loopback(request.remote_address):
                 return Identity(user=OPEN_USER)
             return Refusal(5, "open mode is for clients on this machine; connect with a token")
         if self.config.mixed and not (looks_like_token(request.password or b"") or request.certificate_user):
             return None
         return self._tokens.check_connect(request)
+
+    def _is_nobody(self, request: ConnectRequest) -> bool:
+        """Tell whether a client brings no token, and no name of somebody who has one."""
+        brings = request.certificate_user is not None or looks_like_token(request.password or b"")
+        return not brings and not (request.username and self._is_user(request.username))
 
     async def authenticate(self, *, session: Session) -> bool | None:
         """Give the same verdict the way amqtt asks for it."""

@@ -187,12 +187,12 @@ def test_a_wrong_plugin_is_refused_in_one_line(plugins, words):
 
 
 def test_open_mode_lets_in_without_a_token_only():
-    """In open mode a client without name and password is a user of its own; with a wrong token it is refused."""
+    """In open mode a client without a token is a user of its own; with a wrong token it is refused."""
 
     async def story():
         async with serving() as broker:
             anyone = await RawClient.connect(port_of(broker), "a")
-            wrong = await RawClient.connect(port_of(broker), "a", "alice", "no-token")
+            wrong = await RawClient.connect(port_of(broker), "a", "alice", "a.wrong.token")
             assert (0, 5) == (anyone.code, wrong.code)
             assert [(OPEN_USER, "a")] == list(broker.engine.sessions)
             assert 0x80 == await anyone.subscribe("m/open/in/#")

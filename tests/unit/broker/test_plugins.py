@@ -27,7 +27,7 @@ class Tokens:
 
     def check_connect(self, request):
         self.asked.append(request)
-        return Identity(user="alice", jti="t") if request.password == b"right" else Refusal(5, "unknown token")
+        return Identity(user="alice", jti="t") if request.password == b"the.right.token" else Refusal(5, "unknown token")
 
 
 def context_of(plugin, tokens=None, **options):
@@ -50,7 +50,7 @@ def test_a_token_decides_who_enters():
     """TokenAuth passes the CONNECT to whoever verifies tokens, and returns its verdict."""
     tokens = Tokens()
     plugin = TokenAuth(context_of(TokenAuth, tokens))
-    right, wrong = request_of("alice", b"right"), request_of("alice", b"wrong")
+    right, wrong = request_of("alice", b"the.right.token"), request_of("alice", b"wrong")
 
     assert Identity(user="alice", jti="t") == plugin.check_connect(right)
     assert Refusal(5, "unknown token") == plugin.check_connect(wrong)
@@ -65,15 +65,20 @@ def test_a_token_decides_who_enters():
         (None, None, "127.0.0.1", Identity(user=OPEN_USER)),
         ("", b"", "::1", Identity(user=OPEN_USER)),
         (None, None, "::ffff:127.0.0.1", Identity(user=OPEN_USER)),
-        ("alice", b"right", "127.0.0.1", Identity(user="alice", jti="t")),
-        ("", b"right", "127.0.0.1", Identity(user="alice", jti="t")),
-        ("open", None, "127.0.0.1", Refusal(5, "unknown token")),
-        ("open", b"wrong", "127.0.0.1", Refusal(5, "unknown token")),
+        ("alice", b"the.right.token", "127.0.0.1", Identity(user="alice", jti="t")),
+        ("", b"the.right.token", "127.0.0.1", Identity(user="alice", jti="t")),
+        ("guest", None, "127.0.0.1", Identity(user=OPEN_USER)),
+        ("guest", b"secret", "127.0.0.1", Identity(user=OPEN_USER)),
+        ("guest", b"a.wrong.token", "127.0.0.1", Refusal(5, "unknown token")),
+        ("carol", None, "127.0.0.1", Refusal(5, "unknown token")),
+        ("carol", b"wrong", "127.0.0.1", Refusal(5, "unknown token")),
     ],
 )
-def test_open_mode_is_for_clients_that_bring_nothing(username, password, address, expected):
-    """In open mode a client without name and password is a user of its own; whoever brings a token is who it says."""
-    plugin = TokenAuth(context_of(TokenAuth, open=True))
+def test_open_mode_is_for_clients_that_bring_no_token(username, password, address, expected):
+    """In open mode a client without a token is a user of its own, unless it gives the name of a user who has one."""
+    context = context_of(TokenAuth, open=True)
+    context.services.is_user = lambda address: address == "carol"
+    plugin = TokenAuth(context)
 
     assert expected == plugin.check_connect(request_of(username, password, address))
 
@@ -99,7 +104,7 @@ def test_amqtts_own_questions_get_the_same_answers():
     async def story():
         auth = TokenAuth(context_of(TokenAuth))
         access = FolderAccess(context_of(FolderAccess, open=True))
-        alice, anyone = session_of("alice", "right"), session_of(OPEN_USER, None)
+        alice, anyone = session_of("alice", "the.right.token"), session_of(OPEN_USER, None)
 
         assert (True, False) == (
             await auth.authenticate(session=alice), await auth.authenticate(session=session_of("alice", "wrong")),
@@ -134,4 +139,4 @@ def test_routing_claims_the_root():
 
 def test_a_broker_that_stands_alone_knows_no_token():
     """BareServices refuses every token."""
-    assert isinstance(BareServices().tokens.check_connect(request_of("alice", b"right")), Refusal)
+    assert isinstance(BareServices().tokens.check_connect(request_of("alice", b"the.right.token")), Refusal)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import time
 
 import pytest
@@ -13,7 +12,6 @@ from mesimqtt.broker.loop import loop_factory
 from mesimqtt.broker.reactor import RETRY_S, Reactor, SocketServer
 from mesimqtt.broker.sockets import bind_tcp
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's; elsewhere the loop's servers do")
 DEADLINE_S = 5.0
 LOT = b"x" * 8_000_000  # more than the sockets in between hold
 

@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from unit.messaging import five
 from unit.messaging.chat_model import Checker, Send
 from unit.messaging.world import World, mid_of
 
 DEVICES = [("alice", "a1"), ("alice", "a2"), ("bob", "b1"), ("bob", "b2"), ("carol", "c1")]
 DEVICE = st.sampled_from(DEVICES)
 TARGET = st.sampled_from(["u/alice", "u/bob", "u/carol", "g/team"])
+FIVE = st.sampled_from([None, None, {}, {"receive_maximum": 1}, {"receive_maximum": 3}, {"expiry": 0}])  # None: 3.1.1
 PARAMS = st.sampled_from(["", "", "", "/expiry=4", "/type=3"])
 
 
@@ -60,11 +62,14 @@ class Chat(RuleBasedStateMachine):
             if peer.is_closed:
                 del self.peers[key], self.unacked[key]
 
-    @rule(key=DEVICE, clean=st.booleans())
-    def connect(self, key, clean):
+    @rule(key=DEVICE, clean=st.booleans(), five_options=FIVE)
+    def connect(self, key, clean, five_options=None):
         if key in self.peers:
             return
-        peer = self.world.connect(*key, clean=clean)
+        if five_options is None:
+            peer = self.world.connect(*key, clean=clean)
+        else:
+            peer = five.connect(self.world, *key, clean=clean, **five_options)
         peer.auto_ack = False
         self.checker.connected(key)
         self.peers[key], self.unacked[key] = peer, []
@@ -112,7 +117,11 @@ class Chat(RuleBasedStateMachine):
             return
         if send.topic.startswith("g/") and not send.is_accepted:
             send.recipients = frozenset(self.members - {send.sender})
-        peer.publish(send.topic, send.payload)
+        topic, values = send.topic, {}
+        if isinstance(peer, five.Peer5) and "=" in topic:  # the same parameters, the other way
+            topic, _, level = topic.rpartition("/")
+            values["user"] = [tuple(level.split("="))]
+        peer.publish(topic, send.payload, **values)
         self.look()
 
     @rule(key=DEVICE, count=st.integers(1, 5), skip=st.integers(0, 2))

@@ -346,5 +346,7 @@ def mid_of(message: wire.Message) -> str:
 
 
 def seq_of(message: wire.Message) -> int:
-    """Return the seq in the topic of a message."""
+    """Return the seq in the topic of a message, or, of 5.0, in its first user property."""
+    if "=" not in message.topic:
+        return int(message.user_property[0][1])
     return int(message.topic.rpartition("/")[2].partition("&")[0].removeprefix("seq="))
