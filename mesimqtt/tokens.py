@@ -28,6 +28,7 @@ EXP_MAX = 2**40
 KID_MAX = 256
 KEYS_MAX = 100
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
+_REQUIRED_KEYS = frozenset(_REQUIRED)
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 _FORBIDDEN_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
 
@@ -166,19 +167,19 @@ class TokenSigner:
             claims = json.loads(_segment(signed.partition(b".")[2]).decode())
         except (ValueError, RecursionError):
             raise TokenError("the claims are no JSON") from None
-        if not isinstance(claims, dict) or any(key not in claims for key in _REQUIRED):
+        if not isinstance(claims, dict) or not claims.keys() >= _REQUIRED_KEYS:
             raise TokenError("a claim is missing")
         if claims["aud"] != AUDIENCE or claims["iss"] != self._issuer:
             raise TokenError("another audience or issuer")
         return claims
 
     def _checked(self, claims: dict[str, Any], now: float, *, foreign: bool) -> Claims:
-        times = {key: claims[key] for key in ("exp", "iat", "nbf") if key in claims}
-        if any(type(value) is not int or not 0 < value < EXP_MAX for value in times.values()):
-            raise TokenError("exp, iat and nbf are whole seconds since 1970")
+        for value in (claims["exp"], claims["iat"], claims.get("nbf", 1)):
+            if type(value) is not int or not 0 < value < EXP_MAX:
+                raise TokenError("exp, iat and nbf are whole seconds since 1970")
         if claims["exp"] <= now - self._leeway_s:
             raise TokenError("expired")
-        if claims["iat"] > now + self._leeway_s or times.get("nbf", 0) > now + self._leeway_s:
+        if claims["iat"] > now + self._leeway_s or claims.get("nbf", 0) > now + self._leeway_s:
             raise TokenError("not valid yet")
         user, jti, device = claims["sub"], claims["jti"], claims.get("dev")
         scope = claims.get("scope", "user")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import ListenerOptions
 
 _VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+_CRL = b"-----BEGIN X509 CRL-----"  # a list of revoked certificates, appended to the authority's
 _SAN_KINDS = ("DNS", "email", "URI")
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class Tls:
         if self._has_authority:
             context.load_verify_locations(config.cafile, config.capath, str(config.cadata) if config.cadata else None)
             context.verify_mode = _VERIFY[self._options.client_certificate]
+            if config.cafile is not None and _CRL in Path(config.cafile).read_bytes():
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.load_cert_chain(str(config.certfile), str(config.keyfile), password=_no_password)
         return context
 

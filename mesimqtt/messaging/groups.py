@@ -14,6 +14,8 @@ from mesimqtt.store import members
 from mesimqtt.store import messages as message_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Group, User
@@ -23,10 +25,14 @@ _WITHDRAWN_MAX = 10_000
 
 
 class Groups:
-    """Creates groups and changes their members. A send commits before a removal or is refused after it."""
+    """Creates groups and changes their members. A send commits before a removal or is refused after it.
 
-    def __init__(self, hub: Hub, delivery: Delivery, receipts: Receipts) -> None:
+    `members_changed` is called as soon as the members in memory are others: rules for free topics may name groups.
+    """
+
+    def __init__(self, hub: Hub, delivery: Delivery, receipts: Receipts, members_changed: Callable[[], None]) -> None:
         self._hub = hub
+        self._members_changed = members_changed
         self._delivery = delivery
         self._receipts = receipts
         self._entering: dict[int, int] = {}  # by group: how many wait for the commit that makes them members
@@ -75,6 +81,7 @@ class Groups:
             user.lanes.pop(thread.id, None)
             group.members[user.id] = (True, True)
         self._hub.directory.epoch += 1
+        self._members_changed()
         self._tell(group, "joined", [user.address for user in fresh])
         return [user.address for user in fresh]
 
@@ -95,6 +102,7 @@ class Groups:
         for user in gone:
             del group.members[user.id]
         self._hub.directory.epoch += 1
+        self._members_changed()
         thread = group.thread
 
         numbers = [user.id for user in gone]
@@ -104,6 +112,7 @@ class Groups:
             )
         except StoreError:
             self._hub.directory.refresh_group(address)
+            self._members_changed()
             raise
         for user in gone:
             self._withdraw(group, user, last, Status.NOT_MEMBER, "")
@@ -118,12 +127,14 @@ class Groups:
         left = [user for user in map(self._hub.directory.user_by_id, group.members) if user is not None]
         group.members.clear()  # a send that comes now is refused, and nobody gets what is in the batch already
         self._hub.directory.epoch += 1
+        self._members_changed()
         try:
             last = await self._hub.committer.run(
                 lambda connection: members.delete_group(connection, group.id, thread.id)
             )
         except StoreError:
             self._hub.directory.refresh_group(address)
+            self._members_changed()
             raise
         for user in left:
             self._withdraw(group, user, last, Status.FAILED, "group-deleted")

@@ -84,7 +84,7 @@ class Messaging:
         self.keys.on_changed = self._entry.forget
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
-        self.groups = Groups(hub, self._delivery, self._receipts)
+        self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
         asides = Asides(
             hub, statuses=self._statuses, receipts=self._receipts, transients=self._transients, perform=self._rpc
         )
@@ -196,24 +196,15 @@ class Messaging:
 
     async def group_join(self, address: str, users: list[str]) -> list[str]:
         """Add members; return who is new."""
-        try:
-            return await self.groups.join(address, users)
-        finally:
-            self.access.members_changed()
+        return await self.groups.join(address, users)
 
     async def group_leave(self, address: str, users: list[str]) -> list[str]:
         """Remove members; return who was one."""
-        try:
-            return await self.groups.leave(address, users)
-        finally:
-            self.access.members_changed()
+        return await self.groups.leave(address, users)
 
     async def group_delete(self, address: str) -> None:
         """Delete a group."""
-        try:
-            await self.groups.delete(address)
-        finally:
-            self.access.members_changed()
+        await self.groups.delete(address)
 
     def group_changed(self, address: str) -> None:
         """Take note that a group's row or rights changed."""

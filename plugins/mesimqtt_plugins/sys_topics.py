@@ -141,6 +141,7 @@ class SysTopics(BasePlugin[BaseContext]):
     async def on_broker_post_start(self) -> None:
         """Publish for the first time, so that who subscribes finds something."""
         self._began = self._averaged = self._clock()
+        self._averages.update(self._engine().counters, self.config.interval)
         self._retain(f"{ROOT}version", f"mesimqtt version {__version__}")
         self._publish()
         self._again()

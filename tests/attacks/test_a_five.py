@@ -346,3 +346,22 @@ def test_refusals_do_not_say_who_exists_in_5(target, five):
         assert answers[:3] == answers[3:]
         assert {0x40} == {first for first, _ in answers}
         assert {0x90} == {body[2] for _, body in answers}
+
+
+def test_a_rate_is_told_in_the_acknowledgement(target, five):
+    """Contract section 4: above the rate a PUBACK says 0x97 and the status 0x8C; below it nothing is refused."""
+    sender, victim = target.somebody(), target.somebody()
+    user, token = sender.user, target.tokens[sender.user]
+    attacker = target.raw(connect("fast", user=user, password=token))
+    assert 0 == parse(attacker).code
+    topic = f"m/{user}/out/u/{victim.user}/f"
+    answers = []
+    for start in range(0, 250, 25):  # the server takes 32 at once
+        numbers = range(start, start + 25)
+        attacker.send(b"".join(publish(f"{topic}{n}", b"x", qos=1, packet_id=n + 1) for n in numbers))
+        answers += [parse(attacker) for _ in numbers]
+    codes = [answer.code for answer in answers]
+
+    assert {"PUBACK"} == {answer.kind for answer in answers}
+    assert {0, 0x97} == set(codes)
+    assert 200 <= codes.count(0) <= 230

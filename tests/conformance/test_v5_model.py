@@ -194,7 +194,7 @@ def test_a_story_of_a_group(five, seed):
 
 @pytest.mark.parametrize("seed", range(400, 415))
 def test_a_story_of_a_group_with_restarts(tmp_path, seed):
-    """The same where the server's process ends now and then [MQTT-4.8.2-4] [MQTT-3.1.2-23]."""
+    """The same where the server's process ends now and then [MQTT-3.1.2-23] [MQTT-4.8.2-4]."""
     world = FakeStoreWorld(tmp_path)
     tell_shared(Five(world), seed, restart=world.restart)
     world.finish()

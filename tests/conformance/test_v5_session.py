@@ -135,6 +135,7 @@ def test_clean_start_discards(five):
     five.back("k").expect_nothing()
 
 
+@pytest.mark.disk
 @pytest.mark.sockets
 def test_messages_wait_for_a_session(five):
     """What was published while the client was away at QoS 1 and 2 waits for it, in order, at the granted QoS.
@@ -156,6 +157,7 @@ def test_messages_wait_for_a_session(five):
     five.back("k").expect_nothing()
 
 
+@pytest.mark.disk
 def test_an_unacknowledged_publish_is_sent_again(five):
     """At a reconnect, and only then, an unacknowledged PUBLISH comes again with DUP 1 and its packet id.
 
@@ -195,6 +197,7 @@ def test_an_unanswered_pubrel_is_sent_again(five):
     five.back("k").expect_nothing()
 
 
+@pytest.mark.disk
 @pytest.mark.sockets
 @pytest.mark.parametrize("qos", [1, 2])
 def test_what_was_acknowledged_is_not_sent_again(five, qos):
@@ -245,6 +248,7 @@ def test_a_refused_delivery_is_not_sent_again(five, code):
     five.back("k").expect_nothing()
 
 
+@pytest.mark.disk
 def test_the_client_finishes_its_qos_2_after_a_reconnect(five):
     """The packet ids of unfinished QoS 2 messages belong to the session: a resend is no second message.
 
@@ -273,6 +277,7 @@ def test_a_new_session_does_not_know_old_packet_ids(five):
         watcher.hear("a", b"x")
 
 
+@pytest.mark.disk
 def test_subscription_options_belong_to_the_session(five):
     """Identifier and options of a subscription are kept over a reconnect.
 

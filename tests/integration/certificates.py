@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,27 @@ class Authority:
         path.with_suffix(".pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
         return path
 
+    def revoke(self, path: Path) -> None:
+        """Append a list to `ca.pem` in which the certificate of `path` is revoked."""
+        card = x509.load_pem_x509_certificate(path.with_suffix(".pem").read_bytes())
+        now = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+        revoked = x509.RevokedCertificateBuilder(card.serial_number, now).build()
+        builder = x509.CertificateRevocationListBuilder(self._name, now, now + dt.timedelta(days=1), [], [revoked])
+        made = builder.sign(self._key, hashes.SHA256())
+        self.file.write_bytes(self.file.read_bytes() + made.public_bytes(serialization.Encoding.PEM))
+
     def server(self, file: str = "server") -> dict[str, object]:
         """Issue a certificate for localhost; return the keys of a listener."""
         path = self.issue(file, "localhost", x509.DNSName("localhost"))
         return {"ssl": True, "certfile": str(path.with_suffix(".pem")), "keyfile": str(path.with_suffix(".key"))}
+
+
+def trusting(authority: Authority, client: Path | None = None) -> ssl.SSLContext:
+    """Return a client's context that trusts `authority` and, if given, shows the certificate `client`."""
+    context = ssl.create_default_context(cafile=authority.file)
+    if client is not None:
+        context.load_cert_chain(client.with_suffix(".pem"), client.with_suffix(".key"))
+    return context
 
 
 def _name(common_name: str) -> x509.Name:
