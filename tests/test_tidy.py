@@ -69,6 +69,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(HOME).as_posix()
 
 
+@cache
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """List the functions and methods of a file."""
     return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -233,8 +234,9 @@ def test_a_test_asserts_something() -> None:
     """Every test asserts, itself or through a helper of the tests that does."""
     everything = [function for path in python_files(*TEST_FOLDERS) for function in functions(path)]
     asserting = {function.name for function in everything if asserts(function)}
+    calls = [(function.name, called_names(function)) for function in everything]
     for _ in range(3):  # helpers of helpers
-        asserting |= {function.name for function in everything if called_names(function) & asserting}
+        asserting |= {name for name, called in calls if called & asserting}
     idle = [
         f"{name_of(path)}::{test.name}"
         for path in python_files(*TEST_FOLDERS)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OPTION = "isolate"
 WAITING_MAX = 1_000  # calls that wait for, or are in, one plugin's thread
 CONTEXT_S = 10.0  # how long a plugin waits for an answer of the server
-CLOSE_S = 0.3
+CLOSE_S = 0.2  # for a plugin, and again for its thread: less than the broker waits for both
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +233,8 @@ class Isolated:
             logger.warning("plugin %s did not close within %g s", self.plugin_name, CLOSE_S)
         except Exception:  # whatever a plugin raises is logged and stops nothing
             logger.exception("plugin %s failed in close", self.plugin_name)
-        await self._thread.close()
+        finally:
+            await self._thread.close()
 
 
 class _Remote:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -32,7 +33,10 @@ def explain(
         str, typer.Option("--scope", metavar="SCOPE", help="The token's scope: user, backend or admin.")
     ] = "user",
     token: Annotated[
-        str | None, typer.Option("--token", metavar="JWT", help="A token of that user: its scope and own rules count.")
+        str | None,
+        typer.Option(
+            "--token", metavar="JWT|-", help="A token of that user, whose scope and own rules count; - reads it."
+        ),
     ] = None,
     data: Data = NOT_GIVEN,
     json: Json = False,
@@ -40,7 +44,7 @@ def explain(
     """Tell what every layer says of a topic, in the order in which they are asked; exit code 0 allowed, 1 denied."""
     arguments: Answer = {"user": user, "action": action, "topic": topic, "client_id": client_id, "scope": scope}
     if token is not None:
-        arguments["token"] = token
+        arguments["token"] = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - a dash is no secret
     answer = perform(data, "acl_explain", **arguments)
     if json:
         emit(answer)

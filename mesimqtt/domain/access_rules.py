@@ -100,6 +100,8 @@ class Rule:
             return "names other users"
         if self.scope is not None and asker.scope != self.scope:
             return f"is for scope {self.scope}"
+        if self.has_places and not self._begins_like(wanted):  # spares filling in a name
+            return "the topic does not match"
         levels = self._filled(asker)
         if levels is None:
             return "the user or client id cannot stand in a topic"
@@ -112,6 +114,10 @@ class Rule:
         if self.groups is not None and not any(is_member(asker.user, group) for group in self.groups):
             return f"not a member of {' or '.join(sorted(self.groups))}"
         return ""
+
+    def _begins_like(self, wanted: Sequence[str]) -> bool:
+        first = self.levels[0]
+        return first in ("+", "#", wanted[0]) or "%" in first or (not self.is_allowing and wanted[0] in ("+", "#"))
 
     def _filled(self, asker: Asker) -> Sequence[str] | None:
         """Return the filter with %u and %c replaced.

@@ -18,6 +18,7 @@ class Five:
         "alias_maximum",
         "aliases",
         "auth_method",
+        "block",
         "is_claims_turn",
         "packet_max",
         "receive_maximum",
@@ -35,6 +36,7 @@ class Five:
         self.auth_method = auth_method
         self.packet_max = 0  # its Maximum Packet Size
         self.receive_maximum = 0
+        self.block = b""  # the last properties of its PUBLISH packets that go on as they came, with their length
         self.aliases: dict[bytes, int] = {}
         self.topics: dict[int, bytes] = {}
         self.renewal: ConnectRequest | None = None  # an AUTH whose verdict is awaited

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.engine import aliases, codes, packets5, properties, spread
 from mesimqtt.engine.letter import Letter
-from mesimqtt.engine.packets import FIVE, PUBACK, PUBREC, MalformedError, ack, check_topic, is_plain_topic
+from mesimqtt.engine.packets import PUBACK, PUBREC, MalformedError, ack, check_topic, is_plain_topic
 from mesimqtt.engine.properties import NO_PROPERTIES
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.routes import DENIED, Route, admit
 from mesimqtt.engine.spread import deliver_zero
-from mesimqtt.engine.window import Run, send_single
+from mesimqtt.engine.window import NO_BLOCK, Run, send_single
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.five import Five
     from mesimqtt.engine.properties import Properties
 
 PAUSED = -1  # instead of a position: the gate does not know yet; try the same packet again
@@ -46,11 +47,14 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
     route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
-    is_five = connection.version == FIVE
-    if is_five:
+    offset, block = stop - position, NO_BLOCK
+    five = connection.five
+    if five is not None:
         if stop == end or data[stop]:
-            return take_any(connection, data, position, body, end)
-        stop += 1  # the length of its properties, 0 in each packet of the run
+            block = five.block
+            if not block or not data.startswith(block, stop) or stop + len(block) > end:
+                return take_any(connection, data, position, body, end)
+        stop += len(block)  # the same properties in each packet of the run
     prefix = data[position:stop]
     step = end - position
     following, count = end, 1
@@ -59,13 +63,12 @@ def take_zero(connection: Connection, data: bytes, position: int, body: int, end
         following += step
         count += 1
     engine.counters.messages_in += count
-    targets = route.five.online if is_five else route.four.online
+    targets = route.four.online if five is None else route.five.online
     if targets:
         deliver_zero(engine, targets, data if following - position == len(data) else data[position:following], count)
-    if not (route.only_five if is_five else route.only_four):
-        offset = stop - is_five - position
-        run = Run(data[position:following], step, offset, count, 0)
-        spread.zero(engine, route, run, connection.session, is_five=is_five)
+    if not (route.only_four if five is None else route.only_five):
+        run = Run(data[position:following], step, offset, count, 0, block)
+        spread.zero(engine, route, run, connection.session, is_five=five is not None)
     return following
 
 
@@ -84,13 +87,15 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     route = routes.get(raw) if routes is not None else None
     if route is None or route.version != engine.version or end - stop > engine.payload_max:
         return take_any(connection, data, position, body, end)
-    is_five = connection.version == FIVE
-    if is_five and (stop + 2 == end or data[stop + 2] or route.is_empty):
+    five = connection.five
+    if five is not None and (
+        route.is_empty or stop + 2 == end or (data[stop + 2] and not _is_known(five, data, stop + 2, end))
+    ):
         return take_any(connection, data, position, body, end)
     head = data[position:stop]
     if (
         data[position] == _QOS_1
-        and (route.is_plain_five if is_five else route.is_plain_four)
+        and (route.is_plain_four if five is None else route.is_plain_five)
         and not data.startswith(head, end)
     ):
         identifier = data[stop : stop + 2]
@@ -98,7 +103,7 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
             raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
         engine.counters.messages_in += 1
         connection.send(b"\x40\x02" + identifier)
-        sessions = (route.five if is_five else route.four).granted_some
+        sessions = (route.four if five is None else route.five).granted_some
         if sessions:
             payload = data[stop + 2 : end]
             for session in sessions:
@@ -107,9 +112,16 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
     return _take_run(connection, data, position, stop, end, route)
 
 
+def _is_known(five: Five, data: bytes, position: int, end: int) -> bool:
+    """Tell whether the properties that stand here were looked at before, and go on as they came."""
+    block = five.block
+    return bool(block) and data.startswith(block, position) and position + len(block) <= end
+
+
 def _take_run(connection: Connection, data: bytes, position: int, stop: int, end: int, route: Route) -> int:
     """Take as many packets as follow with the same header, length and topic, which ends at `stop`."""
-    engine, is_five = connection.engine, connection.version == FIVE
+    engine, five = connection.engine, connection.five
+    block = NO_BLOCK if five is None or not data[stop + 2] else five.block
     body = stop - len(route.raw) - 2
     step = end - position
     following, count = end, 1
@@ -122,7 +134,7 @@ def _take_run(connection: Connection, data: bytes, position: int, stop: int, end
         while following <= last and data.startswith(prefix, following):
             following += step
             count += 1
-        if is_five and any(data[stop + 2 : following : step]):  # one of them has properties: look at each
+        if five is not None and not _has_same(data, stop + 2, following, step, block):  # look at each
             return take_any(connection, data, position, body, end)
     acks = _acks(PUBACK if qos == 1 else PUBREC, data, stop, step, count)
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
@@ -132,11 +144,18 @@ def _take_run(connection: Connection, data: bytes, position: int, stop: int, end
     if not waits:  # first, so that who gets his own message has its acknowledgement before it
         connection.send(acks)
     if not route.is_empty:
-        run = Run(data[position:following], step, stop - position, count, qos)
-        spread.run(engine, route, run, connection.session, is_five=is_five)
+        run = Run(data[position:following], step, stop - position, count, qos, block)
+        spread.run(engine, route, run, connection.session, is_five=five is not None)
     if waits:
         engine.reply(connection, acks)
     return following
+
+
+def _has_same(data: bytes, first: int, stop: int, step: int, block: bytes) -> bool:
+    """Tell whether each packet of a run has the properties of the first."""
+    if block == NO_BLOCK:
+        return not any(data[first:stop:step])
+    return all(data.startswith(block, at) for at in range(first, stop, step))
 
 
 def _take_claimed(connection: Connection, data: bytes, position: int, body: int, end: int) -> int:
@@ -219,9 +238,13 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
         raise MalformedError("QoS 3, or DUP with QoS 0")
     raw, packet_id, stop = header(data, body, end, qos)
     found = NO_PROPERTIES
-    if connection.five is not None:
-        found, stop = properties.read(data, stop, end, properties.IN_PUBLISH)
+    five = connection.five
+    if five is not None:
+        start = stop
+        found, stop = properties.read(data, start, end, properties.IN_PUBLISH)
         raw = aliases.resolve(connection, raw, found)
+        if found.forward and len(properties.block(found.forward)) == stop - start:
+            five.block = data[start:stop]
     engine = connection.engine
     if end - stop > engine.limits.payload_max:
         refuse(connection, raw, end - stop, qos, packet_id)
@@ -241,7 +264,7 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
             if route is None:
                 return PAUSED
         topic = route.topic
-        if route is DENIED and connection.five is not None:
+        if route is DENIED and five is not None:
             engine.counters.messages_in += 1
             if qos:
                 connection.send(packets5.ack(PUBACK if qos == 1 else PUBREC, packet_id, codes.NOT_AUTHORIZED))

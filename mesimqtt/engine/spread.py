@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.engine import kept
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.packets import FIRST, PUBLISH, publish_head
-from mesimqtt.engine.window import Run, send_letter, send_run
+from mesimqtt.engine.window import NO_BLOCK, Run, send_letter, send_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,16 +43,11 @@ def zero(engine: Engine, route: Route, packets: Run, publisher: Session | None, 
     other = route.four if is_five else route.five
     payloads = _payloads(packets, 0, is_five=is_five)
     if other.online:
-        size = packets.step - packets.offset  # all that follows the topic
-        head = (
-            publish_head(PUBLISH, route.raw, size - 1)
-            if is_five
-            else publish_head(PUBLISH, route.raw, size + 1) + b"\0"
-        )
+        head = publish_head(PUBLISH, route.raw, len(payloads[0]) + (not is_five)) + (b"" if is_five else NO_BLOCK)
         deliver_zero(engine, other.online, head + head.join(payloads), packets.many)
     if route.single or route.shared:
         for payload in payloads:
-            _single(engine, route, Letter(route.raw, payload, 0), publisher)
+            _single(engine, route, Letter(route.raw, payload, 0, False, _properties(packets)), publisher)
 
 
 def run(engine: Engine, route: Route, packets: Run, publisher: Session | None, *, is_five: bool) -> None:
@@ -67,7 +62,7 @@ def run(engine: Engine, route: Route, packets: Run, publisher: Session | None, *
         _to_group(engine, route, other, _recast(route.raw, payloads, packets, to_five=not is_five))
     if route.single or route.kept or route.shared:
         for payload in payloads:
-            _single(engine, route, Letter(route.raw, payload, packets.qos), publisher)
+            _single(engine, route, Letter(route.raw, payload, packets.qos, False, _properties(packets)), publisher)
 
 
 def letter(engine: Engine, route: Route, message: Letter, publisher: Session | None) -> None:
@@ -123,8 +118,18 @@ def _to_group(engine: Engine, route: Route, group: Group, packets: Run) -> None:
         deliver_zero(engine, group.granted_zero, head + head.join(rests), packets.many)
 
 
+def _properties(packets: Run) -> bytes:
+    """Return the properties of a run without the length before them, which is one byte for each seven bits."""
+    block = packets.block
+    size = 1
+    while block[size - 1] > 127:
+        size += 1
+    return block[size:]
+
+
 def _payloads(packets: Run, identifier: int, *, is_five: bool) -> list[bytes]:
-    start, step, data = packets.offset + identifier + is_five, packets.step, packets.data
+    start = packets.offset + identifier + (len(packets.block) if is_five else 0)
+    step, data = packets.step, packets.data
     return [bytes(data[at + start : at + step]) for at in range(0, step * packets.many, step)]
 
 

@@ -25,10 +25,13 @@ _HIGH = bytes(number >> 8 for number in range(_IDS_FROM, _IDS_FROM + _IDS))
 _LOW = bytes(number & 255 for number in range(_IDS_FROM, _IDS_FROM + _IDS))
 
 
+NO_BLOCK = b"\0"  # properties that are empty
+
+
 class Run(NamedTuple):
     """Equal-sized PUBLISH packets of one topic: `many` of `step` bytes, packet ids at `offset`.
 
-    They have the layout of one protocol version; in 5.0 the empty properties stand between packet id and payload.
+    They have the layout of one protocol version; in 5.0 the same `block` of properties stands before each payload.
     """
 
     data: bytes | bytearray
@@ -36,6 +39,7 @@ class Run(NamedTuple):
     offset: int
     many: int
     qos: int
+    block: bytes = NO_BLOCK
 
 
 class Window:
@@ -194,9 +198,9 @@ def _count(connection: Connection, window: Window, messages: int, size: int) -> 
 
 
 def _split(run: Run, count: int) -> tuple[Run, Run]:
-    data, step, offset, total, qos = run
+    data, step, offset, total, qos, block = run
     cut = count * step
-    return Run(data[:cut], step, offset, count, qos), Run(data[cut:], step, offset, total - count, qos)
+    return Run(data[:cut], step, offset, count, qos, block), Run(data[cut:], step, offset, total - count, qos, block)
 
 
 def _hold(connection: Connection, window: Window, item: Run | Letter) -> None:
@@ -219,7 +223,7 @@ def _hold(connection: Connection, window: Window, item: Run | Letter) -> None:
 
 
 def _transmit(connection: Connection, session: Session, window: Window, run: Run) -> None:
-    data, step, offset, count, qos = run
+    data, step, offset, count, qos, _ = run
     counter = session.packet_counter
     base = counter & (_IDS - 1)
     pending = window.ids if qos == 1 else window.unreceived

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 PLUGIN = "mesimqtt_plugins.acl.FolderAccess"
-FILE_MAX_BYTES = 4 * 1024 * 1024
+FILE_MAX = 1024 * 1024  # characters: it is read again while the server runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,10 @@ class AccessRules:
         where = f"rules_file {self._file}"
         try:
             with Path(self._file).open(encoding="utf-8") as file:
-                text = file.read(FILE_MAX_BYTES + 1)
-            if len(text) > FILE_MAX_BYTES:
-                raise MesimqttError(f"{where}: longer than {FILE_MAX_BYTES} characters")
-            values = yaml.safe_load(text)
+                text = file.read(FILE_MAX + 1)
+            if len(text) > FILE_MAX:
+                raise MesimqttError(f"{where}: longer than {FILE_MAX} characters")
+            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise MesimqttError(f"{where}: cannot be read: {reason}; write the path from / on") from None

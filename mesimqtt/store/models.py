@@ -170,7 +170,8 @@ class Step(_Table):
 class Device(_Table):
     """A device with cursors. `ceiling` bounds the packet counter in use, `online` is 1 while connected.
 
-    `filters` is the JSON of what a persistent session selected; a clean one leaves it empty.
+    `filters` is the JSON of what a persistent session selected, each filter with its QoS, or with QoS and Subscription
+    Identifier; a clean one leaves it empty.
     """
 
     user_id = IntegerField()

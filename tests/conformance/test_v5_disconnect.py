@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.peer import SocketWorld
+from conformance.peer5 import Five
 from conformance.wire5 import (
     PINGREQ,
     REASONS,
@@ -157,3 +159,16 @@ def test_an_offence_touches_nobody_else(five):
 def test_an_empty_property_block_of_disconnect(five):
     """DISCONNECT with a code and a Property Length of 0 is legal."""
     five.connected().send(packet(0xE0, b"\0" + properties())).expect_closed()
+
+
+def test_a_server_that_stops_says_so(loop_thread):
+    """A server in good order tells its clients of 5.0 that it stops, and closes; those of 3.1.1 it just closes.
+
+    [MQTT-3.14.4-1] [MQTT-3.14.4-2] [MQTT-4.13.2-1]
+    """
+    world = SocketWorld(loop_thread)
+    new, old = Five(world).connected("new"), world.connected("old")
+    loop_thread.run(world.broker.shutdown())
+
+    new.expect_closed(disconnect(0x8B))
+    old.expect_closed()

@@ -159,3 +159,17 @@ def test_after_a_renewal_the_new_token_is_the_one(realm, five):
 
     assert peer.take().code in ENDED
     peer.peer.expect_closed()
+
+
+@pytest.mark.parametrize("operation", ["user_disable", "user_delete"])
+def test_a_user_who_is_gone_is_told(realm, five, operation):
+    """Who is disabled or deleted loses its connection with a reason, and cannot renew it [MQTT-4.13.2-1]."""
+    token = realm.token()
+    peer = entered(five, token)
+    realm.server.do(operation, addresses=["alice"])
+    realm.server.advance(1)
+
+    assert peer.take().code in ENDED
+    peer.peer.expect_closed()
+    again = five.open().send(connect(**METHOD, authentication_data=token.encode()))
+    again.expect_refused(0x86, 0x87, 0x8A)

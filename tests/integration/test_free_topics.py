@@ -237,7 +237,7 @@ def test_a_file_of_rules_acts_on_sighup(house):
 
     play(story)
 
-    assert "line 1 is not YAML; the rules from before stay in force" in house.printed
+    assert "is not YAML; the rules from before stay in force" in house.printed
 
 
 def test_explain_says_what_the_server_does(house):

@@ -265,6 +265,26 @@ def test_an_isolated_plugin_that_never_answers_is_bounded():
     play(story)
 
 
+def test_an_isolated_plugin_that_blocks_does_not_keep_the_server_from_ending(caplog):
+    """While it sleeps, the server ends in its time; the plugin is left behind, and the log says so."""
+
+    async def story():
+        async with serving(settings_of({"apart.Sleeper": {"isolate": True, "seconds": 1.5}, **TABOO})) as broker:
+            entering = asyncio.ensure_future(RawClient.connect(broker.bound[0][2], "s", "slow", "x"))
+            thread = broker.plugins_manager.plugins[0]._thread
+            await until(lambda: thread._waiting)
+            await asyncio.sleep(0)
+            began = time.monotonic()
+        assert time.monotonic() - began < 3
+        with pytest.raises((EOFError, OSError)):
+            await entering
+        await asyncio.wait_for(thread._is_over.wait(), 5)  # for this test's sake
+
+    play(story)
+
+    assert "plugin Sleeper does not end; it is left behind" in caplog.text
+
+
 def test_a_plugin_that_blocks_the_loop_is_named(caplog):
     """The watchdog writes the plugin's name and place while it lasts, and how long it took; once."""
     settings = replace(settings_of({"apart.Sleeper": {"seconds": 0.8}, **TABOO}), plugins=Plugins(blocked_s=0.2))

@@ -27,7 +27,8 @@ class Tokens:
 
     def check_connect(self, request):
         self.asked.append(request)
-        return Identity(user="alice", jti="t") if request.password == b"the.right.token" else Refusal(5, "unknown token")
+        is_right = request.password == b"the.right.token"
+        return Identity(user="alice", jti="t") if is_right else Refusal(5, "unknown token")
 
 
 def context_of(plugin, tokens=None, **options):
