@@ -178,6 +178,10 @@ class Kept(Generic[T]):
         found = self._values.get(key)
         return found[1] if found is not None and self._clock() < found[0] else None
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
     def put(self, key: tuple[object, ...], value: T) -> None:
         """Keep an answer."""
         self._values[key] = (self._clock() + self._seconds, value)

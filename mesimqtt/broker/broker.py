@@ -107,6 +107,7 @@ class Broker(amqtt.broker.Broker):
         self._listeners = Listeners(self.wire, settings)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
+        self._due = 0.0  # when the next tick should come; 0: whenever
 
     def _make_engine(self) -> Engine:
         return Engine(
@@ -208,6 +209,12 @@ class Broker(amqtt.broker.Broker):
         except FAULTS:  # whatever a plugin raises is logged and stops nothing
             logger.exception("a plugin failed in close")
 
+    def _stood_still(self, now: float) -> bool:
+        """Tell, once, whether nothing was read for a while: nobody is to be judged for a silence that was ours."""
+        is_late = 0.0 < self._due < now - TICK_S
+        self._due = 0.0 if is_late else now + TICK_S
+        return is_late
+
     def _watch(self) -> None:
         """Have a thread look at what holds up the loop; our own plugins are part of the server."""
         names: dict[str, str] = {}
@@ -238,6 +245,8 @@ class Broker(amqtt.broker.Broker):
         now = self._clock()
         if self._watchdog is not None:
             self._watchdog.beat()
+        if self._stood_still(now):
+            return
         if self.gate.is_volatile and now >= self._forget_at:
             self._forget_at = now + ANSWER_KEPT_S
             self.engine.permissions_changed()

@@ -223,15 +223,18 @@ class ForeignAccess:
         self._wake = wake
         self._answer_s = answer_s
         self._asked = _Asked(TOPICS_ASKED_MAX)
+        # A plugin of ours says itself when its answers change, so that they need not be asked for again and again.
+        self.is_volatile = not all(getattr(plugin, "tells_changes", False) for plugin in plugins)
+        self._kept_s = ANSWER_KEPT_S if self.is_volatile else float("inf")
         self._answers: dict[Connection, OrderedDict[tuple[Action, str], tuple[Decision, float]]] = {}
         self._waiting: set[tuple[Connection, Action, str]] = set()
         self.close = self._asked.close
 
     def decide(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision | None:
-        """Return an answer of the last second, or None and ask. `fast` is what faster plugins found."""
+        """Return an answer that is good still, or None and ask. `fast` is what faster plugins found."""
         answers = self._answers.get(connection)
         known = answers.get((action, topic)) if answers is not None else None
-        if known is not None and self._clock() - known[1] <= ANSWER_KEPT_S:
+        if known is not None and self._clock() - known[1] <= self._kept_s:
             return known[0]
         key = (connection, action, topic)
         if key in self._waiting:

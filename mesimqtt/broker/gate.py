@@ -139,7 +139,7 @@ class Gate:
     @property
     def is_volatile(self) -> bool:
         """Tell whether decisions change without anybody saying so: amqtt's topic plugins."""
-        return self._foreign_access is not None
+        return self._foreign_access is not None and self._foreign_access.is_volatile
 
     def connected(self, connection: Connection) -> None:
         """Take note until when a connection may stay."""

@@ -16,6 +16,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
+from mesimqtt.store.committer import Health
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params, same_params
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
     from mesimqtt.store.batch import Batch
-    from mesimqtt.store.committer import Health
 
 log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
@@ -251,8 +251,12 @@ class Acceptor:
 
     def failed(self, batch: Batch, health: Health) -> None:
         """Tell that nothing of a batch was kept: status 0x80 `store`, 0x97, and no acknowledgement on 3.1.1."""
+        hub = self._hub
         for message in batch.accepts:
             if not isinstance(message, Accepted):
+                if health != Health.FAULT:  # an event has no sender who would send it again
+                    hub.committer.batch.accepts.append(message)
+                    hub.committer.lazily(hub.now())
                 continue
             self._unanswered -= 1
             self._uncount(message)

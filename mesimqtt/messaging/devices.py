@@ -63,6 +63,7 @@ class Extra(NamedTuple):
 
 
 PLAIN = Extra()
+_NO_MARKS: dict[tuple[str, str | None], bytes] = {}  # of a client of 3.1.1; never written to
 
 
 class Waiting(NamedTuple):
@@ -153,7 +154,7 @@ class Device:
         self.ceiling = 0
         self.filters: dict[str, Selection] = {}
         self._qos: dict[tuple[str, str | None], int] = {}
-        self._marks: dict[tuple[str, str | None], bytes] = {}
+        self._marks: dict[tuple[str, str | None], bytes] = {} if self.is_five else _NO_MARKS
         self._status_route: tuple[int, bytes, bool, Extra] | None = None
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}

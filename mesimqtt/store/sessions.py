@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine.letter import Letter
@@ -152,11 +153,15 @@ class SessionKeeper:
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
         """Read queued messages with number > `after` in order, then call `done` on the loop."""
         key = session.key
-        gone: set[int] = set().union(*(one.get(key, ()) for one in self._gone))
+        gone: set[int] = set()  # of the rows behind `after`: during a drain nearly all lie before it
+        for batch in self._gone:
+            numbers = batch.get(key)
+            if numbers and max(numbers) > after:
+                gone.update(n for n in numbers if n > after)
 
         def read(connection: sqlite3.Connection) -> list[Queued]:
             rows = connection.execute(_PAGE, (key, after, limit + len(gone)))
-            return [self._queued(*row) for row in rows if row[0] not in gone][:limit]
+            return [self._queued(*row) for row in islice((row for row in rows if row[0] not in gone), limit)]
 
         self._store.read_later(read, done)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from amqtt.session import Session
 
     from mesimqtt.broker.context import Context
+
+RETRY_S = 1.0
 
 
 class HttpAuth(BaseAuthPlugin):
@@ -94,18 +97,22 @@ def identity_of(answer: dict[str, Any], username: str | None) -> Identity:
 
 
 class HttpAccess(BaseTopicPlugin):
-    """Asks the backend for each client, action and free topic. Rules and the answer's `acl` are much faster."""
+    """Asks the backend for each client, action and free topic, and again when its answers are too old."""
+
+    tells_changes = True  # the broker keeps our answers until we say that permissions have changed
 
     def __init__(self, context: Context) -> None:
         """Check the options; raises MesimqttError, whose text names the one to mend."""
         super().__init__(context)
+        self._context = context
         self._asker = Asker(self.config, "HttpAccess")
         self._kept: Kept[bool] = Kept(self.config.cache)
+        self._forgets: asyncio.TimerHandle | None = None
 
     async def topic_filtering(
         self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
     ) -> bool | None:
-        """Ask the backend, unless its answer is still good. No answer is a no, and is not kept."""
+        """Ask the backend, unless its answer is still good. No answer is a no, for a second."""
         if session is None or topic is None or action is None:
             return False
         key = (session.username, session.client_id, str(action), topic)
@@ -118,13 +125,32 @@ class HttpAccess(BaseTopicPlugin):
                 {"op": "access", "user": user, "client_id": client_id, "action": wants, "topic": about}
             )
         except BackendError:
+            self._forget_in(RETRY_S)
             return False
         is_allowed = answer is not None and answer.get("allow") is True
         self._kept.put(key, is_allowed)
+        self._forget_in(max(self.config.cache, RETRY_S))
         return is_allowed
+
+    def _forget_in(self, seconds: float) -> None:
+        """Have everything decided anew so soon, or sooner if that is due already."""
+        loop = asyncio.get_running_loop()
+        if self._forgets is not None and self._forgets.when() > loop.time() + seconds:
+            self._forgets.cancel()
+            self._forgets = None
+        if self._forgets is None:
+            self._forgets = loop.call_later(seconds, self._forget)
+
+    def _forget(self) -> None:
+        self._forgets = None
+        self._kept.clear()
+        if self._context.loop is not None:  # the server's, which is another than ours where we are isolated
+            self._context.loop.call_soon_threadsafe(self._context.permissions_changed)
 
     async def close(self) -> None:
         """Let the threads end."""
+        if self._forgets is not None:
+            self._forgets.cancel()
         self._asker.backend.close()
 
     @dataclass

@@ -255,6 +255,35 @@ def test_the_backend_decides_on_topics(backend):
     assert {"alice"} == {each["user"] for each in backend.asked}
 
 
+def test_a_topic_that_the_backend_takes_away_is_gone_when_its_answer_is_old(backend):
+    """Answers hold for `cache` seconds without a question; then a live subscription ends where it now says no."""
+    backend.answers = {"alice": {"allow": True}, "x": {"allow": True}}
+
+    async def story():
+        both = plugins(backend, rules=[{"allow": "all", "topic": "x"}], access=True)
+        both[ACCESS]["cache"] = 0.1
+        async with serving(settings_of(both)) as broker:
+            alice, other = await connect(broker, "alice"), await connect(broker, "alice", client_id="other")
+            await alice.subscribe("x")
+            await other.publish("x", b"first", qos=1)
+            assert b"first" == (await alice.message()).payload
+            asked = len(backend.asked)
+            await other.publish("x", b"second", qos=1)
+            assert b"second" == (await alice.message()).payload
+            assert asked == len(backend.asked)
+            assert not broker.gate.is_volatile
+            epoch = broker.gate.epoch
+            backend.answers["x"] = {"allow": False}
+            await until(lambda: broker.gate.epoch > epoch)
+            await other.publish("x", b"third", qos=1)
+            await alice.ping()
+            assert [] == list(alice._messages)
+            for client in (alice, other):
+                await client.close()
+
+    play(story)
+
+
 class Tokens(BareServices):
     """Services that know one token, and nothing else."""
 

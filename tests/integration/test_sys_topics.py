@@ -7,48 +7,47 @@ import math
 import re
 import socket
 import subprocess
+import sys
 import time
-from types import SimpleNamespace
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from amqtt.plugins.base import BaseAuthPlugin
 
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from integration.server import wait_until
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Counters
 from mesimqtt.hooks import Identity
-from mesimqtt_plugins.sys_topics import ROOT, Averages, SysTopics
+from mesimqtt_plugins.sys_topics import COUNTED, ROOT, SPANS_MIN, Averages, SysTopics
 
 ADMIN = {"sys_admin.Admin": {}}
 PLUGINS = {**ADMIN, "mesimqtt_plugins.acl.FolderAccess": {"rules": [{"allow": "all", "topic": "#"}]}}
 SYS = "mesimqtt_plugins.sys_topics.SysTopics"
 
 
+class Admin(BaseAuthPlugin):
+    """Believes the user name; `admin` has scope admin."""
+
+    def check_connect(self, request):
+        user = request.username or "nobody"
+        return Identity(user=user, jti=user, scope="admin" if user == "admin" else "user")
+
+    async def authenticate(self, *, session):
+        return True
+
+    @dataclass
+    class Config:
+        """No options."""
+
+
 @pytest.fixture(autouse=True)
 def admin_plugin(monkeypatch):
-    """Make an auth plugin that lets `admin` in with scope admin, anybody else as a user."""
-    from dataclasses import dataclass
-    from types import ModuleType
-
-    from amqtt.plugins.base import BaseAuthPlugin
-
-    class Admin(BaseAuthPlugin):
-        """Believes the user name."""
-
-        def check_connect(self, request):
-            user = request.username or "nobody"
-            return Identity(user=user, jti=user, scope="admin" if user == "admin" else "user")
-
-        async def authenticate(self, *, session):
-            return True
-
-        @dataclass
-        class Config:
-            """No options."""
-
+    """Make the plugin importable by a dotted path, as amqtt's configuration wants it."""
     module = ModuleType("sys_admin")
     module.Admin = Admin
-    monkeypatch.setitem(__import__("sys").modules, "sys_admin", module)
+    monkeypatch.setitem(sys.modules, "sys_admin", module)
 
 
 async def collect(client, count):
@@ -132,8 +131,6 @@ def test_every_figure_has_mosquittos_name_and_shape(tmp_path):
 
 def not_counted():
     """Return the topics whose figures the engine does not count."""
-    from mesimqtt_plugins.sys_topics import COUNTED, SPANS_MIN
-
     absent = [topics for name, topics in COUNTED.items() if name not in Counters.__slots__]
     totals = {ROOT + total for total, _ in absent if total}
     return totals | {f"{ROOT}{load}/{minutes}min" for _, load in absent if load for minutes in SPANS_MIN}

@@ -226,3 +226,24 @@ def test_a_page_that_the_disk_failed_comes_all_the_same(world):
     world.advance(1.5)
 
     assert ["page"] == answers
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR])
+def test_an_event_whose_commit_failed_comes_with_a_later_one(world, code):
+    """Who joined is told once the store writes again: nobody else would say it a second time."""
+    world.group("team", "alice", "bob")
+    bob = world.listener("bob")
+    world.advance(1)
+    bob.inbox.clear()
+    world.database.code = code
+    groups = world.messaging.groups
+    groups._tell(groups._group("team"), "joined", ["carol"])
+    world.turn()
+    assert world.database.failures
+    assert [] == bob.received("event/")
+    world.database.code = 0
+    world.advance(3)
+
+    (event,) = bob.received("event/")
+    assert b'{"event": "joined", "group": "team", "users": ["carol"]}' == event.payload
+    assert [(1,)] == world.rows("SELECT count(*) FROM message WHERE kind = 1 AND payload = ?", event.payload)

@@ -254,6 +254,22 @@ def test_acknowledgements_may_wait(keeper):
     assert 0 == keeper.count("queued")
 
 
+def test_a_page_of_a_drain_is_as_cheap_as_the_first(keeper):
+    """What was acknowledged before a page costs it nothing; what was acknowledged within it is left out."""
+    session = session_of(keeper)
+    fill(keeper, session, 40)
+    keeper.commit()
+    statements, pages = [], []
+    keeper.store.read.set_trace_callback(statements.append)
+    for n in (*range(1, 21), 22):
+        keeper.dequeue(session, n)
+    keeper.page(session, 20, 5, pages.append)
+    keeper.store.read.set_trace_callback(None)
+
+    assert [21, 23, 24, 25, 26] == [item.n for item in pages[0]]
+    assert statements[-1].endswith("LIMIT 6")  # 5, and one for the one that is gone
+
+
 # ---- the engine on the real keeper ------------------------------------------------------------------------------
 
 STORIES = [
