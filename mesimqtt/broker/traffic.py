@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.engine.engine import Counters
+    from mesimqtt.engine.counters import Counters
     from mesimqtt.settings import Rates
 
 ANSWERS = frozenset((0x90, 0xB0, 0xD0, 0xF0))  # first byte of SUBACK, UNSUBACK, PINGRESP, AUTH

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import codes, kept, packets5
+from mesimqtt.engine.letter import Letter, encode
 from mesimqtt.engine.packets import FIVE, PUBACK, PUBREC
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ class Batch:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._replies: list[tuple[Connection, bytes | bytearray]] = []
+        self._replies: list[tuple[Connection, bytes | bytearray | Letter]] = []
         self._granted: list[tuple[Connection, list[str]]] = []
         self._incoming: list[tuple[Session, int]] = []
         self._stored: dict[Session, int] = {}
 
-    def reply(self, connection: Connection, data: bytes | bytearray) -> None:
+    def reply(self, connection: Connection, data: bytes | bytearray | Letter) -> None:
         """Send `data` after the commit."""
         self._replies.append((connection, data))
 
@@ -53,10 +54,8 @@ class Batch:
                 if session.incoming is not None:
                     session.incoming.discard(packet_id)
             for connection, data in self._replies:
-                if connection.version == FIVE and data[0] in (PUBACK, PUBREC) and not len(data) % 4:
-                    for at in range(0, len(data), 4):
-                        refused = packets5.ack(data[0], data[at + 2] << 8 | data[at + 3], codes.QUOTA_EXCEEDED)
-                        connection.send(refused)
+                if not isinstance(data, Letter) and connection.version == FIVE and data[0] in (PUBACK, PUBREC):
+                    _refuse(connection, data)
                 else:
                     connection.close("store failed", codes.IMPLEMENTATION_ERROR)
             for session, n in self._stored.items():
@@ -64,7 +63,9 @@ class Batch:
             engine.settle()
             return
         for connection, data in self._replies:
-            connection.send(data)
+            packet = encode(connection, data, 0) if isinstance(data, Letter) else data
+            if packet:
+                connection.send(packet)
         claim = engine.claim
         for connection, filters in self._granted:
             if claim is not None and connection.is_open:
@@ -72,3 +73,17 @@ class Batch:
         for session, n in self._stored.items():
             kept.committed(engine, session, n, ok=True)
         engine.settle()
+
+
+def _refuse(connection: Connection, data: bytes | bytearray) -> None:
+    """Send acknowledgements of one kind and length with 0x97 instead: what they are for was not committed."""
+    session, size = connection.session, data[1] + 2
+    incoming = session.incoming if session is not None else None
+    for at in range(0, len(data), size):
+        packet_id = data[at + 2] << 8 | data[at + 3]
+        if data[0] == PUBREC and session is not None and incoming and packet_id in incoming:
+            if session.key:  # committed before: this is the answer to a repeated PUBLISH
+                connection.send(data[at : at + size])
+                continue
+            incoming.discard(packet_id)  # [MQTT-4.3.3-9]
+        connection.send(packets5.ack(data[0], packet_id, codes.QUOTA_EXCEEDED))

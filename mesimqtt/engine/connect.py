@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import arrival as packet
-from mesimqtt.engine import codes, kept, packets5, properties, routes
+from mesimqtt.engine import codes, kept, packets5, properties, routes, wills
 from mesimqtt.engine.arrival import NEVER_S, RefusedError
 from mesimqtt.engine.packets import ACCEPTED, FIVE, NOT_AUTHORIZED, UNAVAILABLE, MalformedError, connack
 from mesimqtt.engine.session import Session
@@ -225,7 +225,7 @@ def _session_for(connection: Connection, engine: Engine) -> Session:
         session = None
     if session is not None and not connection.clean and not connection.clean_start:
         connection.session_present = True
-        engine.wills.pop(session, None)  # [MQTT-3.1.3-9]
+        wills.call_off(engine, session)
         return session
     if session is not None:  # [MQTT-3.1.2-6]
         engine.drop_session(session)

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine import auth, codes, connect, kept, packets5, reader, wills, window
 from mesimqtt.engine.letter import Letter, encode
-from mesimqtt.engine.packets import FIVE, PUBACK, PUBLISH, PUBREC, U16, MalformedError, ack, publish_head, walk
+from mesimqtt.engine.packets import (
+    FIVE,
+    PUBACK,
+    PUBLISH,
+    PUBREC,
+    U16,
+    MalformedError,
+    ack,
+    encode_length,
+    publish_head,
+    walk,
+)
 from mesimqtt.engine.session import Held
 from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 
@@ -299,12 +310,12 @@ class Connection:
             if self.state is AUTHENTICATING and self.identity is not None:
                 connect.authenticated(self, self.identity, now)
                 self._process_rest(now)
-            elif self.state is OPEN and self.paused:
+            elif self.state is OPEN and self.paused and (self.five is None or self.five.renewal is None):
                 self.paused = False
                 self.need = 0
                 self._process_rest(now)
             elif self.state is CLOSED and self.will is not None:
-                wills.fire(engine, self)
+                wills.go_on(engine, self)
         except MalformedError as error:
             self.close(str(error), error.code)
         if self.acked is not None:
@@ -331,6 +342,7 @@ class Connection:
         """Send the PUBACK or PUBREC of a claimed PUBLISH. `code` and `reason` are of 5.0 [MQTT 5.0, 3.4.2.1]."""
         five = self.five
         kind = PUBACK if qos == 1 else PUBREC
+        self.engine.counters.acks_out += 1
         if five is None:
             self.send(ack(kind, packet_id))
             return
@@ -368,18 +380,22 @@ class Connection:
             packet_id = window.free_id(session, self)
             self.claimed[packet_id] = token
         self.engine.counters.messages_out += 1
+        block = b""
         if self.five is not None:
-            letter = Letter(topic, payload, qos, False, properties, expires_at)
-            packet = encode(self, letter, packet_id, dup=dup)
-            if packet:
-                self.send(packet)
-            else:  # the claim looks at size and expiry itself: this is to keep a slot from being taken for ever
-                self.claimed.pop(packet_id, None)
-            return
+            if expires_at or not self.is_plain:
+                letter = Letter(topic, payload, qos, False, properties, expires_at)
+                packet = encode(self, letter, packet_id, dup=dup, has_alias=False)
+                if packet:
+                    self.send(packet)
+                else:  # the claim looks at size and expiry itself: this is to keep a slot from being taken for ever
+                    self.claimed.pop(packet_id, None)
+                return
+            block = encode_length(len(properties)) + properties
         out = self.out
         if not out:
             self.engine.mark(self)
+        size = len(block) + len(payload)
         if qos:
-            out += (publish_head(PUBLISH | 10 if dup else PUBLISH | 2, topic, len(payload)), U16[packet_id], payload)
+            out += (publish_head(PUBLISH | 10 if dup else PUBLISH | 2, topic, size), U16[packet_id], block, payload)
         else:
-            out += (publish_head(PUBLISH, topic, len(payload)), payload)
+            out += (publish_head(PUBLISH, topic, size), block, payload)

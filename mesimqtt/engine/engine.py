@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from mesimqtt.engine import codes, inherit, kept, replay, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
-from mesimqtt.engine.letter import Letter
+from mesimqtt.engine.counters import Counters
+from mesimqtt.engine.letter import Letter, encode
 from mesimqtt.engine.memory import MemoryKeeper
 from mesimqtt.engine.packets import FIVE, check_topic, walk
 from mesimqtt.engine.retained import Retained, RetainedMessage
@@ -31,21 +32,6 @@ NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
 RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float, float]
-
-
-class Counters:
-    """What happened since the start. `bytes_out` is counted by the broker, which writes."""
-
-    __slots__ = ("bytes_in", "bytes_out", "connected", "connections", "dropped", "messages_in", "messages_out")
-
-    def __init__(self) -> None:
-        self.messages_in = 0
-        self.messages_out = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.dropped = 0
-        self.connected = 0  # authenticated, now
-        self.connections = 0  # authenticated, in all
 
 
 def _random_client_id() -> str:
@@ -115,6 +101,7 @@ class Engine:
     def open(self, remote_address: str, listener: str, now: float) -> Connection:
         """Begin a connection: it has `connect_deadline_s` to be authenticated."""
         connection = Connection(self, remote_address, listener, now)
+        self.counters.sockets += 1
         self.wheel.put(connection, now + self.limits.connect_deadline_s)
         return connection
 
@@ -147,7 +134,7 @@ class Engine:
         for connection in self.wheel.turn(now):
             if connection.state is OPEN:
                 deadline = connection.seen + connection.timeout_s
-                if deadline > now:
+                if deadline > now or connection.paused:  # who is not read is not silent
                     self.wheel.put(connection, deadline)
                     connection.routes = None  # stale routes hold receivers that are gone
                 else:
@@ -157,8 +144,6 @@ class Engine:
         if self.wills:
             wills.turn(self, now)
         self.go_on()
-        if self.held_bytes:  # what was held for a session that ended is counted off here
-            self.held_bytes = sum(session.held_bytes for session in self.sessions.values())
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_s
             self._sweep(now)
@@ -169,6 +154,7 @@ class Engine:
         away = [session for session in self.sessions.values() if session.connection is None]
         for session in away:
             if session.ends_at <= now:
+                self.counters.expired += 1
                 self.drop_session(session)
             else:
                 self._sweep_at = min(self._sweep_at, max(session.ends_at, now + 0.25))
@@ -235,12 +221,12 @@ class Engine:
             self.batch = Batch(self)
         return self.batch
 
-    def reply(self, connection: Connection, data: bytes | bytearray) -> None:
+    def reply(self, connection: Connection, data: bytes | bytearray | Letter) -> None:
         """Send an acknowledgement after the commit of what was given to the keeper so far."""
         if self._is_durable:
             self.open_batch().reply(connection, data)
-        else:
-            connection.send(data)
+        elif packet := encode(connection, data, 0) if isinstance(data, Letter) else data:
+            connection.send(packet)
 
     def settle(self) -> None:
         """Register what was collected with the keeper: one callback for all of one event."""
@@ -308,6 +294,7 @@ class Engine:
         if not isinstance(others, set) or not others:
             self._users.pop(connection.user, None)
         session.connection = None
+        self.held_bytes -= session.held_bytes  # of a clean session with its window, which is dropped below
         session.held = None
         wills.leave(self, connection, session)
         left = session.window.left() if session.window is not None else []

@@ -42,11 +42,18 @@ class Letter(NamedTuple):
 
 
 def encode(
-    connection: Connection, letter: Letter, packet_id: int, *, dup: bool = False, is_begun: bool = False
+    connection: Connection,
+    letter: Letter,
+    packet_id: int,
+    *,
+    dup: bool = False,
+    is_begun: bool = False,
+    has_alias: bool = True,
 ) -> bytes:
     """Return the PUBLISH for this client now; empty where it takes none of that size, or where it has expired.
 
-    A packet over the client's Maximum Packet Size is treated as if it had been sent [MQTT-3.1.2-25].
+    A packet over the client's Maximum Packet Size is treated as if it had been sent [MQTT-3.1.2-25]. A topic that
+    comes only once gets no alias (`has_alias`).
     """
     topic, payload, qos, retain, properties, expires_at, _ = letter
     left = expires_at - connection.engine.now if expires_at else 0.0
@@ -65,7 +72,7 @@ def encode(
     name, alias = topic, b""
     state = connection.five
     is_new = False
-    if state is not None and state.alias_maximum:
+    if has_alias and state is not None and state.alias_maximum:
         number = state.aliases.get(topic, 0)
         if number:
             name = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Session
 
+    _Page = tuple[Session, int, int, Callable[[list[Queued]], None]]
+
 
 class MemoryKeeper:
     """Keeps queues in memory; every commit succeeds at once."""
@@ -21,6 +24,7 @@ class MemoryKeeper:
     def __init__(self) -> None:
         self._keys = 0
         self._queues: dict[int, dict[int, Queued]] = {}
+        self._pages: deque[_Page] | None = None  # asked for while one is being taken
 
     def save_session(self, session: Session) -> None:
         """Give the session a key."""
@@ -64,13 +68,24 @@ class MemoryKeeper:
             self._queues.pop(session.key, None)
 
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
-        """Call `done` at once."""
+        """Call `done` at once, or where it is asked for in such a call, after that."""
+        if self._pages is not None:
+            self._pages.append((session, after, limit, done))
+            return
+        self._pages = deque(((session, after, limit, done),))
+        try:
+            while self._pages:
+                session, after, limit, done = self._pages.popleft()
+                done(self._page(session, after, limit))
+        finally:
+            self._pages = None
+
+    def _page(self, session: Session, after: int, limit: int) -> list[Queued]:
         queue = self._queues.get(session.key, {})
         if after + 1 in queue:  # dense numbers: usually no search
             last = after + limit
-            done([queue[n] for n in range(after + 1, last + 1) if n in queue])
-            return
-        done(list(islice((item for n, item in queue.items() if n > after), limit)))
+            return [queue[n] for n in range(after + 1, last + 1) if n in queue]
+        return list(islice((item for n, item in queue.items() if n > after), limit))
 
     def incoming(self, session: Session, packet_id: int) -> None:
         """Nothing to do: the session itself holds it."""

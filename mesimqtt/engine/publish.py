@@ -102,6 +102,7 @@ def take(connection: Connection, data: bytes, position: int, body: int, end: int
         if identifier == b"\0\0":
             raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
         engine.counters.messages_in += 1
+        engine.counters.acks_out += 1
         connection.send(b"\x40\x02" + identifier)
         sessions = (route.four if five is None else route.five).granted_some
         if sessions:
@@ -140,6 +141,7 @@ def _take_run(connection: Connection, data: bytes, position: int, stop: int, end
     if acks is None or (qos == 2 and not _note_incoming(connection, data, stop, step, count)):
         return take_any(connection, data, position, body, end)  # look at each
     engine.counters.messages_in += count
+    engine.counters.acks_out += count
     waits = bool(route.kept or route.shared) or (qos == 2 and not connection.clean)
     if not waits:  # first, so that who gets his own message has its acknowledgement before it
         connection.send(acks)
@@ -166,25 +168,37 @@ def _take_claimed(connection: Connection, data: bytes, position: int, body: int,
     stop = body + 2 + size
     raw = data[body + 2 : stop]
     qos = data[position] >> 1 & 3
-    is_usual = (
-        connection.five is None
-        and qos < 2
-        and end - stop <= engine.payload_max
-        and size <= engine.limits.root_topic_max
-    )
+    five = connection.five
+    start = stop + 2 if qos else stop
+    is_usual = qos < 2 and end - start <= engine.payload_max and size <= engine.limits.root_topic_max
+    if five is not None:
+        is_usual = is_usual and start < end and not data[start]
+        start += 1  # past the length of its properties
     if not is_usual or claim is None or connection.observed or not is_plain_topic(raw):
         return take_any(connection, data, position, body, end)
     if not qos:
         engine.counters.messages_in += 1
-        claim.publish(connection, raw, data[stop:end], 0, 0, False)
+        claim.publish(connection, raw, data[start:end], 0, 0, False)
         return end
     packet_id = data[stop] << 8 | data[stop + 1]
     if not packet_id:
         raise MalformedError("packet id 0")  # [MQTT-2.3.1-1]
     engine.counters.messages_in += 1
-    if claim.publish(connection, raw, data[stop + 2 : end], 1, packet_id, False):
+    if five is not None:
+        _count_unacked(connection, five)
+    if claim.publish(connection, raw, data[start:end], 1, packet_id, False):
+        if five is not None:
+            five.unacked = max(five.unacked - 1, 0)
+        engine.counters.acks_out += 1
         connection.send(b"\x40\x02" + data[stop : stop + 2])
     return end
+
+
+def _count_unacked(connection: Connection, five: Five) -> None:
+    """Count a QoS 1 message of the client's whose PUBACK may have to wait for a commit."""
+    five.unacked += 1
+    if five.unacked > connection.engine.limits.qos2_incoming_max:  # [MQTT-3.3.4-7]
+        raise MalformedError("more QoS 1 messages than Receive Maximum", codes.RECEIVE_MAXIMUM_EXCEEDED)
 
 
 def _acks(kind: int, data: bytes, stop: int, step: int, count: int) -> bytes | bytearray | None:
@@ -329,9 +343,7 @@ def _hand_over(
     engine, five = connection.engine, connection.five
     claim = engine.claim
     if five is not None and qos == 1:
-        five.unacked += 1
-        if five.unacked > engine.limits.qos2_incoming_max:  # [MQTT-3.3.4-7]
-            raise MalformedError("more QoS 1 messages than Receive Maximum", codes.RECEIVE_MAXIMUM_EXCEEDED)
+        _count_unacked(connection, five)
     if claim is not None and claim.publish(connection, raw, payload, qos, packet_id, dup, found) and qos:
         if five is not None and qos == 1:
             five.unacked = max(five.unacked - 1, 0)
@@ -354,6 +366,7 @@ def _route(connection: Connection, route: Route, letter: Letter, packet_id: int)
 
 def _acknowledge(connection: Connection, qos: int, packet_id: int, *, after_commit: bool, code: int = 0) -> None:
     kind = PUBACK if qos == 1 else PUBREC
+    connection.engine.counters.acks_out += 1
     packet = ack(kind, packet_id) if connection.five is None else packets5.ack(kind, packet_id, code)
     if after_commit:
         connection.engine.reply(connection, packet)

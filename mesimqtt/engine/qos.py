@@ -43,9 +43,11 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
             and not connection.counts_all
         ):
             window.ids.discard(packet_id)
+            connection.engine.counters.acks_in += 1
             return end
         ids = [packet_id]
         packets = data[position:end]
+        connection.engine.counters.acks_in += 1
     else:
         count = _run_length(data, position, kind)
         end = position + 4 * count
@@ -54,6 +56,7 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
         if _SWAP:
             numbers.byteswap()
         ids = numbers[1::2].tolist()
+        connection.engine.counters.acks_in += count
     if 0 in ids:
         raise MalformedError("packet id 0")
     if kind == PUBACK:
@@ -74,6 +77,7 @@ def _take_long(connection: Connection, data: bytes, position: int, kind: int) ->
     session = connection.session
     if session is None or length < 3:
         raise MalformedError("acknowledgement that is too short")
+    connection.engine.counters.acks_in += 1
     packet_id, code = data[body] << 8 | data[body + 1], data[body + 2]
     if not packet_id:
         raise MalformedError("packet id 0")
@@ -146,6 +150,7 @@ def _go_on(connection: Connection, session: Session) -> None:
 
 
 def _received(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
+    connection.engine.counters.acks_out += len(ids)
     window = session.window
     if window is not None:
         known = window.unreceived.intersection(ids)
@@ -173,6 +178,7 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
 
 def _released(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
     engine = connection.engine
+    engine.counters.acks_out += len(ids)
     replies = bytearray(packets)
     replies[::4] = b"\x70" * len(ids)
     incoming = session.incoming

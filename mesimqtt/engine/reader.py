@@ -115,6 +115,7 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
     first = data[position]
     if first & 0xF0 == 0x30:
         return take_any(connection, data, position, body, end)
+    connection.engine.counters.requests_in += 1
     if first == PINGREQ:
         if end != body:
             raise MalformedError("PINGREQ with a body")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.engine import kept
 from mesimqtt.engine.grants import receiver
-from mesimqtt.engine.letter import Letter, encode
+from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.window import send_letter
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ def _send(engine: Engine, connection: Connection, session: Session, letter: Lett
         kept.enqueue(engine, session, letter)
     elif letter.qos or not session.key:
         send_letter(session, letter)
-    elif packet := encode(connection, letter, 0):
+    elif not letter.is_expired(engine.now):
         engine.counters.messages_out += 1
-        engine.reply(connection, packet)  # after the SUBACK, which waits for the commit
+        engine.reply(connection, letter)  # after the SUBACK, which waits for the commit

@@ -37,6 +37,21 @@ def ended(engine: Engine, session: Session) -> None:
         fire(engine, waiting[1])
 
 
+def call_off(engine: Engine, session: Session) -> None:
+    """Forget the delayed will of a session whose client is back [MQTT-3.1.3-9]."""
+    waiting = engine.wills.pop(session, None)
+    if waiting is not None:
+        waiting[1].will = None
+
+
+def go_on(engine: Engine, connection: Connection) -> None:
+    """Fire a will that waited for an answer of the gate, unless it is its delay that it waits for."""
+    session = connection.session
+    waiting = engine.wills.get(session) if session is not None else None
+    if waiting is None or waiting[1] is not connection:
+        fire(engine, connection)
+
+
 def fire(engine: Engine, connection: Connection) -> None:
     """Publish the will of a connection that ended; the access decision is taken again."""
     will, identity = connection.will, connection.identity

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.broker.context import Context
-    from mesimqtt.engine.engine import Counters, Engine
+    from mesimqtt.engine.counters import Counters
+    from mesimqtt.engine.engine import Engine
 
 ROOT = "$SYS/broker/"
 SPANS_MIN = (1, 5, 15)

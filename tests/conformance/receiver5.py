@@ -53,6 +53,17 @@ class Receiver:
             self.peer.cut()
             self.peer = None
 
+    def take_over(self) -> None:
+        """Connect while the earlier connection still stands: that one is told so, and closed."""
+        before = self.peer
+        self.come()
+        if before is not None:
+            last = parse_all(before.peer._unread + before.peer.wire.read())[-1]
+            before.peer._unread, before.peer.is_over = b"", True
+
+            assert ("DISCONNECT", 0x8E) == (last.kind, last.code)
+            assert before.peer.wire.is_closed
+
     def read(self, *, holds: bool) -> bool:
         """Take all that came and answer it, or some of it later; tell whether anything came or went."""
         if self.peer is None:

@@ -172,3 +172,5 @@ def test_a_server_that_stops_says_so(loop_thread):
 
     new.expect_closed(disconnect(0x8B))
     old.expect_closed()
+    new.cut()
+    old.cut()

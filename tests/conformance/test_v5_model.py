@@ -90,8 +90,10 @@ def play(five, seed, *, steps=80, restart=None, start=begin):
             chance.choice(publishers).publish(chance)
         elif what < 0.8:
             receiver.read(holds=True)
-        elif what < 0.9:
+        elif what < 0.87:
             receiver.go()
+        elif what < 0.9:
+            receiver.take_over()
         elif what < 0.95 or restart is None:
             if receiver.peer is None:
                 receiver.come()

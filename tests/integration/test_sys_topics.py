@@ -18,7 +18,7 @@ from amqtt.plugins.base import BaseAuthPlugin
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from integration.server import wait_until
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.engine.engine import Counters
+from mesimqtt.engine.counters import Counters
 from mesimqtt.hooks import Identity
 from mesimqtt_plugins.sys_topics import COUNTED, ROOT, SPANS_MIN, Averages, SysTopics
 

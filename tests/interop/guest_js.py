@@ -130,12 +130,12 @@ class Runtime:
         command = ["node", str(JS / "driver.js"), self.channel.url]
         if name == "chromium":
             profile = folder / "chromium"
-            command = ["chromium", "--headless", f"--user-data-dir={profile}", *_CHROMIUM, f"{self.channel.url}/"]
+            command = [*_WITH_US, "chromium", "--headless", f"--user-data-dir={profile}", *_CHROMIUM]
+            command += [f"{self.channel.url}/"]
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                # Even if the tests are killed it ends.
-                ["timeout", str(LIFE_S), *command],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -155,6 +155,8 @@ class Runtime:
         self.channel.close()
 
 
+# A browser ends when the tests are killed, too; the driver in Node notices by itself.
+_WITH_US = ("setpriv", "--pdeathsig", "TERM", "timeout", str(LIFE_S))
 # As root and in a container there is no sandbox to be had; the page is our own.
 _CHROMIUM = (
     "--no-sandbox",

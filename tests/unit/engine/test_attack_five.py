@@ -1,0 +1,235 @@
+"""What an attacker of MQTT 5.0 in the engine found, and what keeps it found: each case failed once."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance import wire5
+from conformance.parse5 import parse_all
+from mesimqtt.hooks import Identity
+from unit.engine.both_ends import Network, publish, subscribe
+from unit.engine.fake_keeper import FakeKeeper
+
+
+class Five:
+    """The far end of a connection that speaks 5.0."""
+
+    def __init__(self, network, client_id, **options):
+        self.network = network
+        self.far = network.client()
+        self.send(wire5.connect(client_id, **options))
+
+    def send(self, *packets):
+        """Send packets as one segment; return what the server answered."""
+        self.far.connection.receive(b"".join(packets), self.network.now)
+        return self.received()
+
+    def received(self):
+        """Return the packets that the server wrote since the last look."""
+        return parse_all(self.far.raw())
+
+    def lose(self):
+        self.far.lose()
+
+
+def kinds(packets):
+    return [packet.kind for packet in packets]
+
+
+@pytest.fixture
+def instant():
+    """An engine with a store that commits at once, until a test says otherwise."""
+    keeper = FakeKeeper()
+    keeper.is_instant = True
+    return Network(keeper=keeper)
+
+
+def kept_subscriber(network, *filters, client_id="kept", **options):
+    """Return a client of 5.0 whose session is kept, with subscriptions."""
+    client = Five(network, client_id, session_expiry_interval=3600, **options)
+    client.send(wire5.subscribe(*filters))
+    return client
+
+
+def test_a_delayed_will_does_not_fire_because_somebody_else_was_decided(network):
+    """A connection that ended while it waited for the rights of a receiver keeps its Will Delay [MQTT-3.1.3-9]."""
+    watcher = network.subscribed(("w", 0), client_id="watcher", keep_alive=0)
+    receiver = network.subscribed(("t", 0), client_id="receiver", keep_alive=0)
+    will = wire5.will("w", b"gone", will_delay_interval=30)
+    client = Five(network, "c", will=will, session_expiry_interval=100)
+    network.gate.unknown.add(("receive", "t"))
+    client.send(wire5.publish("t", b"x"))
+    client.lose()
+    network.gate.unknown.clear()
+    receiver.connection.resume(network.now)
+
+    assert [] == watcher.received()
+    network.pass_time(31)
+
+    assert [b"gone"] == [message.payload for message in watcher.received()]
+
+
+def test_a_will_that_was_called_off_does_not_fire_later(network):
+    """Who is back before the delay has passed has no will any more, whatever his old connection waited for."""
+    watcher = network.subscribed(("w", 0), client_id="watcher", keep_alive=0)
+    receiver = network.subscribed(("t", 0), client_id="receiver", keep_alive=0)
+    options = {"session_expiry_interval": 100, "clean": False}
+    client = Five(network, "c", will=wire5.will("w", b"gone", will_delay_interval=30), **options)
+    network.gate.unknown.add(("receive", "t"))
+    client.send(wire5.publish("t", b"x"))
+    client.lose()
+    Five(network, "c", **options)
+    network.gate.unknown.clear()
+    receiver.connection.resume(network.now)
+
+    assert [] == watcher.received()
+
+
+def test_nothing_behind_an_auth_is_processed_before_its_verdict(network):
+    """While a renewal is awaited another answer of the gate does not let the packets behind it through."""
+    watcher = network.subscribed(("t", 0), client_id="watcher")
+    options = {"authentication_method": "OAUTH2-JWT", "authentication_data": b"token"}
+    client = Five(network, "c", **options)
+    network.gate.verdict = None
+    client.send(wire5.auth(0x19, **options), wire5.publish("t", b"early"))
+    client.far.connection.resume(network.now)
+
+    assert [] == watcher.received()
+    client.far.connection.authenticated(Identity("open"), network.now)
+
+    assert [b"early"] == [message.payload for message in watcher.received()]
+    assert ["AUTH"] == kinds(client.received())
+
+
+@pytest.mark.parametrize("expiry", [0, 3600])
+def test_a_packet_id_is_free_after_a_failed_commit(instant, expiry):
+    """A QoS 2 message that was refused for want of a commit does not swallow the next one with its packet id."""
+    watcher = kept_subscriber(instant, ("t", 2))
+    client = Five(instant, "publisher", session_expiry_interval=expiry)
+    instant.keeper.is_instant = False
+    client.send(wire5.publish("t", b"lost", qos=2))
+    instant.keeper.commit(ok=False)
+
+    assert [0x97] == [packet.code for packet in client.received()]
+    client.send(wire5.publish("t", b"new", qos=2))
+    instant.keeper.commit()
+
+    assert [("PUBREC", 0)] == [(packet.kind, packet.code) for packet in client.received()]
+    assert [b"new"] == [packet.payload for packet in watcher.received()]
+
+
+def test_a_repeated_message_that_was_committed_is_not_refused(instant):
+    """The PUBREC of a repeated QoS 2 PUBLISH is a success even if the commit that it waits for fails."""
+    watcher = kept_subscriber(instant, ("t", 2))
+    options = {"session_expiry_interval": 3600, "clean": False}
+    Five(instant, "publisher", **options).send(wire5.publish("t", b"one", qos=2))
+    client = Five(instant, "publisher", **options)
+    instant.keeper.is_instant = False
+    client.send(wire5.publish("t", b"one", qos=2, dup=True))
+    instant.keeper.commit(ok=False)
+
+    assert [("PUBREC", 0)] == [(packet.kind, packet.code) for packet in client.received()]
+    assert [b"one"] == [packet.payload for packet in watcher.received()]
+
+
+def test_a_failed_commit_is_told_for_a_message_without_subscribers(instant):
+    """A retained message that nobody subscribed to is refused with 0x97 where the commit fails, not with an end."""
+    client = Five(instant, "c")
+    instant.keeper.is_instant = False
+    client.send(wire5.publish("t", b"x", qos=1, retain=True))
+    instant.keeper.commit(ok=False)
+
+    assert [("PUBACK", 0x97)] == [(packet.kind, packet.code) for packet in client.received()]
+    assert client.far.connection.is_open
+
+
+def test_an_alias_is_not_used_before_it_was_told(instant):
+    """A retained message that waits for a commit does not make an alias that a live one uses first [MQTT-3.3.2-12]."""
+    publisher = Five(instant, "publisher")
+    publisher.send(wire5.publish("t", b"kept", retain=True))
+    client = Five(instant, "c", session_expiry_interval=3600, topic_alias_maximum=5)
+    instant.keeper.is_instant = False
+    client.send(wire5.subscribe(("t", 0)))
+    publisher.send(wire5.publish("t", b"live"))
+    live = client.received()
+    instant.keeper.commit()
+    later = client.received()
+
+    assert [("t", 1, b"live")] == [(packet.topic, packet.topic_alias, packet.payload) for packet in live]
+    assert [("", 1, b"kept")] == [(p.topic, p.topic_alias, p.payload) for p in later if p.kind == "PUBLISH"]
+
+
+def test_what_a_member_leaves_has_the_identifier_of_who_gets_it(network):
+    """A message that goes to another member of a shared subscription carries that member's identifier alone."""
+    first, second = Five(network, "first"), Five(network, "second")
+    first.send(wire5.subscribe(("$share/g/t", 1), subscription_identifier=1))
+    network.connected("p").send(publish("t", b"x", qos=1))
+    second.send(wire5.subscribe(("$share/g/t", 1), subscription_identifier=2))
+    first.lose()
+
+    assert [(b"x", [2])] == [(packet.payload, packet.subscription_identifier) for packet in second.received()]
+
+
+def test_each_share_gets_back_what_its_member_left(network):
+    """Who was a member of two shared subscriptions leaves to each of them what came by it, once."""
+    leaving = network.subscribed(("$share/g/t", 1), ("$share/h/+", 1), client_id="leaving")
+    network.connected("p").send(publish("t", b"x", qos=1))
+
+    assert [b"x", b"x"] == [message.payload for message in leaving.received()]
+    of_g = network.subscribed(("$share/g/t", 1), client_id="g")
+    of_h = network.subscribed(("$share/h/+", 1), client_id="h")
+    leaving.lose()
+
+    assert [b"x"] == [message.payload for message in of_g.received()]
+    assert [b"x"] == [message.payload for message in of_h.received()]
+
+
+@pytest.mark.parametrize("is_member", [False, True], ids=["expired", "inherited"])
+def test_a_long_queue_without_a_store(network, is_member):
+    """A hundred thousand messages that nobody wants any more are paged through without a store, too."""
+    topic = "$share/g/t" if is_member else "t"
+    client = Five(network, "c", session_expiry_interval=50)
+    client.send(wire5.subscribe((topic, 1)))
+    client.lose()
+    publisher = network.connected("p", keep_alive=0, level=4)
+    speaker = Five(network, "speaker")
+    many = b"".join(wire5.publish("t", b"x", qos=1, message_expiry_interval=5) for _ in range(1000))
+    for _ in range(100):
+        speaker.far.connection.receive(many, network.now)
+        speaker.far.raw()
+    network.now += 10
+    network.engine.tick(network.now)
+    again = Five(network, "c", clean=is_member)
+
+    assert again.far.connection.is_open
+    assert [] == again.received()
+    assert publisher.connection.is_open
+
+
+def test_held_bytes_are_counted_off_at_once(network):
+    """What was held for a slow reader makes room when it ends, not a quarter of a second later."""
+    for client_id, qos in (("zero", 0), ("one", 1)):
+        slow = network.subscribed(("t", qos), client_id=client_id)
+        slow.connection.set_congested(True)
+    network.connected("p").send(publish("t", bytes(1000), qos=1))
+
+    assert network.engine.held_bytes > 2000
+    for client_id in ("zero", "one"):
+        network.engine.sessions["open", client_id].connection.lost(network.now)
+
+    assert network.engine.held_bytes == 0
+
+
+def test_a_client_is_not_silent_while_the_server_thinks(network):
+    """The keep alive of a client that is not read, since the gate does not answer, does not run out."""
+    network.gate.unknown.add(("publish", "t"))
+    client = network.connected("c", keep_alive=1)
+    client.send(publish("t"))
+    network.pass_time(5)
+
+    assert not client.closed
+    network.gate.unknown.clear()
+    client.connection.resume(network.now)
+    network.pass_time(5)
+
+    assert "keep alive timeout" == client.closed
