@@ -168,7 +168,7 @@ class ClientProtocol(asyncio.Protocol):
         wire = self._wire
         traffic = wire.traffic
         if traffic is not None:
-            traffic.begin(connection)
+            traffic.begin()
         position, size = 0, len(data)
         now = wire.clock()
         while position < size and self._spent_s <= SHARE_S:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mesimqtt.engine.counters import Counters
     from mesimqtt.settings import Rates
 
-ANSWERS = frozenset((0x90, 0xB0, 0xD0, 0xF0))  # first byte of SUBACK, UNSUBACK, PINGRESP, AUTH
 HELD_MAX_S = 10.0  # then a client has another turn, so that a keep-alive is not the price of a flood
 
 
@@ -24,7 +23,7 @@ class Traffic:
     Holding somebody back costs him time and loses nothing: what he sends waits in his own socket.
     """
 
-    __slots__ = ("_count", "_counters", "_publishes", "_requests", "_said", "_taken")
+    __slots__ = ("_asked", "_count", "_counters", "_publishes", "_requests", "_taken")
 
     def __init__(self, rates: Rates, counters: Counters, count: Callable[[str], None]) -> None:
         """Take the engine's counters; `count` is told of every reading that was held back."""
@@ -33,24 +32,23 @@ class Traffic:
         self._counters = counters
         self._count = count
         self._taken = 0
-        self._said = 0
+        self._asked = 0
 
     def __bool__(self) -> bool:
         return bool(self._publishes or self._requests)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self) -> None:
         """Take note of the counters before a read."""
         self._taken = self._counters.messages_in
-        self._said = len(connection.out)
+        self._asked = self._counters.requests_in
 
     def end(self, connection: Connection, now: float) -> float:
         """Charge what the read has brought; return for how long nothing more is to be read of that client."""
         taken = self._counters.messages_in - self._taken
         if not connection.is_open:
             return 0.0
-        # A request is counted by its answer, of which there is one each and none without.
-        wanted = self._requests and sum(said[0] in ANSWERS for said in connection.out[self._said :] if said)
-        if wanted and self._requests.charge(connection.user, now, wanted):
+        asked = self._counters.requests_in - self._asked
+        if asked and self._requests and self._requests.charge(connection.user, now, asked):
             self._count("requests.flooded")
             connection.close("too many requests", MESSAGE_RATE_TOO_HIGH)
             return 0.0
