@@ -25,7 +25,8 @@ STORM_PER_S = 1_000
 STORM_FILTERS = 10
 FILTERS = 5_000
 _RECEIVE_BUFFER = 4 * 1024
-_FILLED = 300  # messages after which nothing fits into a socket that is not read
+_FILL, _FILL_SIZE = 60, 60_000  # messages, after which nothing fits into a socket that is not read
+_FILL_EVERY_S = 0.05
 _NICENESS = 10  # the measuring side shares the core and goes first
 
 
@@ -37,16 +38,12 @@ def mute(address: Address) -> None:
         for number in range(MUTE)
     ]
     flooder = handshake(address, connect("flooder"))
+    for _ in range(_FILL):
+        flooder.sendall(publish("flood/all", b"f" * _FILL_SIZE, 0, 0))
+        sleep(_FILL_EVERY_S)
+    _ready(len(sockets))
     frame = publish("flood/all", b"f" * FLOOD_SIZE, 0, 0)
-    sent = [0]
-
-    def send() -> None:
-        flooder.sendall(frame)
-        sent[0] += 1
-        if sent[0] == _FILLED:
-            _ready(len(sockets))
-
-    _every(1 / FLOOD_PER_S, send)
+    _every(1 / FLOOD_PER_S, lambda: flooder.sendall(frame))
 
 
 def half_open(address: Address) -> None:

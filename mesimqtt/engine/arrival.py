@@ -136,6 +136,7 @@ def _five(connection: Connection, found: Properties, password: bytes | None) -> 
         wants_response_info=found.number(properties.REQUEST_RESPONSE_INFO, 0) == 1,
         auth_method=method or "",
     )
+    connection.five.packet_max = found.number(properties.MAXIMUM_PACKET_SIZE, 0)
     return data if method is not None else password
 
 

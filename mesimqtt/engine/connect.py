@@ -60,9 +60,12 @@ def refuse(connection: Connection, code: int, reason: str, reason_code: int = 0)
         reference = connection.engine.mqtt.server_reference if told == codes.SERVER_UNAVAILABLE else ""
         if reference:
             moved: list[tuple[int, Value]] = [(properties.SERVER_REFERENCE, reference)]
-            connection.send(packets5.connack(codes.USE_ANOTHER_SERVER, moved))
+            packet = packets5.connack(codes.USE_ANOTHER_SERVER, moved)
         else:
-            connection.send(packets5.connack(told, []))
+            packet = packets5.connack(told, [])
+        most = connection.five.packet_max if connection.five is not None else 0
+        if not 0 < most < len(packet):  # [MQTT-3.1.2-24]
+            connection.send(packet)
     else:
         connection.send(connack(code))
     connection.close(reason, 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import quote, unquote_to_bytes
 
 from mesimqtt_client._status import FLAGS_DEFAULT, Flag
+from mesimqtt_client._unseen import has_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,8 +69,10 @@ def check_address(address: str) -> str:
         raise ValueError("an address must not be '.' or '..'")
     if address != address.strip():
         raise ValueError(f"address {address!r} begins or ends with a space: strip it")
-    if any(unicodedata.category(character) == "Cc" or character in "\u2028\u2029" for character in address):
+    if any(unicodedata.category(character) in ("Cc", "Cn") or character in "\u2028\u2029" for character in address):
         raise ValueError(f"address {address!r} holds a control character")
+    if has_unseen(address):
+        raise ValueError(f"address {address!r} has a character that cannot be seen: leave it out")
     if unicodedata.normalize("NFC", address) != address:
         raise ValueError(f"address {address!r} is not in NFC: use unicodedata.normalize('NFC', address)")
     return address

@@ -148,6 +148,24 @@ def test_a_slow_reader_gets_everything_in_order(world: World) -> None:
     assert 0 == protocol.transport.get_write_buffer_size()
 
 
+def test_many_who_do_not_read_are_paused_sooner(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all of them may leave unwritten is shared out; who goes gives his share back."""
+    monkeypatch.setattr("mesimqtt.broker.reactor.UNWRITTEN_TOTAL", 30_000)
+    pairs = [world.connect() for _ in range(3)]
+    for _, protocol in pairs:
+        protocol.transport.pause_reading()
+        protocol.transport.write(LOT)
+    first = pairs[0][1]
+
+    assert (3, 10_000) == (world.reactor.blocked, world.reactor.share)
+    assert all("pause" in protocol.said for _, protocol in pairs)
+    for _, protocol in pairs[1:]:
+        protocol.transport.abort()
+    assert (1, 30_000) == (world.reactor.blocked, world.reactor.share)
+    first.transport.abort()
+    assert 0 == world.reactor.blocked
+
+
 def test_close_writes_the_rest_and_abort_does_not(world: World) -> None:
     """A closed connection goes when all is written, an aborted one at once."""
     (kind, closed), (brusque, aborted) = world.connect(), world.connect()
