@@ -27,6 +27,7 @@ FILTERS = 5_000
 _RECEIVE_BUFFER = 4 * 1024
 _FILL, _FILL_SIZE = 60, 60_000  # messages, after which nothing fits into a socket that is not read
 _FILL_EVERY_S = 0.05
+_FILL_TAKES_S = 3.0
 _NICENESS = 10  # the measuring side shares the core and goes first
 
 
@@ -41,6 +42,7 @@ def mute(address: Address) -> None:
     for _ in range(_FILL):
         flooder.sendall(publish("flood/all", b"f" * _FILL_SIZE, 0, 0))
         sleep(_FILL_EVERY_S)
+    sleep(_FILL_TAKES_S)
     _ready(len(sockets))
     frame = publish("flood/all", b"f" * FLOOD_SIZE, 0, 0)
     _every(1 / FLOOD_PER_S, lambda: flooder.sendall(frame))

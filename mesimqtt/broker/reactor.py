@@ -166,7 +166,7 @@ class SocketTransport(asyncio.Transport):
         self.protocol = protocol
         self.receive = protocol.data_received
         self.wants_input = True
-        self.unwritten: bytearray | None = None
+        self.unwritten: bytearray | memoryview | None = None
 
     def fileno(self) -> int:
         """Return the descriptor: this stands for the socket, too."""
@@ -211,6 +211,8 @@ class SocketTransport(asyncio.Transport):
         if self._is_closing:
             return
         if self.unwritten is not None:
+            if isinstance(self.unwritten, memoryview):
+                self.unwritten = bytearray(self.unwritten)
             self.unwritten += data
         else:
             try:
@@ -222,7 +224,9 @@ class SocketTransport(asyncio.Transport):
                 return
             if written == len(data):
                 return
-            self.unwritten = bytearray(memoryview(data)[written:])
+            # What nobody can change is not copied: a fan-out leaves the same bytes with many.
+            view = memoryview(data)[written:]
+            self.unwritten = view if view.readonly else bytearray(view)
             self._reactor.blocked += 1
             self._watch()
         if not self._is_full and len(self.unwritten) > min(self._high, self._reactor.share):
@@ -242,7 +246,10 @@ class SocketTransport(asyncio.Transport):
         except OSError:
             self.abort()
             return
-        del unwritten[:written]
+        if isinstance(unwritten, bytearray):
+            del unwritten[:written]
+        else:
+            unwritten = self.unwritten = unwritten[written:]
         if not unwritten:
             self._unblock()
             if self._is_closing:

@@ -156,9 +156,7 @@ class Connection:
             self.hand_acked()
         if engine.batch is not None:
             engine.settle()
-        if (
-            self.congested and self.unread > engine.limits.unwritten_max
-        ):  # it goes on asking and does not read the answers
+        if self.congested and self.unread > engine.limits.unwritten_max:  # it asks and does not read the answers
             self.close("does not read", codes.QUOTA_EXCEEDED)
 
     def _receive_more(self, data: bytes, now: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import routes, shares, spread
+from mesimqtt.engine.grants import receiver
 from mesimqtt.engine.routes import Route
 from mesimqtt.engine.session import Session
 
@@ -37,7 +38,8 @@ def pass_on(engine: Engine, session: Session, letters: Iterable[Letter]) -> None
         if share is None or not isinstance(route, Route):
             engine.counters.dropped += 1
             continue
-        spread.share(engine, route, letter, share)
+        own = receiver(session, session.subscriptions[text]).identifiers if text is not None else b""
+        spread.share(engine, route, letter._replace(properties=letter.properties.removesuffix(own)), share)
 
 
 def drop_kept(engine: Engine, session: Session) -> None:

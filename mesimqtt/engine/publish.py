@@ -385,6 +385,10 @@ def refuse(connection: Connection, raw: bytes, size: int, qos: int, packet_id: i
         engine.gate.audit(connection, Action.PUBLISH, topic, "limit")
     if qos and five is not None:
         told = f"limit {engine.limits.payload_max}" if five.wants_reasons else ""
-        connection.send(packets5.ack(PUBACK if qos == 1 else PUBREC, packet_id, codes.IMPLEMENTATION_ERROR, told))
+        kind = PUBACK if qos == 1 else PUBREC
+        packet = packets5.ack(kind, packet_id, codes.IMPLEMENTATION_ERROR, told)
+        if 0 < connection.packet_max < len(packet):  # [MQTT-3.4.2-2]
+            packet = packets5.ack(kind, packet_id, codes.IMPLEMENTATION_ERROR)
+        connection.send(packet)
     elif qos:
         connection.send(ack(PUBACK if qos == 1 else PUBREC, packet_id))

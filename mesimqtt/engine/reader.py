@@ -199,7 +199,7 @@ def gather(connection: Connection, data: bytes) -> bytes | None:
         connection.discard = None
         connection.seen = connection.engine.now
         refuse(connection, discard.topic, discard.size, discard.qos, discard.packet_id)
-        return data[discard.left :]
+        return data[discard.left :] if connection.state is OPEN else None
     pending = connection.pending
     if connection.paused or connection.state is AUTHENTICATING:
         if pending is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 from mesimqtt.engine.topic_index import TopicIndex
@@ -36,6 +37,10 @@ class Retained:
     def match(self, topic_filter: str) -> list[RetainedMessage]:
         """Return the retained messages that a filter selects."""
         return self._messages.match(topic_filter)
+
+    def search(self, topic_filter: str) -> tuple[list[RetainedMessage], int]:
+        """Return the retained messages that a filter selects, and how many levels of topics were looked at."""
+        return self._messages.search(topic_filter, sys.maxsize)
 
     def expired(self, now: float) -> list[RetainedMessage]:
         """Return the messages whose Message Expiry Interval has passed."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROUTES_MAX = 50_000
 _ROUTES_PER_CONNECTION = 256
+_VISITS_MAX = 20_000  # levels of cached topics looked at for one change of subscriptions: some milliseconds
 _STALE = -1
 
 
@@ -202,8 +203,14 @@ def _fill(engine: Engine, route: Route, found: Found) -> Connection | None:
 
 
 def invalidate(engine: Engine, topic_filters: Iterable[str]) -> None:
-    """Forget exactly the routes that a change of these subscriptions concerns."""
+    """Forget the routes that a change of these subscriptions concerns; all, where finding those would take too long."""
+    left = _VISITS_MAX
     for topic_filter in topic_filters:
-        for route in engine.routes.match(shares.inner_filter(topic_filter)):
+        found, visits = engine.routes.search(shares.inner_filter(topic_filter), left)
+        left -= visits
+        if left < 0:
+            engine.permissions_changed()
+            return
+        for route in found:
             engine.routes.pop(route.topic)
             route.retire()

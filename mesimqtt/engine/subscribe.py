@@ -24,6 +24,7 @@ from mesimqtt.engine.packets import (
     read_field,
     suback,
 )
+from mesimqtt.engine.topic_tree import has_wildcard
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from mesimqtt.engine.session import Session
 
 _FILTERS_PER_PACKET = 10_000  # or `limits.filters_max`, if that is more; a packet of 1 MiB holds 260,000
+_LEVELS = 4  # of topics that may be looked at for each of `limits.retained_visits_max`
 
 
 class _Plan:
     """What a SUBSCRIBE will do: a code per filter (None: the claim says), denials to tell, retained to send."""
 
-    __slots__ = ("codes", "denials", "fresh", "retained", "visits")
+    __slots__ = ("codes", "denials", "fresh", "levels", "retained", "visits")
 
     def __init__(self) -> None:
         self.codes: list[int | None] = []
@@ -45,6 +47,7 @@ class _Plan:
         self.fresh: set[str] = set()
         self.retained: list[tuple[RetainedMessage, int]] = []  # each with its grant
         self.visits = 0
+        self.levels = 0
 
     def deny(self, topic_filter: str, rule: str, code: int = codes.NOT_AUTHORIZED) -> None:
         self.codes.append(code)
@@ -180,10 +183,12 @@ def _decide(
 
 def _plan_retained(connection: Connection, plan: _Plan, topic_filter: str, grant: int) -> bool:
     engine = connection.engine
-    if plan.visits >= engine.limits.retained_visits_max:
+    most = engine.limits.retained_visits_max
+    if plan.visits >= most or (plan.levels >= _LEVELS * most and has_wildcard(topic_filter)):
         return True
-    found = engine.retained.match(topic_filter)
+    found, levels = engine.retained.search(topic_filter)
     plan.visits += len(found)
+    plan.levels += levels
     for message in found:
         if message.expires_at and message.expires_at <= engine.now:
             continue

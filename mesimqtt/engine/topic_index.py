@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mesimqtt.engine.topic_tree import has_wildcard
@@ -88,15 +89,21 @@ class TopicIndex(Generic[_Value]):
 
     def match(self, topic_filter: str) -> list[_Value]:
         """Return the values of the topics that a filter selects."""
+        return self.search(topic_filter, sys.maxsize)[0]
+
+    def search(self, topic_filter: str, most: int) -> tuple[list[_Value], int]:
+        """Return what a filter selects, and how many levels of topics were looked at for it.
+
+        More than `most` means that the search was given up: what it found is not all.
+        """
         if not has_wildcard(topic_filter):
             value = self._by_topic.get(topic_filter)
-            return [] if value is None else [value]
-        nodes = [self._root]
+            return [] if value is None else [value], 1
+        nodes, visits = [self._root], 0
         found: list[_Value] = []
         for position, level in enumerate(topic_filter.split("/")):
             if level == "#":
-                self._below(nodes, found, at_root=position == 0)
-                return found
+                return found, visits + self._below(nodes, found, most - visits, at_root=position == 0)
             following: list[_Node[_Value]] = []
             for node in nodes:
                 if node.children is None:
@@ -109,17 +116,22 @@ class TopicIndex(Generic[_Value]):
                 else:
                     following.extend(node.children.values())
             nodes = following
-        return [node.value for node in nodes if node.value is not None]
+            visits += len(nodes)
+            if visits > most:
+                return found, visits
+        return [node.value for node in nodes if node.value is not None], visits
 
     @staticmethod
-    def _below(nodes: list[_Node[_Value]], found: list[_Value], *, at_root: bool) -> None:
-        stack = nodes
+    def _below(nodes: list[_Node[_Value]], found: list[_Value], most: int, *, at_root: bool) -> int:
+        stack, visits = nodes, 0
         if at_root:
             children = nodes[0].children or {}
             stack = [child for name, child in children.items() if not name.startswith("$")]
-        while stack:
+        while stack and visits <= most:
             node = stack.pop()
+            visits += 1
             if node.value is not None:
                 found.append(node.value)
             if node.children:
                 stack.extend(node.children.values())
+        return visits

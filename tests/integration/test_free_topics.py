@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,53 @@ def house(tmp_path: Path):
             perform(server.data, "group_join", address=group, users=members)
         server.rules = rules
         yield server
+
+
+def shown_commands():
+    """Return the lines that README.md shows under the configuration, without their comments."""
+    section = (HOME / "README.md").read_text(encoding="utf-8").split("\n## Devices and free topics\n")[1]
+    block = section.split("```sh\n")[1].split("```")[0].replace("\\\n", " ")
+    return [line.split("  #")[0].strip() for line in block.splitlines()]
+
+
+@pytest.mark.tools("mosquitto_pub")
+def test_the_commands_are_as_written(tmp_path):
+    """What README.md shows is pasted line by line: a reading reaches alice, the rest is as told."""
+    config = tmp_path / "mesimqtt.yaml"
+    config.write_text(json.dumps(configuration(tmp_path / "rules.yaml")))
+    (tmp_path / "rules.yaml").write_text("[]")
+    users, thing, family, worker, explain = shown_commands()
+    with Server(tmp_path / "mesimqtt-data", config=config) as server:
+        for tool in ("mosquitto_pub", "mosquitto_sub"):
+            (tmp_path / tool).write_text(f"-p {server.port}\n" + ("-d\n" if tool == "mosquitto_sub" else ""))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "XDG_CONFIG_HOME": str(tmp_path)}
+
+        def paste(line, **options):
+            return subprocess.Popen(
+                ["bash", "-c", line], cwd=tmp_path, env=environment, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+            )  # fmt: skip
+
+        assert 0 == (first := paste(users)).wait(), first.stdout.read()
+        perform(server.data, "user_add", addresses=["one"])
+        issued = perform(server.data, "token_issue", addresses=[THING, "alice", "one"])["tokens"]
+        environment |= {each["address"].upper(): each["token"] for each in issued}
+        running = [paste(f"exec stdbuf -oL {line}") for line in (family, worker, thing)]
+        try:
+            for listener in running[:2]:
+                assert any("Subscribed" in line for line in listener.stdout)
+            say(running[2], "21.5")
+            assert any("home/thermostat/state/temperature 21.5" in line for line in running[0].stdout)
+        finally:
+            for process in running:
+                process.kill()
+                process.communicate()
+        answer = paste(explain)
+        told = answer.communicate()[0]
+
+        assert 1 == answer.returncode
+        assert told.startswith("deny")
 
 
 async def connected(server, user, *, client_id=None, clean=True):

@@ -1,4 +1,4 @@
-"""Characters that cannot be seen, which no address may hold (contract section 1); the server's vectors hold both alike."""
+"""Characters that cannot be seen: no address may hold one (contract section 1). Vectors hold it to the server."""
 
 from __future__ import annotations
 

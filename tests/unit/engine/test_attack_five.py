@@ -6,7 +6,7 @@ import pytest
 
 from conformance import wire5
 from conformance.parse5 import parse_all
-from mesimqtt.hooks import Identity
+from mesimqtt.hooks import Identity, Refusal
 from unit.engine.both_ends import Network, publish, subscribe
 from unit.engine.fake_keeper import FakeKeeper
 
@@ -17,7 +17,7 @@ class Five:
     def __init__(self, network, client_id, **options):
         self.network = network
         self.far = network.client()
-        self.send(wire5.connect(client_id, **options))
+        self.answer = self.send(wire5.connect(client_id, **options))
 
     def send(self, *packets):
         """Send packets as one segment; return what the server answered."""
@@ -233,3 +233,38 @@ def test_a_client_is_not_silent_while_the_server_thinks(network):
     network.pass_time(5)
 
     assert "keep alive timeout" == client.closed
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_a_refused_payload_tells_no_more_than_fits(chunk):
+    """The PUBACK of a discarded payload leaves its Reason String out for a small client [MQTT-3.4.2-2]."""
+    network = Network(payload_max=60)
+    client = Five(network, "c", maximum_packet_size=16)
+    data = wire5.publish("t", bytes(100), qos=1) + wire5.PINGREQ
+    for start in range(0, len(data), chunk):
+        client.far.connection.receive(data[start : start + chunk], network.now)
+
+    assert [("PUBACK", 0x83), ("PINGRESP", 0)] == [(packet.kind, packet.code) for packet in client.received()]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_nothing_behind_a_refused_payload_is_processed_once_the_connection_is_closed(chunk):
+    """What closes a connection at the end of a discarded payload ends the processing of what stands behind it."""
+    network = Network(payload_max=60)
+    client = Five(network, "c", session_expiry_interval=100, maximum_packet_size=20)
+    client.far.connection.packet_max = 4  # as a token of a small device would have it
+    data = wire5.publish("t", bytes(100), qos=1) + wire5.subscribe(("t", 1))
+    for start in range(0, len(data), chunk):
+        client.far.connection.receive(data[start : start + chunk], network.now)
+
+    assert client.far.closed
+    assert {} == network.engine.sessions["open", "c"].subscriptions
+
+
+def test_a_refusal_is_not_larger_than_the_client_takes(network):
+    """A CONNACK that refuses is left out where the client takes no packet of its size [MQTT-3.1.2-24]."""
+    network.gate.verdict = Refusal(5, "no")
+    client = Five(network, "c", maximum_packet_size=4)
+
+    assert [] == client.answer
+    assert client.far.closed
