@@ -148,12 +148,13 @@ class ClientProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand one read to the engine."""
+        wire = self._wire
         if self._rest is not None:
             self._rest += data
-        elif len(data) > SLICE_MIN or self._input is not None or self._connection.paused:
+        elif len(data) > SLICE_MIN or self._input is not None or self._connection.paused or wire.traffic is not None:
             self._take(data)
         else:  # `_take` for what is one slice: the usual read, and others have their turn before the next
-            connection, wire = self._connection, self._wire
+            connection = self._connection
             connection.receive(data, wire.clock())
             wire.received += len(data)
             if wire.received > TURN_BYTES_MAX:

@@ -75,7 +75,9 @@ def test_the_commands_are_as_written(tmp_path):
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
             )  # fmt: skip
 
-        assert 0 == (first := paste(users)).wait(), first.stdout.read()
+        first = paste(users)
+        shown = first.communicate()[0]
+        assert 0 == first.returncode, shown
         perform(server.data, "user_add", addresses=["one"])
         issued = perform(server.data, "token_issue", addresses=[THING, "alice", "one"])["tokens"]
         environment |= {each["address"].upper(): each["token"] for each in issued}
