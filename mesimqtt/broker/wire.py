@@ -115,6 +115,8 @@ class Wire:
         engine.counters.bytes_out += total
         if self.paused:
             self._resume_reading()
+        if engine.replays:
+            engine.go_on()
 
     def tls_of(self, connection: Connection) -> ssl.SSLObject | None:
         """Return the TLS side of a connection, None for one without."""

@@ -228,6 +228,7 @@ def _session_for(connection: Connection, engine: Engine) -> Session:
         session = None
     if session is not None and not connection.clean and not connection.clean_start:
         connection.session_present = True
+        engine.endings.remove(session)
         wills.call_off(engine, session)
         return session
     if session is not None:  # [MQTT-3.1.2-6]

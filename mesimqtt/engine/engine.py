@@ -87,7 +87,8 @@ class Engine:
         self.draining = False
         self.routes: TopicIndex[Route] = TopicIndex()
         self.batch: Batch | None = None
-        self.wheel = Wheel(now)
+        self.wheel: Wheel[Connection] = Wheel(now)
+        self.endings: Wheel[Session] = Wheel(now)  # of kept sessions whose clients are away
         self.root_name = claim.root.decode() if claim is not None else ""
         self._root = claim.root if claim is not None else b""
         self.root_slash = self._root + b"/" if claim is not None else NO_TOPIC
@@ -120,6 +121,7 @@ class Engine:
             session.expiry_s = min(expiry_s, self.limits.session_expiry_s)
             self.sessions[user, client_id] = session
             self.kept_of.setdefault(user, {})[client_id] = session
+            self.endings.put(session, session.ends_at)
             for topic_filter, grant in session.subscriptions.items():
                 shares.attach(self, session, topic_filter, grant)
 
@@ -144,20 +146,16 @@ class Engine:
         if self.wills:
             wills.turn(self, now)
         self.go_on()
+        for ended in self.endings.turn(now):
+            self.counters.expired += 1
+            self.drop_session(ended)
         if now >= self._sweep_at:
             self._sweep_at = now + self._sweep_s
             self._sweep(now)
         self.settle()
 
     def _sweep(self, now: float) -> None:
-        """Drop sessions and retained messages whose time has passed; come again for the next session's end."""
-        away = [session for session in self.sessions.values() if session.connection is None]
-        for session in away:
-            if session.ends_at <= now:
-                self.counters.expired += 1
-                self.drop_session(session)
-            else:
-                self._sweep_at = min(self._sweep_at, max(session.ends_at, now + 0.25))
+        """Drop retained messages whose time has passed."""
         for message in self.retained.expired(now):
             self.retain(message._replace(payload=b""))
 
@@ -301,8 +299,8 @@ class Engine:
         if session.clean or not session.expiry_s:
             self.drop_session(session)
         else:
-            self._sweep_at = min(self._sweep_at, max(self.now + session.expiry_s, self.now + 0.25))
             session.disconnected_at = self.now
+            self.endings.put(session, session.ends_at)
             if session.key:
                 self.keeper.left(session)
             kept.detach(session)
@@ -329,6 +327,7 @@ class Engine:
 
     def drop_session(self, session: Session) -> None:
         """Forget a session and all of its subscriptions."""
+        self.endings.remove(session)
         if self.sessions.get((session.user, session.client_id)) is session:
             del self.sessions[session.user, session.client_id]
         kept_sessions = self.kept_of.get(session.user, {})

@@ -21,6 +21,7 @@ class Letter(NamedTuple):
     """`properties` are encoded and go to receivers of 5.0 only; `expires_at` is engine time, 0.0 for never.
 
     `is_shared`: it came by a shared subscription, and would be another member's if this one's session ended.
+    `share` is that subscription where it is known: the store does not keep it.
     """
 
     topic: bytes
@@ -30,6 +31,7 @@ class Letter(NamedTuple):
     properties: bytes = b""
     expires_at: float = 0.0
     is_shared: bool = False
+    share: str = ""
 
     @property
     def size(self) -> int:
@@ -55,7 +57,7 @@ def encode(
     A packet over the client's Maximum Packet Size is treated as if it had been sent [MQTT-3.1.2-25]. A topic that
     comes only once gets no alias (`has_alias`).
     """
-    topic, payload, qos, retain, properties, expires_at, _ = letter
+    topic, payload, qos, retain, properties, expires_at, *_ = letter
     left = expires_at - connection.engine.now if expires_at else 0.0
     if expires_at and left <= 0 and not is_begun:  # what was sent once does not expire any more [MQTT-4.3.3-7]
         return b""

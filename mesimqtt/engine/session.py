@@ -42,6 +42,7 @@ class Session:
         "client_id",
         "connection",
         "disconnected_at",
+        "due",
         "expiry_s",
         "held",
         "incoming",
@@ -66,6 +67,7 @@ class Session:
         self.incoming: set[int] | None = None
         self.packet_counter = 0
         self.disconnected_at = 0.0
+        self.due = 0  # set by the wheel
         self.window: Window | None = None
         self.kept: KeptQueue | None = None
         self.held: Held | None = None

@@ -20,11 +20,12 @@ PREFIX: Final = "$share/"
 class Share:
     """One shared subscription: its members and whose turn it is."""
 
-    __slots__ = ("members", "name", "topic_filter", "turn")
+    __slots__ = ("members", "name", "text", "topic_filter", "turn")
 
     def __init__(self, name: str, topic_filter: str) -> None:
         self.name = name
         self.topic_filter = topic_filter
+        self.text = f"{PREFIX}{name}/{topic_filter}"
         self.members: dict[Session, int] = {}
         self.turn = 0
 

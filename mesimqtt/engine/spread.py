@@ -157,7 +157,7 @@ def _share(engine: Engine, route: Route, message: Letter) -> None:
     for members in route.shared:
         target = members.pick(message.qos)
         if target is not None:
-            _give(engine, target, message._replace(is_shared=True), None)
+            _give(engine, target, message._replace(is_shared=True, share=members.share.text), None)
 
 
 def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session | None) -> None:
@@ -175,6 +175,7 @@ def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session 
         message.properties + target.identifiers,
         message.expires_at,
         message.is_shared,
+        message.share,
     )
     if own.qos and not session.clean:
         kept.enqueue(engine, session, own)

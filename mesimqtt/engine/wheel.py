@@ -1,54 +1,58 @@
-"""Deadlines of all connections in buckets of a quarter second: no timer handle per connection."""
+"""Deadlines of connections and of sessions in buckets of a quarter second: no timer handle for each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mesimqtt.engine.connection import Connection
+from typing import Generic, Protocol, TypeVar
 
 _PER_SECOND = 4
 
 
-class Wheel:
-    """Connections by the quarter second in which they are next to be looked at."""
+class _Due(Protocol):
+    due: int  # the wheel's own
+
+
+_Item = TypeVar("_Item", bound=_Due)
+
+
+class Wheel(Generic[_Item]):
+    """Connections, or sessions, by the quarter second in which they are next to be looked at."""
 
     __slots__ = ("_buckets", "_turned")
 
     def __init__(self, now: float) -> None:
-        self._buckets: dict[int, set[Connection]] = {}
+        self._buckets: dict[int, set[_Item]] = {}
         self._turned = int(now * _PER_SECOND)
 
-    def put(self, connection: Connection, at: float) -> None:
-        """Look at `connection` not before `at`; an earlier appointment is forgotten."""
-        self.remove(connection)
+    def put(self, item: _Item, at: float) -> None:
+        """Look at `item` not before `at`; an earlier appointment is forgotten."""
+        self.remove(item)
         due = max(int(at * _PER_SECOND) + 1, self._turned + 1)
         bucket = self._buckets.get(due)
         if bucket is None:
             bucket = self._buckets[due] = set()
-        bucket.add(connection)
-        connection.due = due
+        bucket.add(item)
+        item.due = due
 
-    def remove(self, connection: Connection) -> None:
-        """Forget `connection`."""
-        bucket = self._buckets.get(connection.due)
+    def remove(self, item: _Item) -> None:
+        """Forget `item`."""
+        bucket = self._buckets.get(item.due)
         if bucket is not None:
-            bucket.discard(connection)
+            bucket.discard(item)
             if not bucket:
-                del self._buckets[connection.due]
-        connection.due = 0
+                del self._buckets[item.due]
+        item.due = 0
 
-    def turn(self, now: float) -> list[Connection]:
-        """Return, and forget, the connections whose time has come."""
+    def turn(self, now: float) -> list[_Item]:
+        """Return, and forget, those whose time has come."""
         current = int(now * _PER_SECOND)
         if current <= self._turned:
             return []
         steps = range(self._turned + 1, current + 1)
         keys = list(steps) if len(steps) < len(self._buckets) else sorted(k for k in self._buckets if k <= current)
         self._turned = current
-        due: list[Connection] = []
+        due: list[_Item] = []
         for key in keys:
-            for connection in self._buckets.pop(key, ()):
-                connection.due = 0
-                due.append(connection)
+            for item in self._buckets.pop(key, ()):
+                item.due = 0
+                due.append(item)
         return due

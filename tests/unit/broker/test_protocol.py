@@ -57,6 +57,11 @@ class FakeEngine:
         self.opened = []
         self.wake = lambda: None
         self.spend = lambda seconds: None
+        self.replays = {}
+        self.portions = 0
+
+    def go_on(self):
+        self.portions += 1
 
     def open(self, remote_address, listener, now):
         self.opened.append(FakeConnection(self, remote_address))
@@ -317,3 +322,14 @@ def test_connections_of_one_listener_are_bounded():
     second = world.connect(listener=listener)
 
     assert (False, True) == (first.transport.is_aborted, second.transport.is_aborted)
+
+
+def test_work_in_portions_goes_on_after_each_flush():
+    """Retained messages that were too many for one turn follow in the next ones, as long as there are any."""
+    wire = World().wire
+    wire.flush()
+    wire.engine.replays["client"] = "waiting"
+    wire.flush()
+    wire.flush()
+
+    assert 2 == wire.engine.portions
