@@ -41,7 +41,7 @@ class MemoryKeeper:
         """Forget its queue."""
         self._queues.pop(session.key, None)
 
-    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
+    def save_subscription(self, session: Session, topic_filter: str, grant: int) -> None:
         """Nothing to do: the session itself holds it."""
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:

@@ -109,8 +109,8 @@ class Keeper(Protocol):
     def drop_session(self, session: Session) -> None:
         """Forget a session, its subscriptions, its queue and its incoming packet ids."""
 
-    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Keep or replace one subscription."""
+    def save_subscription(self, session: Session, topic_filter: str, grant: int) -> None:
+        """Keep or replace one subscription; a grant is a QoS, and above it what grants.py says."""
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Forget one subscription."""
@@ -134,7 +134,7 @@ class Keeper(Protocol):
         """Keep the packet id of a QoS 2 PUBLISH that awaits PUBREL, in the same commit as its message."""
 
     def forget_incoming(self, session: Session, packet_id: int) -> None:
-        """Forget it: PUBREL came."""
+        """Forget it: PUBREL came, or its message was refused."""
 
     def retain(self, message: RetainedMessage) -> None:
         """Keep, replace or (empty payload) remove a retained message. Its expiry counts on over a restart."""

@@ -31,6 +31,11 @@ _TICK_S = 0.001
 NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
 
 
+# Stand for queues that were never needed: an empty deque costs 600 bytes, and idle devices are many. Never added to.
+_NOTHING_WAITS: deque[Waiting] = deque(maxlen=0)
+_NOTHING_PENDS: deque[list[int]] = deque(maxlen=0)
+
+
 def is_in_flight(user: User, message: Message) -> bool:
     """Tell whether a device of `user` was sent this message and has not answered."""
     return any(
@@ -158,8 +163,8 @@ class Device:
         self._status_route: tuple[int, bytes, bool, Extra] | None = None
         self.feeds: dict[int, Feed] = {}
         self.behind: dict[int, Feed] = {}
-        self.outbox: deque[Waiting] = deque()
-        self.express: deque[Waiting] = deque()  # all that is no message
+        self.outbox: deque[Waiting] = _NOTHING_WAITS
+        self.express: deque[Waiting] = _NOTHING_WAITS  # all that is no message
         self.is_loading = False  # from a granted filter until the store was asked what waits
         self.is_asking = False  # the store what waits, see Delivery.begin
         self.asks_again = False
@@ -174,7 +179,7 @@ class Device:
         self.status_behind = False
         self.status_loading = False
         self.status_partial = (0, 0)  # of this change all up to this mid was handed over, the rest not yet
-        self.status_pending: deque[list[int]] = deque()
+        self.status_pending: deque[list[int]] = _NOTHING_PENDS
         self.wants_status = False
         self.read_change = 0
         self.token_warned = False
@@ -288,6 +293,12 @@ class Device:
             return WRITTEN
         if len(waiting) >= OUTBOX_MAX:
             return NO_ROOM
+        if waiting is _NOTHING_WAITS:
+            waiting = deque()
+            if type(token) is tuple:
+                self.outbox = waiting
+            else:
+                self.express = waiting
         waiting.append(Waiting(topic, payload, qos, token, extra))
         return QUEUED
 
@@ -361,5 +372,7 @@ class Device:
         if pending and pending[-1][0] == change:
             pending[-1][1] += 1
         else:
+            if pending is _NOTHING_PENDS:
+                pending = self.status_pending = deque()
             pending.append([change, 1])
         self.status_sent = max(self.status_sent, change)

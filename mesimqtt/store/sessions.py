@@ -60,8 +60,8 @@ class SessionKeeper:
         """Yield every kept session, as `Engine.restore` takes them."""
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
-        for key, topic_filter, qos in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
-            subscriptions.setdefault(key, {})[topic_filter] = qos
+        for key, topic_filter, grant in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
+            subscriptions.setdefault(key, {})[topic_filter] = grant
         incoming: dict[int, list[int]] = {}
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
@@ -103,9 +103,9 @@ class SessionKeeper:
             self._row(sql, session.key)
         session.key = 0
 
-    def save_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Keep or replace one subscription."""
-        self._row(_INSERT_SUBSCRIPTION, session.key, topic_filter, qos)
+    def save_subscription(self, session: Session, topic_filter: str, grant: int) -> None:
+        """Keep or replace one subscription; the column `qos` holds the whole grant."""
+        self._row(_INSERT_SUBSCRIPTION, session.key, topic_filter, grant)
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Forget one subscription."""
@@ -187,8 +187,10 @@ class SessionKeeper:
         self._committer.batch.fragile.append((_INCOMING, (packet_id, session.key)))
 
     def forget_incoming(self, session: Session, packet_id: int) -> None:
-        """Forget it: PUBREL came."""
-        self._committer.batch.rows.append((_FORGET_INCOMING, (session.key, packet_id)))
+        """Forget it: PUBREL came, or its message was refused, perhaps in the batch that is to keep the id."""
+        row = (session.key, packet_id)
+        self._committer.batch.rows.append((_FORGET_INCOMING, row))
+        self._committer.batch.fragile.append((_FORGET_INCOMING, row))  # which is written after `rows`
         self._committer.lazily(self._store.now())
 
     def retain(self, message: RetainedMessage) -> None:

@@ -110,8 +110,6 @@ def test_what_was_saved_is_restored(keeper):
         keeper.incoming(second, packet_id)
     keeper.forget_incoming(second, 9)
     keeper.commit()
-    keeper.forget_incoming(second, 9)
-    keeper.commit()
     restored = {row[1]: (row[0], *row[2:5], set(row[5])) for row in keeper.crash()}
 
     assert ("alice", first.key, {"a/+": 2, "b/#": 1}, 4, set()) == restored["kept"]
