@@ -57,12 +57,14 @@ class Bridge:
         loop: asyncio.AbstractEventLoop,
         answer_s: float = START_S,
         on_connected: Callable[[Connection], None],
+        on_reauthenticated: Callable[[Connection], None],
         on_disconnected: Callable[[Connection], None],
     ) -> None:
         """Take the plugin manager's callbacks, one list per event."""
         self.runner = EventRunner(loop, answer_s)
         self._sessions = sessions
         self._on_connected = on_connected
+        self._on_reauthenticated = on_reauthenticated
         self._on_disconnected = on_disconnected
         self._callbacks = callbacks
         self._connected = callbacks.get(BrokerEvents.CLIENT_CONNECTED, [])
@@ -89,6 +91,10 @@ class Bridge:
             session = self._sessions.of(connection)
             self.runner.fire(self._connected, client_id=connection.client_id, client_session=session)
         self._on_connected(connection)
+
+    def reauthenticated(self, connection: Connection) -> None:
+        """Tell no plugin: amqtt has no such event."""
+        self._on_reauthenticated(connection)
 
     def disconnected(self, connection: Connection, reason: str) -> None:  # noqa: ARG002 - the port's signature
         """Tell that a client is gone."""

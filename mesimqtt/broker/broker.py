@@ -94,6 +94,7 @@ class Broker(amqtt.broker.Broker):
             loop=self._loop,
             answer_s=settings.plugins.answer_s,
             on_connected=self._connected,
+            on_reauthenticated=self.gate.connected,
             on_disconnected=self.gate.disconnected,
         )
         self.engine = self._make_engine()

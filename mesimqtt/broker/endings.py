@@ -20,15 +20,16 @@ class Endings:
         """Begin with none."""
         self._clock = clock
         self._wall = wall
-        self._ends: dict[Connection, tuple[float, float]] = {}  # (expires_at, when that is on our clock)
+        self._ends: dict[Connection, float] = {}  # on our clock
         self._next = float("inf")
 
     def connected(self, connection: Connection) -> None:
-        """Take note of a connection that was let in until some time."""
+        """Take note of a connection that was let in, or authenticated anew, until some time."""
+        self._ends.pop(connection, None)
         expires_at = connection.identity.expires_at if connection.identity is not None else 0.0
         if expires_at:
             end = self._clock() + expires_at - self._wall()
-            self._ends[connection] = expires_at, end
+            self._ends[connection] = end
             self._next = min(self._next, end)
 
     def disconnected(self, connection: Connection) -> None:
@@ -36,15 +37,12 @@ class Endings:
         self._ends.pop(connection, None)
 
     def tick(self, now: float) -> None:
-        """Close what is due. Who was authenticated anew meanwhile has another end."""
+        """Close what is due."""
         if now < self._next:
             return
         self._next = float("inf")
-        for connection, (expires_at, end) in list(self._ends.items()):
-            if connection.identity is not None and connection.identity.expires_at != expires_at:
-                del self._ends[connection]
-                self.connected(connection)
-            elif end <= now:
+        for connection, end in list(self._ends.items()):
+            if end <= now:
                 del self._ends[connection]
                 connection.close("token expired", NOT_AUTHORIZED)
             else:

@@ -142,7 +142,7 @@ class Gate:
         return self._foreign_access is not None and self._foreign_access.is_volatile
 
     def connected(self, connection: Connection) -> None:
-        """Take note until when a connection may stay."""
+        """Take note until when a connection may stay, also when it was authenticated anew."""
         self._endings.connected(connection)
 
     def disconnected(self, connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import routes
+from mesimqtt.engine import routes, shares
 from mesimqtt.engine.packets import SUBACK_FAILURE, is_filter
 from mesimqtt.hooks import Action
 
@@ -32,8 +32,9 @@ class PluginSubscriptions:
 
     async def add(self, topic_filter: str, qos: int, session: AmqttSession) -> int:
         """Return the granted QoS, or 0x80 where the filter is wrong or denied."""
-        first = topic_filter.partition("/")[0]
-        if not is_filter(topic_filter) or first == self._root or qos not in (0, 1, 2):
+        found = shares.split(topic_filter) if topic_filter.startswith(shares.PREFIX) else ("", topic_filter)
+        wanted = found[1] if found is not None else ""
+        if not is_filter(wanted) or wanted.partition("/")[0] == self._root or qos not in (0, 1, 2):
             return SUBACK_FAILURE
         client_id = session.client_id or ""
         connection = self._find(client_id)
@@ -65,19 +66,20 @@ class PluginSubscriptions:
         return found[0] if found else None
 
     async def _subscribe(self, connection: Connection, topic_filter: str, qos: int) -> int:
-        decision = self._gate.decide(connection, Action.SUBSCRIBE, topic_filter)
+        wanted = shares.inner_filter(topic_filter)
+        decision = self._gate.decide(connection, Action.SUBSCRIBE, wanted)
         while decision is None:
             answered: asyncio.Future[float] = asyncio.get_running_loop().create_future()
             connection.wait(answered.set_result)
             await answered
-            decision = self._gate.decide(connection, Action.SUBSCRIBE, topic_filter)
+            decision = self._gate.decide(connection, Action.SUBSCRIBE, wanted)
         session, engine = connection.session, self._engine
         if not decision.allow or session is None or not connection.is_open:
             return SUBACK_FAILURE
         if topic_filter not in session.subscriptions and len(session.subscriptions) >= engine.limits.filters_max:
             return SUBACK_FAILURE
         session.subscriptions[topic_filter] = qos
-        engine.tree.add(topic_filter, session, qos)
+        shares.attach(engine, session, topic_filter, qos)
         if session.key:
             engine.keeper.save_subscription(session, topic_filter, qos)
         routes.invalidate(engine, [topic_filter])

@@ -55,7 +55,7 @@ def serve(
     """Run the server. It prints a line `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C.
 
     TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
-    configuration. SIGHUP reads certificates again.
+    configuration. SIGHUP reads certificates, keys of others and files of rules again.
     """
     if http != "off":
         raise UsageError("--http comes with a later release; until then leave it out, or say --http off.")
@@ -200,7 +200,7 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # A terminal that closes ends its server in order; any other SIGHUP asks for settings that are read at start only.
+    # A terminal that closes ends its server in order; any other SIGHUP reads files again.
     apps: list[App] = []
     loop.add_signal_handler(signal.SIGHUP, stop.set if sys.stdin and sys.stdin.isatty() else lambda: _reload(apps))
     deadline = loop.time() + WAIT_S

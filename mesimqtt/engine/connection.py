@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine import auth, codes, connect, kept, packets5, reader, wills, window
-from mesimqtt.engine.letter import Letter, encode
+from mesimqtt.engine.letter import Letter, encode, put
 from mesimqtt.engine.packets import (
     FIVE,
     PUBACK,
     PUBLISH,
     PUBREC,
-    U16,
     MalformedError,
     ack,
-    encode_length,
-    publish_head,
     walk,
 )
 from mesimqtt.engine.session import Held
@@ -377,23 +374,13 @@ class Connection:
                 self.claimed = {}
             packet_id = window.free_id(session, self)
             self.claimed[packet_id] = token
-        self.engine.counters.messages_out += 1
-        block = b""
-        if self.five is not None:
-            if expires_at or not self.is_plain:
-                letter = Letter(topic, payload, qos, False, properties, expires_at)
-                packet = encode(self, letter, packet_id, dup=dup, has_alias=False)
-                if packet:
-                    self.send(packet)
-                else:  # the claim looks at size and expiry itself: this is to keep a slot from being taken for ever
-                    self.claimed.pop(packet_id, None)
-                return
-            block = encode_length(len(properties)) + properties
-        out = self.out
-        if not out:
-            self.engine.mark(self)
-        size = len(block) + len(payload)
-        if qos:
-            out += (publish_head(PUBLISH | 10 if dup else PUBLISH | 2, topic, size), U16[packet_id], block, payload)
-        else:
-            out += (publish_head(PUBLISH, topic, size), block, payload)
+        if not self.is_plain or expires_at:
+            letter = Letter(topic, payload, qos, False, properties, expires_at)
+            packet = encode(self, letter, packet_id, dup=dup, has_alias=False)
+            if packet:
+                self.send(packet)
+                self.engine.counters.messages_out += 1
+            else:  # the claim looks at size and expiry itself: this is to keep a slot from being taken for ever
+                self.claimed.pop(packet_id, None)
+            return
+        put(self, PUBLISH | (8 if dup else 0) | qos << 1, topic, packet_id, properties, payload)

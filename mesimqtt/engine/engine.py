@@ -254,6 +254,8 @@ class Engine:
             routes.invalidate(self, connection.session.subscriptions)
         if self.claim is not None:
             self.claim.reauthenticated(connection)
+        if self.observer is not None:
+            self.observer.reauthenticated(connection)
 
     def response_information(self, connection: Connection) -> str:
         """Return the topic prefix under which a client may receive responses [MQTT 5.0, 3.2.2.3.15]."""

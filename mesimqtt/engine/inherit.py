@@ -33,7 +33,9 @@ def pass_on(engine: Engine, session: Session, letters: Iterable[Letter]) -> None
     for letter in letters:
         topic = letter.topic.decode()
         known = [letter.share] if letter.share else texts
-        text = next((text for text in known if text in texts and shares.matches(shares.inner_filter(text), topic)), None)
+        text = next(
+            (text for text in known if text in texts and shares.matches(shares.inner_filter(text), topic)), None
+        )
         share = engine.shares.get(text) if text is not None else None
         route = routes.find(engine, letter.topic, topic) if share is not None else None
         if share is None or not isinstance(route, Route):

@@ -11,8 +11,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine.letter import encode
-from mesimqtt.engine.packets import PUBREL, ack
+from mesimqtt.engine.letter import encode, put
+from mesimqtt.engine.packets import PUBLISH, PUBREL, ack
 from mesimqtt.engine.session import RELEASED, Queued
 from mesimqtt.hooks import Action
 
@@ -134,14 +134,18 @@ def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int)
     if item.released:
         connection.send(ack(PUBREL, packet_id))
         return True
-    is_dup, is_begun = item.n <= kept.sent, item.n <= kept.begun  # [MQTT-3.3.1-1]
-    packet = encode(connection, item.letter, packet_id, dup=is_dup, is_begun=is_begun)
-    if not packet:
-        return False
+    is_dup, letter = item.n <= kept.sent, item.letter  # [MQTT-3.3.1-1]
+    if connection.is_plain and not letter.expires_at:
+        first = PUBLISH | (8 if is_dup else 0) | letter.qos << 1 | letter.retain
+        put(connection, first, letter.topic, packet_id, letter.properties, letter.payload)
+    else:
+        packet = encode(connection, letter, packet_id, dup=is_dup, is_begun=item.n <= kept.begun)
+        if not packet:
+            return False
+        connection.send(packet)
+        connection.engine.counters.messages_out += 1
     kept.sent = max(kept.sent, item.n)
     kept.begun = max(kept.begun, item.n)
-    connection.send(packet)
-    connection.engine.counters.messages_out += 1
     return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.engine.packets import FIRST, FIVE, PUBLISH, U16, encode_length
+from mesimqtt.engine.packets import FIRST, FIVE, PUBLISH, U16, encode_length, publish_head
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
@@ -41,6 +41,20 @@ class Letter(NamedTuple):
     def is_expired(self, now: float) -> bool:
         """Tell whether its Message Expiry Interval has passed [MQTT-3.3.2-5]."""
         return bool(self.expires_at) and self.expires_at <= now
+
+
+def put(connection: Connection, first: int, topic: bytes, packet_id: int, properties: bytes, payload: bytes) -> None:
+    """Write a PUBLISH to a client that takes it as it is: no aliases, no bounds of its own, no expiry to count down."""
+    out = connection.out
+    if not out:
+        connection.engine.mark(connection)
+    block = b"" if connection.five is None else encode_length(len(properties)) + properties
+    head = publish_head(first, topic, len(block) + len(payload))
+    if packet_id:
+        out += (head, U16[packet_id], block, payload)
+    else:
+        out += (head, block, payload)
+    connection.engine.counters.messages_out += 1
 
 
 def encode(

@@ -151,6 +151,9 @@ class Observer(Protocol):
     def connected(self, connection: Connection) -> None:
         """Take note that a client is authenticated."""
 
+    def reauthenticated(self, connection: Connection) -> None:
+        """Take note that a client has a new `identity` of the same user."""
+
     def disconnected(self, connection: Connection, reason: str) -> None:
         """Take note that an authenticated client is gone."""
 

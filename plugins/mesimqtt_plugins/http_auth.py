@@ -65,9 +65,12 @@ class HttpAuth(BaseAuthPlugin):
         if answer is None or answer.get("allow") is not True:
             return Refusal(5, "the HTTP backend said no")
         try:
-            return identity_of(answer, session.username)
+            identity = identity_of(answer, session.username)
         except (AddressError, TokenError) as error:
             return Fault(5, f"the HTTP backend's answer cannot be used: {error}")
+        if identity.device is not None and identity.device != session.client_id:
+            return Refusal(5, "the HTTP backend lets in another device")
+        return identity
 
     async def close(self) -> None:
         """Let the threads end."""

@@ -33,8 +33,6 @@ COUNTED = {
     "messages_in": ("publish/messages/received", "load/publish/received"),
     "messages_out": ("publish/messages/sent", "load/publish/sent"),
     "dropped": ("publish/messages/dropped", "load/publish/dropped"),
-    "payload_bytes_in": ("publish/bytes/received", ""),
-    "payload_bytes_out": ("publish/bytes/sent", ""),
     "bytes_in": ("bytes/received", "load/bytes/received"),
     "bytes_out": ("bytes/sent", "load/bytes/sent"),
     "expired": ("clients/expired", ""),
@@ -55,7 +53,7 @@ class Averages:
     def update(self, counters: Counters, elapsed_s: float) -> None:
         """Take what the counters gained in `elapsed_s` seconds."""
         for name, (_, load) in COUNTED.items():
-            if not load or not hasattr(counters, name):
+            if not load:
                 continue
             now = getattr(counters, name)
             per_minute = (now - self._before.get(name, 0)) * 60.0 / elapsed_s
@@ -106,7 +104,7 @@ def figures(engine: Engine, *, uptime_s: int, clients_max: int) -> dict[str, str
     }
     counters = engine.counters
     for name, (topic, _) in COUNTED.items():
-        if topic and hasattr(counters, name):
+        if topic:
             values[topic] = getattr(counters, name)
     return {topic: str(value) for topic, value in values.items()}
 

@@ -7,7 +7,7 @@ import pytest
 from conformance import wire5
 from conformance.parse5 import parse_all
 from mesimqtt.hooks import Identity, Refusal
-from unit.engine.both_ends import Network, publish, subscribe
+from unit.engine.both_ends import Network, publish
 from unit.engine.fake_keeper import FakeKeeper
 
 

@@ -15,6 +15,9 @@ class FakeObserver:
     def connected(self, connection):
         self.calls.append(("connected", connection.client_id))
 
+    def reauthenticated(self, connection):
+        self.calls.append(("reauthenticated", connection.client_id))
+
     def disconnected(self, connection, reason):
         self.calls.append(("disconnected", connection.client_id, reason))
 
