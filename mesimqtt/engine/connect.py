@@ -55,6 +55,7 @@ def arrive(connection: Connection, body: bytes, rest: bytes, now: float) -> None
 
 def refuse(connection: Connection, code: int, reason: str, reason_code: int = 0) -> None:
     """Answer with a CONNACK that refuses, and close [MQTT-3.2.2-5]. The reason goes to the log only."""
+    connection.will = None  # who never was in leaves none
     if connection.version == FIVE:
         told = reason_code or codes.CONNACK_CODES.get(code, codes.UNSPECIFIED_ERROR)
         reference = connection.engine.mqtt.server_reference if told == codes.SERVER_UNAVAILABLE else ""

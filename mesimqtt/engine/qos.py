@@ -182,11 +182,12 @@ def _released(connection: Connection, session: Session, ids: list[int], packets:
     replies = bytearray(packets)
     replies[::4] = b"\x70" * len(ids)
     incoming = session.incoming
-    if connection.version == FIVE and not (incoming and incoming.issuperset(ids)):
-        known = incoming or set()
-        missing = [packet_id for packet_id in ids if packet_id not in known]
-        replies = bytearray(b"".join(ack(PUBCOMP, packet_id) for packet_id in ids if packet_id in known))
-        replies += b"".join(packets5.ack(PUBCOMP, packet_id, codes.PACKET_ID_NOT_FOUND) for packet_id in missing)
+    if connection.version == FIVE and not (incoming and incoming.issuperset(ids) and len(set(ids)) == len(ids)):
+        known = set(incoming or ())
+        replies = bytearray()
+        for packet_id in ids:
+            replies += packets5.ack(PUBCOMP, packet_id, 0 if packet_id in known else codes.PACKET_ID_NOT_FOUND)
+            known.discard(packet_id)
     if not session.key:
         if incoming:
             incoming.difference_update(ids)

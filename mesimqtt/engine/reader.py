@@ -19,6 +19,7 @@ from mesimqtt.engine.packets import (
     UNSUBSCRIBE,
     MalformedError,
     check_topic,
+    walk,
 )
 from mesimqtt.engine.publish import PAUSED, header, refuse, take, take_any, take_zero
 from mesimqtt.engine.qos import ACKS, take_acks
@@ -78,20 +79,16 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
             _keep(connection, data, start if position == PAUSED else end, 0)
             return
         if connection.observed:
-            _observe(connection, first, position - start)
+            _observe(connection, data[start:position])
         if connection.state is not OPEN:
             return
 
 
-def _observe(connection: Connection, first: int, size: int) -> None:
+def _observe(connection: Connection, taken: bytes) -> None:
     observer = connection.engine.observer
-    if observer is None:
-        return
-    if first not in ACKS:
-        observer.packet(connection, first >> 4, size, False)
-        return
-    for _ in range(size // 4):
-        observer.packet(connection, first >> 4, 4, False)
+    if observer is not None:
+        for first, size in walk(taken):  # a run of acknowledgements is taken as one
+            observer.packet(connection, first >> 4, size, False)
 
 
 def _long_length(data: bytes, position: int, *, is_five: bool) -> tuple[int, int]:

@@ -285,6 +285,10 @@ def test_the_context_of_plugins():
             await until(lambda: "news/#" in broker.subscriptions)
             await context.broadcast_message("news/today", b"dry")
             assert (b"dry", 1) == ((message := await client.message()).payload, message.qos)
+            await context.add_subscription("later", "$share/crew/jobs/#", 1)
+            await context.add_subscription("later", "$share/crew", 1)
+            await context.broadcast_message("jobs/1", b"dig")
+            assert b"dig" == (await client.message()).payload
 
             await context.retain_message("news/map", b"old", 1)
             assert b"old" == (await client.message()).payload
@@ -300,11 +304,13 @@ def test_the_context_of_plugins():
                 session.client_id, session.remote_address, session.clean_session, session.transitions.state,
             )  # fmt: skip
             assert ["later"] == [session.client_id for session in context.sessions]
-            assert {"news/#": [1], "welcome": [0]} == {
+            assert {"news/#": [1], "welcome": [0], "$share/crew/jobs/#": [1]} == {
                 name: [qos for _session, qos in pairs] for name, pairs in context.subscriptions.items()
             }
             assert context.get_session("nobody") is None
             await client.close()
+            await until(lambda: not broker.engine.sessions)
+            assert ({}, {}) == (broker.engine.shares, broker.engine.tree.match("jobs/1"))
 
     play(story)
 

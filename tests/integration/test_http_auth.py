@@ -154,6 +154,17 @@ def test_an_answer_that_cannot_be_used_lets_nobody_in(backend, answer):
     play(story)
 
 
+def test_who_is_let_in_as_one_device_is_no_other(backend):
+    """A `device` in the answer binds it to that client id, as it does in a token."""
+    backend.answers = {"alice": {"allow": True, "device": "phone"}}
+
+    async def story():
+        async with serving(settings_of(plugins(backend))) as broker:
+            assert [0, 5] == [await code_of(broker, "alice", client_id=each) for each in ("phone", "laptop")]
+
+    play(story)
+
+
 def test_a_backend_that_is_slow_or_gone_lets_nobody_in_and_holds_up_nobody_else(backend, caplog):
     """After the timeout it is a refusal; clients that are in go on meanwhile; the log says so once a minute."""
     backend.answers = {"alice": {"allow": True}, "bob": {"allow": True}}

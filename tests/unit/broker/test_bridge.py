@@ -17,12 +17,14 @@ class World:
     def __init__(self, *events):
         self.told = []
         self.connections = []
+        self.renewed = []
         self.sessions = Sessions()
         self.bridge = Bridge(
             {event: [self.callback(event)] for event in events},
             self.sessions,
             loop=asyncio.get_running_loop(),
             on_connected=self.connections.append,
+            on_reauthenticated=self.renewed.append,
             on_disconnected=self.connections.remove,
         )
 

@@ -61,15 +61,20 @@ def test_a_wall_clock_that_jumps_ends_nobody():
 
 
 def test_who_was_authenticated_anew_has_another_end():
-    """A fresh token moves the end; one without an end takes it away."""
+    """A fresh token moves the end, to later or sooner; one without an end takes it away, the first with one sets it."""
     clocks = Clocks()
-    renewed, freed = clocks.enter(10, 10)
-    renewed.identity = replace(renewed.identity, expires_at=clocks.wall + 30)
-    freed.identity = replace(freed.identity, expires_at=0.0)
-    clocks.turn(11)
-    assert [None, None] == [renewed.closed, freed.closed]
+    renewed, freed, shortened, bound = everyone = clocks.enter(10, 10, 60, 0)
+    for connection, seconds in ((renewed, 30), (freed, None), (shortened, 5), (bound, 5)):
+        expires_at = 0.0 if seconds is None else clocks.wall + seconds
+        connection.identity = replace(connection.identity, expires_at=expires_at)
+        clocks.endings.connected(connection)
+    over = ("token expired", 0x87)
+    clocks.turn(4)
+    assert [None] * 4 == [each.closed for each in everyone]
+    clocks.turn(7)
+    assert [None, None, over, over] == [each.closed for each in everyone]
     clocks.turn(20)
-    assert [("token expired", 0x87), None] == [renewed.closed, freed.closed]
+    assert [over, None, over, over] == [each.closed for each in everyone]
 
 
 def test_who_is_gone_is_forgotten():

@@ -110,6 +110,7 @@ class World:
     def __init__(self, **limits):
         self.now = 10.0
         self.turns = []
+        self.later = []
         self.engine = FakeEngine()
         self.wire = Wire(self.engine, Limits(**limits), self, lambda: self.now)
         self.engine.wake = self.wire.wake
@@ -121,6 +122,9 @@ class World:
 
     def call_soon(self, callback):
         self.turns.append(callback)
+
+    def call_later(self, seconds, callback):
+        self.later.append((seconds, callback))
 
     def turn(self):
         turns, self.turns = self.turns, []
@@ -333,3 +337,32 @@ def test_work_in_portions_goes_on_after_each_flush():
     wire.flush()
 
     assert 2 == wire.engine.portions
+
+
+class FakeTraffic:
+    """Holds who has sent more than so many bytes."""
+
+    def __init__(self, most):
+        self.most = most
+        self.reads = 0
+
+    def begin(self):
+        self.reads += 1
+
+    def end(self, connection, now):
+        sent = sum(len(each) - 2 for each in connection.out)
+        return 0.5 if sent > self.most else 0.0
+
+
+def test_traffic_is_looked_at_however_small_the_reads_are():
+    """A flood in small pieces is held as one in large ones: each read is charged, and reading pauses."""
+    world = World()
+    world.wire.traffic = traffic = FakeTraffic(5)
+    protocol = world.connect()
+    protocol.data_received(b"abc")
+    assert not protocol.transport.is_reading_paused
+    protocol.data_received(b"def")
+
+    assert protocol.transport.is_reading_paused
+    assert 2 == traffic.reads
+    assert [0.5] == [seconds for seconds, _ in world.later]

@@ -7,7 +7,7 @@ import pytest
 from conformance import wire5
 from conformance.parse5 import parse_all
 from mesimqtt.hooks import Identity, Refusal
-from unit.engine.both_ends import Network, publish
+from unit.engine.both_ends import Network, publish, subscribe
 from unit.engine.fake_keeper import FakeKeeper
 
 
@@ -268,3 +268,52 @@ def test_a_refusal_is_not_larger_than_the_client_takes(network):
 
     assert [] == client.answer
     assert client.far.closed
+
+
+def test_wildcards_that_would_visit_every_route_drop_them_all(network):
+    """Many wildcards over many routes cost no more than finding the routes anew, which then have the subscriber."""
+    publisher = network.connected("publisher")
+    publisher.send(*(publish(f"a/{number}/x") for number in range(8_000)))
+    subscriber = network.connected("subscriber")
+
+    assert len(network.engine.routes) == 8_000
+    subscriber.send(subscribe(("+/+/no", 0), ("+/7/+", 0), ("+/+/none", 0), ("+/+/nil", 0)))
+
+    assert len(network.engine.routes) == 0
+    publisher.send(publish("a/7/x", b"found"))
+
+    assert [b"found"] == [message.payload for message in subscriber.received()]
+
+
+def test_wildcards_that_find_nothing_cost_a_bounded_search():
+    """Filters that visit all retained messages without finding one leave no time for more; names are still found."""
+    network = Network(retained_visits_max=10)
+    publisher = network.connected("publisher")
+    publisher.send(*(publish(f"a/{number}", b"x", retain=True) for number in range(50)))
+    subscriber = network.connected("subscriber")
+    answer = subscriber.send(subscribe(("+/no", 0), ("+/+/no", 0), ("a/+", 0), ("a/7", 0)))
+
+    assert [("SUBACK", 1, [0, 0, 0, 0])] == answer[:1]
+    assert ["a/7"] == [message.topic for message in answer[1:]]
+
+
+def test_an_ended_session_is_dropped_without_a_look_at_the_others(network):
+    """Sessions are dropped at their own time, and not while their client is back."""
+    for number, expiry in enumerate((1, 5, 5)):
+        Five(network, f"c{number}", session_expiry_interval=expiry).lose()
+    Five(network, "c2", session_expiry_interval=5, clean=False)
+    network.pass_time(2)
+
+    assert ["c1", "c2"] == sorted(client_id for _, client_id in network.engine.sessions)
+    network.pass_time(5)
+
+    assert ["c2"] == [client_id for _, client_id in network.engine.sessions]
+
+
+def test_a_repeated_release_in_one_segment_is_not_found(network):
+    """Each PUBREL has its own answer in its place: the second one of a packet id finds nothing any more."""
+    client = Five(network, "c")
+    client.send(wire5.publish("t", qos=2, packet_id=5))
+    answer = client.send(wire5.pubrel(9), wire5.pubrel(5), wire5.pubrel(5))
+
+    assert [(9, 0x92), (5, 0), (5, 0x92)] == [(packet.packet_id, packet.code) for packet in answer]

@@ -75,3 +75,12 @@ def test_an_observer_of_packets_sees_each_packet_and_message():
         ("packet", 4, 4, True),
         ("packet", 3, 206, True),
     ] == network.observer.calls
+
+
+def test_an_observer_hears_of_a_renewed_identity():
+    """Whoever notes until when a client may stay is told that its identity is another."""
+    network = Network(observer=FakeObserver(packets=False))
+    client = network.connected("c")
+    network.engine.identity_changed(client.connection)
+
+    assert [("connected", "c"), ("reauthenticated", "c")] == network.observer.calls
