@@ -125,6 +125,7 @@ class App:
         self.broker.engine.restore(kept)
         self.broker.engine.restore_retained(retained)
         self.messaging.on_user_deleted = self.broker.engine.forget_user
+        self.messaging.on_revoked = self.broker.engine.revoke
         await self.broker.start()
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)

@@ -347,6 +347,10 @@ class Engine:
         session.window = session.kept = None
         wills.ended(self, session)
 
+    def revoke(self, user: str, jti: str) -> None:
+        """Take note that a user was disabled, or (with no user) a token revoked: no delayed will speaks for it."""
+        wills.revoke(self, user=user, jti=jti)
+
     def forget_user(self, user: str) -> None:
         """Close the connections of a user and forget his sessions: whoever gets the name next inherits nothing."""
         for connection in self.connections_of(user):

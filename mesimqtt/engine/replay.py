@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import kept
+from mesimqtt.engine import codes, kept
 from mesimqtt.engine.grants import receiver
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.window import send_letter
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.session import Session
 
 _AT_ONCE = 1_000  # messages; more follow in the next turns of the loop
+_TOTAL_MAX = 1_000_000  # messages that wait to be sent, all clients together: some 64 MB
 Waiting = deque[tuple["RetainedMessage", int]]
 
 
@@ -28,6 +29,9 @@ def begin(connection: Connection, session: Session, messages: list[tuple[Retaine
     waiting = engine.replays.get(connection)
     if waiting is None:
         waiting = engine.replays[connection] = deque()
+    if sum(map(len, engine.replays.values())) + len(messages) > _TOTAL_MAX:
+        connection.close("too much is being replayed for clients that do not read", codes.QUOTA_EXCEEDED)
+        return
     room = engine.limits.retained_max - len(waiting)
     if room < len(messages):  # it subscribes faster than it is served
         engine.counters.dropped += len(messages) - max(room, 0)

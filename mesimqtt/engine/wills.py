@@ -44,6 +44,14 @@ def call_off(engine: Engine, session: Session) -> None:
         waiting[1].will = None
 
 
+def revoke(engine: Engine, *, user: str = "", jti: str = "") -> None:
+    """Forget the delayed wills of a user who may not speak any more, or of a token that was revoked."""
+    for session, (_, connection) in list(engine.wills.items()):
+        identity = connection.identity
+        if identity is not None and (session.user == user if user else identity.jti == jti):
+            call_off(engine, session)
+
+
 def go_on(engine: Engine, connection: Connection) -> None:
     """Fire a will that waited for an answer of the gate, unless it is its delay that it waits for."""
     session = connection.session

@@ -99,6 +99,7 @@ class Messaging:
             asides=asides,
         )
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
+        self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
         store.committer.on_seal = self._receipts.seal
         store.committer.on_committed = self._acceptor.committed
         store.committer.on_failed = self._failed
@@ -152,6 +153,7 @@ class Messaging:
         self._hub.directory.epoch += 1
         if not user.active:
             self._close(user.devices, f"user {reason}")
+            self.on_revoked(user.address, "")
 
     def token_revoked(self, jti: str) -> None:
         """Close the connections that a revoked token opened."""
@@ -160,6 +162,7 @@ class Messaging:
             self._close(
                 [d for d in user.devices if d.connection.identity and d.connection.identity.jti == jti], "token revoked"
             )
+        self.on_revoked("", jti)
 
     async def user_leaving(self, address: str) -> None:
         """Give what waits for a user who is being deleted its verdict `user-deleted`; take him out of his groups."""
@@ -315,5 +318,5 @@ class Messaging:
         raise OperationError("no-such-operation", f"no operation {op[:64]!r}; there are {', '.join(sorted(_RPC))}")
 
 
-def _nothing(_address: str) -> None:
+def _nothing(*_whom: str) -> None:
     """Stand in for an engine: a command on a stopped server has none."""

@@ -317,3 +317,30 @@ def test_a_repeated_release_in_one_segment_is_not_found(network):
     answer = client.send(wire5.pubrel(9), wire5.pubrel(5), wire5.pubrel(5))
 
     assert [(9, 0x92), (5, 0), (5, 0x92)] == [(packet.packet_id, packet.code) for packet in answer]
+
+
+@pytest.mark.parametrize(("user", "jti", "fires"), [("mallory", "", 0), ("", "t1", 0), ("bob", "", 1), ("", "t2", 1)])
+def test_who_may_not_speak_any_more_has_no_delayed_will(network, user, jti, fires):
+    """A user who was disabled, or a token that was revoked, takes its delayed will along; others keep theirs."""
+    watcher = network.subscribed(("w", 0), client_id="watcher", keep_alive=0)
+    network.gate.verdict = Identity("mallory", jti="t1")
+    client = Five(network, "c", will=wire5.will("w", b"gone", will_delay_interval=5), session_expiry_interval=100)
+    client.lose()
+    network.engine.revoke(user, jti)
+    network.pass_time(101)
+
+    assert fires == len(watcher.received())
+
+
+def test_what_waits_to_be_replayed_is_bounded_for_all_together(network, monkeypatch):
+    """Clients that subscribe and do not read are closed before they fill the memory; others get all."""
+    monkeypatch.setattr("mesimqtt.engine.replay._TOTAL_MAX", 3_000)
+    monkeypatch.setattr("mesimqtt.engine.replay._AT_ONCE", 10)
+    network.connected("p").send(*(publish(f"t/{number}", b"x", retain=True) for number in range(1_000)))
+    clients = [network.subscribed(("#", 0), client_id=f"c{number}") for number in range(4)]
+
+    assert [False, False, False, True] == [bool(client.closed) for client in clients]
+    while network.engine.replays:
+        network.engine.go_on()
+
+    assert 1_000 == len(clients[0].rest) + len(clients[0].received())

@@ -102,6 +102,7 @@ class World:
             self.settings.limits, gate=TokenGate(self.messaging), claim=self.messaging.claim, keeper=keeper,
             observer=None, now=self.now(),
         )  # fmt: skip
+        self.messaging.on_revoked = self.engine.revoke
         self.engine.restore(kept)
         self.engine.restore_retained(retained)
 
