@@ -61,7 +61,6 @@ def half_open(address: Address) -> None:
             sockets[sock.fileno()] = (sock, number)
             poller.register(sock, EPOLLIN | EPOLLONESHOT)
 
-    print("began", flush=True)
     for number in range(HALF_OPEN):
         open_one(number)
     _ready(len(sockets))
