@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all interop demo bench kill build clean
+.PHONY: install format check test test-all test-compiled interop demo bench kill build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -50,6 +50,9 @@ interop: $(INSTALLED) $(MQTT_JS)  ## The tests that need more than Python: mosqu
 test-all: $(INSTALLED) $(MQTT_JS)  ## `test` and `interop` in one run: what CI runs
 	$(PYTEST) --every-tool $(ARGS)
 
+test-compiled: compile  ## The suite on compiled modules, which are removed again
+	$(PYTEST) --compiled $(ARGS); status=$$?; $(MAKE) --no-print-directory uncompile; exit $$status
+
 demo: $(INSTALLED)  ## The story of one message in one terminal
 	$(BIN)/mesimqtt demo
 
@@ -59,9 +62,16 @@ bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing lost, nothing doubled
 	KILL_ROUNDS=50 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_kill.py $(ARGS)
 
-build: $(INSTALLED)  ## The wheel, in dist/
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+build: $(INSTALLED)  ## The wheel, in dist/; with COMPILE=1 for this platform, its hot path compiled
+	MESIMQTT_COMPILE=$(COMPILE) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-clean:  ## Remove what make made; the data folder stays
+compile: $(INSTALLED) uncompile  ## Compile the hot path in this tree; needs a C compiler, and again after every change of it
+	MESIMQTT_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+
+uncompile:  ## Back to plain Python
+	find mesimqtt -name '*.so' -delete
+	rm -f mesimqtt/compiled.json
+
+clean: uncompile  ## Remove what make made; the data folder stays
 	rm -rf $(VENV) $(JS)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

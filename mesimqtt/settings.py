@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _NUMBER_MAX = 2**53
 _PREFIX = "MESIMQTT_"
-# Kubernetes sets these in every container, for a service that is named mesimqtt.
-_NOT_OURS = re.compile(r"MESIMQTT_(SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
+# Kubernetes sets these in every container, for a service of our name; COMPILE is the build's (hatch_build.py).
+_NOT_OURS = re.compile(r"MESIMQTT_(COMPILE|SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 _STRICT = {"extra": "forbid"}  # pydantic's word for: an unknown key is an error
 
 
@@ -242,7 +242,10 @@ def load_settings(path: Path | None) -> Settings:
         where = path or "the environment"
         if first["type"] == "unexpected_keyword_argument":
             raise MesimqttError(f"{where}: unknown key {key!r}; see config/default.yaml for all keys") from None
-        hint = '; in quotes: "60:30"' if key.startswith("rates.") and first["type"] == "string_type" else ""
+        hint = ""
+        if first["type"] == "string_type":
+            hint = '; in quotes: "60:30"' if key.startswith("rates.") else ""
+            hint = '; in quotes: "0660"' if key.endswith(".mode") else hint
         raise MesimqttError(f"{where}: {key}: {first['msg']}{hint}") from None
     return _checked(settings, path)
 
@@ -274,10 +277,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise MesimqttError(f"{path}: line {line} is not YAML; compare it with config/default.yaml") from None
+        raise MesimqttError(
+            f"{path}: line {line} is not YAML{yaml_problem(error)}; compare it with config/default.yaml"
+        ) from None
     if not isinstance(values, dict):
         raise MesimqttError(f"{path}: a configuration is `key: value` lines; see config/default.yaml")
     return values
+
+
+def yaml_problem(error: Exception) -> str:
+    """Return what the YAML parser stumbled on, on one line; '' where it does not say."""
+    told = (getattr(error, "context", None), getattr(error, "problem", None) or getattr(error, "reason", None))
+    text = ", ".join(" ".join(str(part).split()) for part in told if part)
+    return f" ({text})" if text else ""
 
 
 def _checked(settings: Settings, path: Path | None) -> Settings:

@@ -134,6 +134,7 @@ class TokenSigner:
             raise TokenError("kid is a text")
         if kid is not None and all(key.kid != kid for key in self.public_keys):
             self.on_unknown_kid(kid)
+        reason = "no key here verifies its signature"
         options: Any = {"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
         for each in self.public_keys:
             # A key without a name (a PEM file) verifies what it can; one with a name only what names it.
@@ -148,10 +149,11 @@ class TokenSigner:
                     issuer=self._foreign_issuers,
                     options=options,
                 )
-            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+                reason = _reason(error) or reason
                 continue
             return claims, True
-        raise TokenError("bad signature, key, audience or issuer")
+        raise TokenError(reason)
 
     def _decode_own(self, raw: bytes) -> dict[str, Any]:
         """Verify one of our own tokens (RFC 7515, HS256) without PyJWT's reading of the segments.
@@ -168,9 +170,10 @@ class TokenSigner:
         except (ValueError, RecursionError):
             raise TokenError("the claims are no JSON") from None
         if not isinstance(claims, dict) or not claims.keys() >= _REQUIRED_KEYS:
-            raise TokenError("a claim is missing")
+            missing = [key for key in _REQUIRED if key not in claims] if isinstance(claims, dict) else ["everything"]
+            raise TokenError(f"{missing[0]} is missing")
         if claims["aud"] != AUDIENCE or claims["iss"] != self._issuer:
-            raise TokenError("another audience or issuer")
+            raise TokenError(f"aud is not {AUDIENCE}" if claims["aud"] != AUDIENCE else "iss is not tokens.issuer")
         return claims
 
     def _checked(self, claims: dict[str, Any], now: float, *, foreign: bool) -> Claims:
@@ -188,6 +191,17 @@ class TokenSigner:
         if not isinstance(scope, str) or scope not in SCOPES or not (device is None or isinstance(device, str)):
             raise TokenError("scope is user, backend or admin, dev a text")
         return Claims(user, jti, claims["iat"], claims["exp"], scope, device, read_acl(claims.get("acl", [])), foreign)
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a token whose signature is good; '' where not even that is so."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"{error.claim} is missing"
+    if isinstance(error, jwt.InvalidAudienceError):
+        return f"aud is not {AUDIENCE}"
+    if isinstance(error, jwt.InvalidIssuerError):
+        return "iss is not one of tokens.foreign_issuers"
+    return ""
 
 
 def _segment(segment: bytes) -> bytes:

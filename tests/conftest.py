@@ -2,6 +2,8 @@
 
 A test marked `tools("strace")` runs wherever strace is installed. Elsewhere `make test` leaves it out and says so
 at the end, because it needs only Python, pip and make; with `--every-tool` (`make interop`, CI) it fails instead.
+The suite runs on plain Python and on compiled modules (`make test-compiled`), never on a mixture; a test marked
+`interpreted_only(reason)` is left out where they are compiled.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from mesimqtt.broker.compiled import is_compiled
+from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +37,7 @@ TOOLS = {
     "node": "apt-get install nodejs npm",
     "strace": "apt-get install strace",
 }
+PLAIN = "plain Python"  # what a test needs that is `interpreted_only`
 _left_out: dict[str, int] = {}
 
 
@@ -48,14 +54,26 @@ def missing_tools(item: pytest.Item) -> list[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-tool", action="store_true", help="a test whose tool is not installed fails")
+    parser.addoption("--compiled", action="store_true", help="run on compiled modules or not at all")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        compiled = is_compiled()
+    except MesimqttError as error:
+        raise pytest.UsageError(str(error)) from None
+    if config.getoption("--compiled") and not compiled:
+        raise pytest.UsageError("nothing is compiled: run `make compile`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--every-tool"):
-        return
+    compiled = is_compiled()
     possible = []
     for item in items:
-        missing = missing_tools(item)
+        if compiled and item.get_closest_marker("interpreted_only"):
+            _note({PLAIN: 1}.items())
+            continue
+        missing = [] if config.getoption("--every-tool") else missing_tools(item)
         if missing:
             _note(dict.fromkeys(missing, 1).items())
         else:
@@ -87,8 +105,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _left_out:
         terminalreporter.section("left out", sep="=", yellow=True)
         for tool, count in sorted(_left_out.items()):
-            terminalreporter.line(f"{count} tests need {tool}, which is not installed: {TOOLS[tool]}")
-        terminalreporter.line("`make interop` runs them all, and fails where a tool is still missing")
+            if tool == PLAIN:
+                terminalreporter.line(f"{count} tests need {PLAIN}, and modules are compiled here: make uncompile")
+            else:
+                terminalreporter.line(f"{count} tests need {tool}, which is not installed: {TOOLS[tool]}")
+        if _left_out.keys() - {PLAIN}:
+            terminalreporter.line("`make interop` runs them all, and fails where a tool is still missing")
 
 
 def _note(counts: Iterable[tuple[str, int]]) -> None:

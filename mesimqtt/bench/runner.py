@@ -39,6 +39,7 @@ from mesimqtt.bench.servers import (
     provision,
 )
 from mesimqtt.bench.targets import Row
+from mesimqtt.broker.compiled import is_compiled
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.rates import parse_windows
 from mesimqtt.settings import Settings, load_settings
@@ -86,6 +87,7 @@ def run(options: BenchOptions) -> int:
             **machine_facts(),
             "cores": f"broker {cores.broker}, generator {cores.generator}" if cores.are_apart else "one for both",
             "data folder": disk,
+            "compiled": "yes" if is_compiled() else "no",
             "limits of ours": limits_in_force(load_settings(None)),
             peer.name: peer_facts,
         }

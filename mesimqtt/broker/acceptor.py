@@ -12,11 +12,13 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.proxy_protocol import HeaderError, read_header
+from mesimqtt.broker.tls import why
 
 if TYPE_CHECKING:
     from mesimqtt.broker.protocol import ClientProtocol, Listener
@@ -190,5 +192,7 @@ class Acceptor:
             self._listener.leave(waiting.address or "")
         with contextlib.suppress(OSError):
             waiting.socket.close()
-        if error is not None and not isinstance(error, OSError):
+        if isinstance(error, ssl.SSLError):  # who goes away in the middle is none
+            self._wire.on_refused(waiting.address or "", why(error))
+        elif error is not None and not isinstance(error, OSError):
             logger.error("listener %s: a handshake failed", self._listener.name, exc_info=error)

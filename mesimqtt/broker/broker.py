@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import amqtt.broker
-from amqtt.contexts import BrokerConfig
-from amqtt.errors import BrokerError, PluginError, PluginLoadError
+from amqtt.errors import BrokerError
 from amqtt.events import BrokerEvents
-from amqtt.plugins.manager import PluginManager
 
 from mesimqtt.broker.bridge import Bridge
+from mesimqtt.broker.configuration import broker_config, load_plugins
 from mesimqtt.broker.context import Context
 from mesimqtt.broker.foreign import ANSWER_KEPT_S, FAULTS, name_of
 from mesimqtt.broker.gate import Gate
-from mesimqtt.broker.isolated import Isolated, isolate, take_isolated
+from mesimqtt.broker.isolated import Isolated
 from mesimqtt.broker.listeners import Listeners
 from mesimqtt.broker.pump import PumpTransport
 from mesimqtt.broker.services import BareServices
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from amqtt.adapters import ReaderAdapter, WriterAdapter
+    from amqtt.plugins.manager import PluginManager
     from amqtt.session import Session
 
     from mesimqtt.broker.services import Services
@@ -50,7 +48,6 @@ TICK_S = 0.25
 SHUTDOWN_S = 3.0
 PLUGIN_S = 0.5  # of these, for each of a plugin's two shutdown events
 COMMIT_S = 1.0  # of these, for the commit of what clients have sent
-NAMESPACE = "mesimqtt.broker.plugins"
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +72,14 @@ class Broker(amqtt.broker.Broker):
         self.logger = logger
         self.settings = settings
         self.services: Services = services or BareServices()
-        self.config, isolated = _broker_config(settings.broker)
+        self.config, isolated = broker_config(settings.broker)
         self.listeners_config = self.config.listeners
         self.claim: Claim | None = None
         self.on_reload: list[Callable[[], None]] = []
         self._loop = loop or asyncio.get_running_loop()
         self._clock = clock
         self._init_states()
-        self.plugins_manager: PluginManager[Any] = _load_plugins(
+        self.plugins_manager: PluginManager[Any] = load_plugins(
             Context(self, settings, self.services), self.config, isolated, self._loop
         )
         self._plugin_sessions = Sessions()
@@ -102,6 +99,7 @@ class Broker(amqtt.broker.Broker):
         self.engine.wake = self.wire.wake
         self._plugin_sessions.tls_of = self.wire.tls_of
         self.wire.on_closed = self.gate.closed
+        self.wire.on_refused = self.gate.handshake_failed
         self.wire.traffic = Traffic(settings.rates, self.engine.counters, self.services.count) or None
         self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
@@ -335,34 +333,3 @@ class Broker(amqtt.broker.Broker):
             return False
         logger.warning("a plugin may not publish under %s/: that is messaging's alone", self.settings.root)
         return True
-
-
-def _broker_config(written: dict[str, Any]) -> tuple[BrokerConfig, set[str]]:
-    """Return amqtt's configuration, and the names of the plugins that are to run in threads of their own."""
-    values = copy.deepcopy(written)
-    isolated = take_isolated(values.get("plugins"))
-    try:
-        return BrokerConfig.from_dict(values), isolated
-    except KeyError as error:
-        raise MesimqttError(f"broker: {error} is missing; amqtt needs a listener named 'default'") from None
-    except Exception as error:  # noqa: BLE001 - whatever amqtt finds wrong in a person's file becomes one line
-        raise MesimqttError(f"broker: {error}; see config/default.yaml") from None
-
-
-def _load_plugins(
-    context: Context, config: BrokerConfig, isolated: set[str], loop: asyncio.AbstractEventLoop
-) -> PluginManager[Context]:
-    context.config = config
-    try:
-        with warnings.catch_warnings():
-            # amqtt announces changes of its own packaging here; an operator can do nothing about them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            manager: PluginManager[Context] = PluginManager(NAMESPACE, context, loop)
-    except (PluginError, PluginLoadError) as error:
-        cause = error.__cause__
-        if isinstance(cause, MesimqttError):
-            raise cause from None
-        reason = ": ".join(text for text in (str(error), str(cause or "")) if text)
-        raise MesimqttError(f"broker.plugins: {reason}") from None
-    isolate(manager, config.plugins or (), isolated, loop)
-    return manager

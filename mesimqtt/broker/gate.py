@@ -129,6 +129,10 @@ class Gate:
             reason = connection.close_reason
             self.log.closed(connection.remote_address, connection.client_id, user, reason, self._clock())
 
+    def handshake_failed(self, address: str, reason: str) -> None:
+        """Write why a TLS handshake failed: its client sees no more than a lost connection."""
+        self.log.closed(address, "", "", f"TLS: {reason}", self._clock())
+
     def permissions_changed(self) -> None:
         """Forget every decision: a rule, a token or a user has changed."""
         self.epoch += 1

@@ -70,6 +70,7 @@ class Listeners:
         if config.type == ListenerType.EXTERNAL:  # somebody else accepts its connections
             self._by_name[name] = Listener(name, self._wire, connections_max=config.max_connections, is_plain=False)
             return
+        _check_fit(name, config, options)
         proxies = _networks(name, options)
         tls = Tls(name, config, options) if config.ssl else None
         is_ws = config.type == ListenerType.WS
@@ -171,6 +172,25 @@ def _policy(name: str, options: ListenerOptions, *, is_open: bool) -> Policy:
         if not path.startswith("/") or "?" in path:
             raise MesimqttError(f"listener {name!r}: paths: {path!r} is none; write for example /mqtt")
     return Policy(paths=options.paths, origins=options.origins, is_open=is_open)
+
+
+def _check_fit(name: str, config: ListenerConfig, options: ListenerOptions) -> None:
+    """Refuse options that this kind of listener would leave without effect: somebody believes that they protect."""
+    if not config.ssl:
+        for key in ("client_certificate", "certificate_user"):
+            value = getattr(options, key)
+            if value in ("required", "cn", "san"):
+                raise MesimqttError(
+                    f"listener {name!r}: {key}: {value} needs TLS: set ssl: true, certfile, keyfile and cafile under "
+                    f"broker.listeners.{name}"
+                )
+    if config.type != ListenerType.WS:
+        for key in ("origins", "paths"):
+            if getattr(options, key) != getattr(ListenerOptions(), key):
+                raise MesimqttError(
+                    f"listener {name!r}: {key} is for WebSocket; set type: ws under broker.listeners.{name}, or move "
+                    "it to a listener that has it"
+                )
 
 
 def _networks(name: str, options: ListenerOptions) -> tuple[Network, ...]:

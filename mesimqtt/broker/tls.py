@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 _VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _CRL = b"-----BEGIN X509 CRL-----"  # a list of revoked certificates, appended to the authority's
+_CERTIFICATE = b"CERTIFICATE-----"
+_MISMATCHES = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 _SAN_KINDS = ("DNS", "email", "URI")
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"})
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +45,16 @@ class Tls:
             raise MesimqttError(
                 f"listener {name!r}: client_certificate: required needs a cafile that has issued the certificates"
             )
+        if options.certificate_user and not self._has_authority:
+            raise MesimqttError(
+                f"listener {name!r}: certificate_user: {options.certificate_user} needs a cafile that has issued the "
+                "certificates; without one no client is asked for its certificate"
+            )
         self._stamp = self._files_stamp()
         try:
             self.context = self._load()
         except (OSError, ValueError) as error:
-            raise MesimqttError(f"listener {name!r}: TLS: {_plain(error)}; check certfile and keyfile") from None
+            raise MesimqttError(f"listener {name!r}: TLS: {self._cause(error)}") from None
         self._warn_of_readers()
 
     def reload(self, *, is_forced: bool = False) -> bool:
@@ -59,7 +67,7 @@ class Tls:
             self.context = self._load()
         except (OSError, ValueError) as error:
             logger.error(  # noqa: TRY400 - an operator needs the sentence, not the trace
-                "listener %s: the new certificate cannot be used, the old one stays: %s", self._name, _plain(error)
+                "listener %s: the new certificate cannot be used, the old one stays: %s", self._name, self._cause(error)
             )
             return False
         self._warn_of_readers()
@@ -78,6 +86,25 @@ class Tls:
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         context.load_cert_chain(str(config.certfile), str(config.keyfile), password=_no_password)
         return context
+
+    def _cause(self, error: Exception) -> str:
+        """Return which file cannot be used, and why."""
+        config = self._config
+        certificate, key = str(config.certfile), str(config.keyfile)
+        for name, path in (("certfile", certificate), ("keyfile", key), ("cafile", config.cafile)):
+            if path is None:
+                continue
+            try:
+                text = Path(path).read_bytes()
+            except OSError as unread:
+                return f"cannot read {name} {path}: {unread.strerror}"
+            if name != "keyfile" and _CERTIFICATE not in text:
+                return f"{name} {path} holds no certificate (PEM)"
+            if name == "keyfile" and b"PRIVATE KEY-----" not in text:
+                return f"{name} {path} holds no private key (PEM)"
+        if isinstance(error, ssl.SSLError) and error.reason in _MISMATCHES:
+            return f"keyfile {key} is not the key of certfile {certificate}"
+        return f"{_plain(error)}; check certfile {certificate} and keyfile {key}"
 
     def _files_stamp(self) -> Stamp:
         return tuple(
@@ -110,6 +137,18 @@ def certificate_user(transport: asyncio.BaseTransport, names: str) -> str | None
         return None
     name: str = found[0]
     return name
+
+
+def why(error: ssl.SSLError) -> str:
+    """Return why a handshake failed, and where it can be told, what to look at."""
+    reason = getattr(error, "verify_message", "") or _plain(error)
+    if error.reason in _NOT_TLS:
+        return f"the client does not speak TLS ({reason})"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the client's certificate: {reason}"
+    if error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "the client has shown no certificate"
+    return f"the client refuses: {reason}" if "ALERT" in (error.reason or "") else reason
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -42,6 +42,7 @@ class Wire:
         "limits",
         "loop",
         "on_closed",
+        "on_refused",
         "paused",
         "protocols",
         "received",
@@ -56,6 +57,7 @@ class Wire:
         self.loop = loop
         self.clock = clock
         self.on_closed: Callable[[Connection], None] = _ignore
+        self.on_refused: Callable[[str, str], None] = _ignore  # an address and why its TLS handshake failed
         self.protocols: dict[Connection, ClientProtocol] = {}
         self.blocked: dict[ClientProtocol, Blocked] = {}
         self.paused: dict[ClientProtocol, Connection] = {}
@@ -208,5 +210,5 @@ class Blocked:
         self.since = since
 
 
-def _ignore(_connection: Connection) -> None:
+def _ignore(*_about: object) -> None:
     """Do nothing: a wire on its own has nobody to tell."""

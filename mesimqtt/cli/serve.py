@@ -177,13 +177,16 @@ def is_loopback(host: str) -> bool:
 
 def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
     """Serve until a signal comes; raise MesimqttError if the server cannot start or cannot go on."""
+    import logging
     import os
 
+    from mesimqtt.broker.compiled import is_compiled
     from mesimqtt.broker.loop import run
     from mesimqtt.cli.logs import start_logging
 
     os.umask(0o077)
     start_logging(settings.log_level)
+    logging.getLogger(__name__).info("compiled: %s", "yes" if is_compiled() else "no")
     _raise_file_limit()
     run(_serve(settings, data, config=config, on_ready=on_ready))
 

@@ -21,6 +21,7 @@ _ACTIONS = {PUBLISH: (PUBLISH,), SUBSCRIBE: (SUBSCRIBE,), "all": (PUBLISH, SUBSC
 _KEYS = ("allow", "deny", "topic", "users", "groups", "scope")
 _PLACE = re.compile("%[uc]")
 _GROUP = "%g"
+_NO_PLACE = re.compile("%(?![ucg]|[0-9A-F]{2})[A-Za-z]")  # %2F and the like is part of an address
 _UNUSABLE = set("/+#\0")  # a user or client id that holds one of these matches no rule that names it
 
 
@@ -184,6 +185,8 @@ def _parse(rule: object, name: str) -> Rule:
     topic, scope = rule.get("topic"), rule.get("scope")
     if not isinstance(topic, str) or not is_filter(topic.split("/")):
         raise MesimqttError(f"{name}: topic is not a topic filter")
+    if strange := _NO_PLACE.search(topic):
+        raise MesimqttError(f"{name}: topic: {strange[0]} stands for nothing; there are %u, %c and %g")
     if topic.startswith("$"):
         raise MesimqttError(f"{name}: topic: what begins with $ cannot be opened; $SYS is for scope admin")
     if scope is not None and scope not in SCOPES:

@@ -254,7 +254,7 @@ class Engine:
             routes.invalidate(self, connection.session.subscriptions)
         if self.claim is not None:
             self.claim.reauthenticated(connection)
-        if self.observer is not None:
+        if self.observer is not None and connection.is_open:
             self.observer.reauthenticated(connection)
 
     def response_information(self, connection: Connection) -> str:

@@ -26,12 +26,11 @@ def begin(connection: Connection, session: Session, messages: list[tuple[Retaine
     if not messages:
         return
     engine = connection.engine
+    if not _make_room(engine, connection, len(messages)):
+        return
     waiting = engine.replays.get(connection)
     if waiting is None:
         waiting = engine.replays[connection] = deque()
-    if sum(map(len, engine.replays.values())) + len(messages) > _TOTAL_MAX:
-        connection.close("too much is being replayed for clients that do not read", codes.QUOTA_EXCEEDED)
-        return
     room = engine.limits.retained_max - len(waiting)
     if room < len(messages):  # it subscribes faster than it is served
         engine.counters.dropped += len(messages) - max(room, 0)
@@ -39,6 +38,22 @@ def begin(connection: Connection, session: Session, messages: list[tuple[Retaine
     waiting.extend(messages)
     if len(waiting) == len(messages):
         go_on(engine, connection, session, waiting)
+
+
+def _make_room(engine: Engine, connection: Connection, count: int) -> bool:
+    """See to it that all together wait for no more than memory has room for; False if this client is closed for it.
+
+    Whoever waits for most goes: clients that do not read must not cost others their subscriptions.
+    """
+    while sum(map(len, engine.replays.values())) + count > _TOTAL_MAX:
+        waiting = {each: len(left) for each, left in engine.replays.items()}
+        waiting[connection] = waiting.get(connection, 0) + count
+        most = max(waiting, key=waiting.__getitem__)
+        engine.replays.pop(most, None)
+        most.close("too much is being replayed for clients that do not read", codes.QUOTA_EXCEEDED)
+        if most is connection:
+            return False
+    return True
 
 
 def turn(engine: Engine) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.access_rules import PUBLISH, SUBSCRIBE, Asker, Rule, covers, is_filter, parse_rules
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import Action, Decision, Identity
+from mesimqtt.settings import yaml_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,11 +36,11 @@ class AccessRules:
     After them comes the token's own list; what nothing opens is denied. A rule never reaches the root or a `$` topic.
     """
 
-    def __init__(self, rules: list[dict[str, Any]], rules_file: str, *, root: str, is_member: IsMember) -> None:
+    def __init__(self, rules: object, rules_file: str, *, root: str, is_member: IsMember) -> None:
         """Parse the rules and read the file; raises MesimqttError, whose text names the rule and the key."""
-        self._written = parse_rules(rules, "rules")
-        self._file = rules_file
         self._root = root
+        self._written = self._parsed([] if rules is None else rules, "rules")
+        self._file = rules_file
         self._is_member = is_member
         self.rules: list[Rule] = [*self._written, *self._read_file()]
 
@@ -101,6 +102,15 @@ class AccessRules:
         may_read = action in (Action.SUBSCRIBE, Action.RECEIVE) and wanted[0] == "$SYS" and scope == "admin"
         return Decision(may_read, "sys")
 
+    def _parsed(self, values: object, source: str) -> list[Rule]:
+        rules = parse_rules(values, source)
+        for rule in rules:
+            if rule.levels[0] == self._root:
+                raise MesimqttError(
+                    f"{rule.name}: topic: no rule reaches {self._root}/, it is messaging's; rules are for other topics"
+                )
+        return rules
+
     def _read_file(self) -> list[Rule]:
         if not self._file:
             return []
@@ -118,11 +128,11 @@ class AccessRules:
             raise MesimqttError(f"{where}: cannot be read: {reason}; write the path from / on") from None
         except yaml.YAMLError as error:
             line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-            raise MesimqttError(f"{where}: line {line} is not YAML") from None
+            raise MesimqttError(f"{where}: line {line} is not YAML{yaml_problem(error)}") from None
         if isinstance(values, dict) and values.keys() == {"rules"}:
             values = values["rules"]
         try:
-            return parse_rules(values or [], "rules_file")
+            return self._parsed([] if values is None else values, "rules_file")
         except MesimqttError as error:
             raise MesimqttError(f"{self._file}: {error}") from None
 

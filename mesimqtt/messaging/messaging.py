@@ -65,8 +65,7 @@ class Messaging:
         self.settings = settings
         self.store = store
         self.signer = signer
-        self.now_ms = now_ms
-        self.now = now
+        self.now, self.now_ms = now, now_ms
         started_mid = message_rows.last_mid(store.read)
         directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
         mids = MidFactory(now_ms, node=settings.node, after=started_mid)

@@ -80,5 +80,5 @@ class FolderAccess(BaseTopicPlugin):
         `rules_file` is a YAML file of further rules, which is read again on SIGHUP.
         """
 
-        rules: list[dict[str, Any]] = field(default_factory=list)
+        rules: Any = field(default_factory=list)  # looked at by `parse_rules`, whose errors say what to write
         rules_file: str = ""

@@ -56,7 +56,7 @@ def test_a_fast_publisher_is_read_more_slowly(strict):
         acknowledged += found[0] == 0x40
 
     assert 10_000 == acknowledged
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() - began > 0.7
     assert counters(strict)["publishes.held"] >= 1
 
 

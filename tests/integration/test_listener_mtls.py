@@ -18,6 +18,8 @@ from mesimqtt.broker.broker import Broker
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions, Settings
 
+BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
+
 
 def port_of(broker):
     return broker.bound[0][2]
@@ -186,3 +188,30 @@ def test_a_required_certificate_needs_an_authority(tmp_path):
             await Broker(settings).start()
 
     play(story)
+
+
+@BOTH_LOOPS
+def test_a_failed_handshake_leaves_a_line(tmp_path, caplog, uvloop):
+    """No, an untrusted or a revoked certificate, or no TLS at all: one audit line with address and cause each."""
+    authority, stranger = Authority(tmp_path), Authority(second_folder(tmp_path))
+    gone = authority.issue("gone", "alice")
+    authority.revoke(gone)
+    listener = {**authority.server(), "cafile": str(authority.file)}
+    forged = trusting(authority, stranger.issue("forged", "alice"))
+
+    async def story():
+        async with chat(tmp_path, listener, client_certificate="required") as app:
+            for context, words in (
+                (trusting(authority), "the client has shown no certificate"),
+                (forged, "the client's certificate: "),
+                (trusting(authority, gone), "the client's certificate: certificate revoked"),
+                (None, "the client does not speak TLS"),
+            ):
+                caplog.clear()
+
+                assert "closed" == await code(app, context)
+                await until(lambda words=words: words in caplog.text)
+                assert "closed: address='127.0.0.1' client='' user='' reason=" in caplog.text
+                assert 1 == len([each for each in caplog.records if each.name == "mesimqtt.audit"])
+
+    play(story, uvloop=uvloop)

@@ -111,8 +111,16 @@ def test_new_certificates_without_a_restart(tmp_path, caplog, uvloop):
     ("change", "words"),
     [
         (lambda _authority, files: files.pop("keyfile"), "both are required"),
-        (lambda authority, files: files.update(keyfile=str(authority.file)), "check certfile and keyfile"),
-        (lambda authority, files: files.update(cafile=str(authority.folder / "server.key")), "check"),
+        (lambda authority, files: files.update(keyfile=str(authority.file)), "ca.pem holds no private key"),
+        (
+            lambda _authority, files: files.update(certfile=files["keyfile"], keyfile=files["certfile"]),
+            "server.key holds no certificate",
+        ),
+        (
+            lambda authority, files: files.update(keyfile=str(authority.issue("other", "x").with_suffix(".key"))),
+            "other.key is not the key of certfile ",
+        ),
+        (lambda authority, files: files.update(cafile=str(authority.folder / "server.key")), "no certificate"),
         (
             lambda authority, _files: authority.issue("server", "localhost", password=b"secret"),
             "the private key is encrypted",

@@ -39,7 +39,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_packages_and_their_types(wheel: Path) -> None:
-    """Three packages with their py.typed, the licence, and nothing else."""
+    """Three packages with their py.typed, the licence, and nothing else; nothing compiled unless it was asked for."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
 
@@ -47,6 +47,8 @@ def test_the_wheel_holds_the_packages_and_their_types(wheel: Path) -> None:
     assert {f"{package}/py.typed" for package in packages} <= set(names)
     assert packages == {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert [] == [name for name in names if name.endswith((".so", "compiled.json"))]
 
 
 def test_the_installed_program_explains_itself(installed: Path, tmp_path: Path) -> None:

@@ -134,6 +134,30 @@ def test_a_configured_key_verifies_its_own_algorithm(keys, algorithm, tmp_path):
         assert refused(jwt.encode({**CLAIMS, **wrong}, keys[algorithm], algorithm=algorithm), signer)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"jti": None}, "jti is missing"),
+        ({"aud": "other"}, "aud is not mesimqtt"),
+        ({"iss": "else"}, "iss is not one of tokens.foreign_issuers"),
+        ({"iat": None, "aud": "other"}, "iat is missing"),
+    ],
+)
+def test_the_log_learns_what_is_wrong_with_a_foreign_token(keys, changes, reason):
+    """A good signature over wrong claims has its own reason, whichever key comes first; a bad one has another."""
+    strange = rsa.generate_private_key(65537, 2048)
+    trusted = [("RS256", keys["RS256"].public_key()), ("RS256", strange.public_key())]
+    claims = {key: value for key, value in {**CLAIMS, "iss": "elsewhere", **changes}.items() if value is not None}
+    for public_keys in (trusted, trusted[::-1]):
+        signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=public_keys, foreign_issuers=("elsewhere",))
+
+        with pytest.raises(TokenError, match=f"^{reason}$"):
+            signer.verify(jwt.encode(claims, keys["RS256"], algorithm="RS256"), NOW)
+    signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=trusted[1:], foreign_issuers=("elsewhere",))
+    with pytest.raises(TokenError, match="^no key here verifies its signature$"):
+        signer.verify(jwt.encode(claims, keys["RS256"], algorithm="RS256"), NOW)
+
+
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize(
     "value", ["1", str(NOW + 60), 1.5, float(NOW + 60), float("inf"), -1, 0, 10**30, True, [NOW], {}, 2**40]

@@ -69,7 +69,7 @@ def check_address(address: str) -> str:
         raise ValueError("an address must not be '.' or '..'")
     if address != address.strip():
         raise ValueError(f"address {address!r} begins or ends with a space: strip it")
-    if any(unicodedata.category(character) in ("Cc", "Cn") or character in "\u2028\u2029" for character in address):
+    if any(unicodedata.category(character) == "Cc" or character in "\u2028\u2029" for character in address):
         raise ValueError(f"address {address!r} holds a control character")
     if has_unseen(address):
         raise ValueError(f"address {address!r} has a character that cannot be seen: leave it out")

@@ -7,9 +7,15 @@ import os
 import socket
 from types import SimpleNamespace
 
+import pytest
+
 from mesimqtt.broker.protocol import Listener
 from mesimqtt.broker.wire import Wire
 from mesimqtt.settings import Limits
+
+pytestmark = pytest.mark.interpreted_only(
+    "the engine is a fake, and a compiled wire takes the engine's own Connection only"
+)
 
 
 class FakeConnection:

@@ -344,3 +344,18 @@ def test_what_waits_to_be_replayed_is_bounded_for_all_together(network, monkeypa
         network.engine.go_on()
 
     assert 1_000 == len(clients[0].rest) + len(clients[0].received())
+
+
+def test_who_waits_for_most_makes_room_for_a_small_subscription(network, monkeypatch):
+    """Where clients that do not read have filled what may wait, one of them is closed, and not whoever comes next."""
+    monkeypatch.setattr("mesimqtt.engine.replay._TOTAL_MAX", 2_000)
+    monkeypatch.setattr("mesimqtt.engine.replay._AT_ONCE", 10)
+    network.connected("p").send(*(publish(f"t/{number}", b"x", retain=True) for number in range(1_000)))
+    hoarders = [network.subscribed(("#", 0), client_id=f"c{number}") for number in range(2)]
+    modest = network.subscribed(*((f"t/{number}", 0) for number in range(30)), client_id="modest")
+
+    assert ([True, False], False) == ([bool(each.closed) for each in hoarders], bool(modest.closed))
+    while network.engine.replays:
+        network.engine.go_on()
+
+    assert 30 == len(modest.rest) + len(modest.received())
