@@ -13,7 +13,7 @@ from amqtt.errors import BrokerError
 from amqtt.events import BrokerEvents
 
 from mesimqtt.broker.bridge import Bridge
-from mesimqtt.broker.configuration import broker_config, load_plugins
+from mesimqtt.broker.configuration import broker_config, load_plugins, warn_of_gaps
 from mesimqtt.broker.context import Context
 from mesimqtt.broker.foreign import ANSWER_KEPT_S, FAULTS, name_of
 from mesimqtt.broker.gate import Gate
@@ -173,6 +173,8 @@ class Broker(amqtt.broker.Broker):
             self.transitions.starting_fail()
             raise
         self.transitions.starting_success()
+        is_claimed = self.claim is not None or self.services.claim is None
+        warn_of_gaps(self.plugins_manager, root=self.settings.root, is_claimed=is_claimed)
         await self.bridge.run(BrokerEvents.POST_START)
         self._watch()
         self._tick()

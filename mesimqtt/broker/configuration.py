@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from amqtt.plugins.base import BasePlugin
 
 NAMESPACE = "mesimqtt.broker.plugins"
+TOKEN_AUTH = "mesimqtt_plugins.auth.TokenAuth"  # noqa: S105 - a plugin's name
+ROUTING = "mesimqtt_plugins.routing.MessageRouting"
 _LISTENER_KEYS = tuple(key.name for key in fields(ListenerConfig))
+
+logger = logging.getLogger(__name__)
 
 
 class _Plugins(PluginManager[Context]):
@@ -82,6 +87,14 @@ def load_plugins(
         raise MesimqttError(f"broker.plugins: {one_line(reason)}") from None
     isolate(manager, config.plugins or (), isolated, loop)
     return manager
+
+
+def warn_of_gaps(manager: PluginManager[Context], *, root: str, is_claimed: bool) -> None:
+    """Tell what nobody can use because a plugin is missing: a client would see no more than a refusal."""
+    if not manager._auth_plugins:  # noqa: SLF001 - no public way; held by the contract test
+        logger.warning("no auth plugin is configured, so nobody can connect: add %s under broker.plugins", TOKEN_AUTH)
+    if not is_claimed:
+        logger.warning("%s/ is closed: add %s under broker.plugins to open messaging", root, ROUTING)
 
 
 def one_line(error: object) -> str:

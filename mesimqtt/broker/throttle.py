@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesimqtt.broker.peers import LOCAL, counted_as
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.hooks import Refusal
+from mesimqtt.tokens import claimed_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +146,9 @@ class Throttle:
 
 
 def _pair(request: ConnectRequest, address: str) -> str:
-    return f"{address} {(request.username or '')[:NAME_MAX]}"
+    """Return who is counted together. A client of 5.0 need not give a name: then the one that its token claims."""
+    name = request.username or claimed_subject(request.password or b"")
+    return f"{address} {name[:NAME_MAX]}"
 
 
 @lru_cache(maxsize=4096)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from dataclasses import replace
 
@@ -103,6 +104,19 @@ def test_a_name_that_does_not_exist_is_throttled_alike():
 
     assert {(WRONG,) * 10 + (THROTTLED,) * 2} == answers
     assert THROTTLED == door.enter(None)  # no name and an empty one are the same
+
+
+@pytest.mark.parametrize("segment", ["bm8ganNvbg", "W10", "eyJzdWIiOiA3fQ", "!", "", "W" * 4_000])
+def test_without_a_name_the_one_that_the_token_claims_counts(segment):
+    """Bad tokens of one nameless client lock out neither other nameless ones nor, if they claim nobody, named ones."""
+    door = Door()
+    mallory, bob = (b"h.%b.s" % base64.urlsafe_b64encode(b'{"sub":"%b"}' % name) for name in (b"mallory", b"bob"))
+    for _ in range(20):
+        door.enter(None, mallory)
+        door.enter(None, b"h.%b.s" % segment.encode())
+
+    assert THROTTLED == door.enter("mallory") == door.enter(None, mallory) == door.enter("")
+    assert WRONG == door.enter(None, bob) == door.enter("bob")
 
 
 def test_one_household_of_ipv6_is_one_address():
