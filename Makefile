@@ -9,6 +9,7 @@ SOURCES := mesimqtt plugins clients/python
 # Tests run beside each other, each on ports and folders of its own; a broken one is easier to read with WORKERS=0.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 # MQTT.js, for the tests with real clients; the lock file pins each package by its hash.
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
@@ -51,7 +52,7 @@ test-all: $(INSTALLED) $(MQTT_JS)  ## `test` and `interop` in one run: what CI r
 	$(PYTEST) --every-tool $(ARGS)
 
 test-compiled: compile  ## The suite on compiled modules, which are removed again
-	$(PYTEST) --compiled $(ARGS); status=$$?; $(MAKE) --no-print-directory uncompile; exit $$status
+	$(PYTEST) --compiled $(ARGS); status=$$?; $(UNCOMPILE); exit $$status
 
 demo: $(INSTALLED)  ## The story of one message in one terminal
 	$(BIN)/mesimqtt demo
@@ -69,8 +70,7 @@ compile: $(INSTALLED) uncompile  ## Compile the hot path in this tree; needs a C
 	MESIMQTT_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 
 uncompile:  ## Back to plain Python
-	find mesimqtt -name '*.so' -delete
-	rm -f mesimqtt/compiled.json
+	$(UNCOMPILE)
 
 clean: uncompile  ## Remove what make made; the data folder stays
 	rm -rf $(VENV) $(JS)/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

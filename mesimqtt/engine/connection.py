@@ -336,19 +336,15 @@ class Connection:
     def acknowledge(self, packet_id: int, qos: int, code: int = 0, reason: str = "") -> None:
         """Send the PUBACK or PUBREC of a claimed PUBLISH. `code` and `reason` are of 5.0 [MQTT 5.0, 3.4.2.1]."""
         five = self.five
-        kind = PUBACK if qos == 1 else PUBREC
         self.engine.counters.acks_out += 1
         if five is None:
-            self.send(ack(kind, packet_id))
+            self.send(ack(PUBACK if qos == 1 else PUBREC, packet_id))
             return
         if qos == 1:
             five.unacked = max(five.unacked - 1, 0)
         elif code >= codes.UNSPECIFIED_ERROR and self.session is not None:
             self.engine.forget_incoming(self.session, packet_id)  # [MQTT-4.3.3-9]
-        packet = packets5.ack(kind, packet_id, code, reason if five.wants_reasons else "")
-        if 0 < self.packet_max < len(packet):
-            packet = packets5.ack(kind, packet_id, code)  # [MQTT-3.4.2-2]
-        self.send(packet)
+        self.send(packets5.refusal(self, qos, packet_id, code, reason))
 
     def deliver(
         self,

@@ -19,6 +19,7 @@ class Five:
         "aliases",
         "auth_method",
         "block",
+        "denied_by",
         "is_claims_turn",
         "packet_max",
         "receive_maximum",
@@ -37,6 +38,7 @@ class Five:
         self.packet_max = 0  # its Maximum Packet Size
         self.receive_maximum = 0
         self.block = b""  # the last properties of its PUBLISH packets that go on as they came, with their length
+        self.denied_by = ""  # the rule that the last refused PUBLISH on a free topic met
         self.aliases: dict[bytes, int] = {}
         self.topics: dict[int, bytes] = {}
         self.renewal: ConnectRequest | None = None  # an AUTH whose verdict is awaited

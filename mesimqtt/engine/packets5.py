@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import properties as known
-from mesimqtt.engine.packets import AUTH, CONNACK, DISCONNECT, FIRST, SUBACK, U16, UNSUBACK, encode_length
+from mesimqtt.engine.packets import (
+    AUTH,
+    CONNACK,
+    DISCONNECT,
+    FIRST,
+    PUBACK,
+    PUBREC,
+    SUBACK,
+    U16,
+    UNSUBACK,
+    encode_length,
+)
 from mesimqtt.engine.properties import block, write
 
 if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.properties import Value
 
 _REASON_MAX = 256  # bytes of a Reason String
@@ -28,6 +40,16 @@ def ack(kind: int, packet_id: int, code: int = 0, reason: str = "") -> bytes:
         return bytes((kind, 3)) + U16[packet_id] + FIRST[code]
     body = U16[packet_id] + FIRST[code] + block(write([(known.REASON_STRING, reason[:_REASON_MAX])]))
     return FIRST[kind] + encode_length(len(body)) + body
+
+
+def refusal(connection: Connection, qos: int, packet_id: int, code: int, reason: str) -> bytes:
+    """Return the PUBACK or PUBREC of a PUBLISH, with `reason` where its client wants to hear it and can take it."""
+    kind = PUBACK if qos == 1 else PUBREC
+    five = connection.five
+    packet = ack(kind, packet_id, code, reason if five is not None and five.wants_reasons else "")
+    if 0 < connection.packet_max < len(packet):
+        return ack(kind, packet_id, code)  # [MQTT-3.4.2-2]
+    return packet
 
 
 def suback(packet_id: int, codes: bytes) -> bytes:

@@ -281,7 +281,7 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
         if route is DENIED and five is not None:
             engine.counters.messages_in += 1
             if qos:
-                connection.send(packets5.ack(PUBACK if qos == 1 else PUBREC, packet_id, codes.NOT_AUTHORIZED))
+                connection.send(packets5.refusal(connection, qos, packet_id, codes.NOT_AUTHORIZED, five.denied_by))
             return end
         if _is_new(connection, qos, packet_id, claimed=False):
             expiry_s = found.number(properties.MESSAGE_EXPIRY, -1)
@@ -379,16 +379,13 @@ def refuse(connection: Connection, raw: bytes, size: int, qos: int, packet_id: i
     engine, five = connection.engine, connection.five
     topic = check_topic(raw)
     engine.counters.messages_in += 1
+    told = f"limit {engine.limits.payload_max}"
     if engine.claim is not None and engine.is_claimed(raw):
         engine.claim.oversized(connection, raw, size)
+        told = "0x85 limit"  # as its status says, which has the number
     else:
         engine.gate.audit(connection, Action.PUBLISH, topic, "limit")
     if qos and five is not None:
-        told = f"limit {engine.limits.payload_max}" if five.wants_reasons else ""
-        kind = PUBACK if qos == 1 else PUBREC
-        packet = packets5.ack(kind, packet_id, codes.IMPLEMENTATION_ERROR, told)
-        if 0 < connection.packet_max < len(packet):  # [MQTT-3.4.2-2]
-            packet = packets5.ack(kind, packet_id, codes.IMPLEMENTATION_ERROR)
-        connection.send(packet)
+        connection.send(packets5.refusal(connection, qos, packet_id, codes.IMPLEMENTATION_ERROR, told))
     elif qos:
         connection.send(ack(PUBACK if qos == 1 else PUBREC, packet_id))

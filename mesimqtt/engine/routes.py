@@ -114,14 +114,12 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
     engine = connection.engine
     topic = check_topic(raw)
     if len(raw) > engine.limits.topic_max or topic.count("/") >= engine.limits.topic_levels_max:
-        engine.gate.audit(connection, Action.PUBLISH, topic, "limit")
-        return DENIED
+        return _denied(connection, topic, "limit")
     decision = engine.gate.decide(connection, Action.PUBLISH, topic)
     if decision is None:
         return None
     if not decision.allow:
-        engine.gate.audit(connection, Action.PUBLISH, topic, decision.rule)
-        return DENIED
+        return _denied(connection, topic, decision.rule)
     route = find(engine, raw, topic)
     if not isinstance(route, Route):
         if route is not connection:
@@ -136,6 +134,13 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
         routes.clear()
     routes[raw] = route
     return route
+
+
+def _denied(connection: Connection, topic: str, rule: str) -> Route:
+    connection.engine.gate.audit(connection, Action.PUBLISH, topic, rule)
+    if connection.five is not None:
+        connection.five.denied_by = rule
+    return DENIED
 
 
 def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:

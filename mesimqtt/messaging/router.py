@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mesimqtt.domain.status import Status
 from mesimqtt.engine import codes
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.transient import Transients
 
 FOLDER_RULE = "own-folder"
-_NOBODY = refused(Status.DENIED, FOLDER_RULE)  # to who has no folder at all
+NOBODY_RULE = "no such user here"  # to whom a plugin lets in, and who has no folder at all
+FILTER_RULE = "no such filter"
+LIMIT_RULE = "limit"
 
 
 class Router:
@@ -133,16 +136,20 @@ class Router:
         """Grant a filter under the user's own `in/`, at most QoS 1, else return why not."""
         device: Device | None = connection.claim_state
         if device is None:
+            self._audit(connection, Action.SUBSCRIBE, topic_filter, NOBODY_RULE)
             return codes.NOT_AUTHORIZED
         prefix = f"{self._root}/{device.user.level}/in/"
         if not topic_filter.startswith(prefix):
-            self._audit(device, Action.SUBSCRIBE, topic_filter)
+            self._audit(connection, Action.SUBSCRIBE, topic_filter, self._folder_rule(device, topic_filter))
             return codes.NOT_AUTHORIZED
         if len(device.filters) >= self._hub.settings.limits.filters_max and topic_filter not in device.filters:
+            self._audit(connection, Action.SUBSCRIBE, topic_filter, LIMIT_RULE)
             return codes.QUOTA_EXCEEDED
         granted = device.select(topic_filter, topic_filter[len(prefix) :], qos, identifier)
         if granted < REFUSED:
             self._enrolment.enrol(device)
+        else:
+            self._audit(connection, Action.SUBSCRIBE, topic_filter, FILTER_RULE)
         return granted
 
     def subscribed(self, connection: Connection, filters: list[str]) -> None:  # noqa: ARG002 - the port's
@@ -190,7 +197,8 @@ class Router:
         """Take a PUBLISH under the root. True: acknowledge now."""
         device: Device | None = connection.claim_state
         if device is None:
-            return self._answered(connection, qos, packet_id, _NOBODY)
+            self._audit(connection, Action.PUBLISH, topic.decode(), NOBODY_RULE)
+            return self._answered(connection, qos, packet_id, refused(Status.DENIED, NOBODY_RULE))
         user = device.user
         prefix = user.out_prefix
         if not topic.startswith(prefix):
@@ -245,8 +253,10 @@ class Router:
     def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:
         """Decide at CONNECT whether a will may be kept: a message of one's own, to somebody one may know of."""
         user = self._hub.directory.user(identity.user)
-        prefix = f"{self._root}/{user.level}/out/" if user is not None else ""
-        if user is None or not topic.startswith(prefix):
+        if user is None:
+            return Decision(False, NOBODY_RULE)
+        prefix = f"{self._root}/{user.level}/out/"
+        if not topic.startswith(prefix):
             return Decision(False, FOLDER_RULE)
         will = connection.arrival.will if connection.arrival is not None else None
         try:
@@ -277,9 +287,19 @@ class Router:
 
     def _foreign(self, device: Device, topic: str) -> Refused:
         """Refuse a topic outside the user's own `out/`: status 0x8D, one audit line, nothing stored."""
-        self._audit(device, Action.PUBLISH, topic)
-        return self._statuses.refuse(device.user, find_cid(topic, self._root), Status.DENIED, rule=FOLDER_RULE)
+        rule = self._folder_rule(device, topic)
+        self._audit(device.connection, Action.PUBLISH, topic, rule)
+        return self._statuses.refuse(device.user, find_cid(topic, self._root), Status.DENIED, rule=rule)
 
-    def _audit(self, device: Device, action: Action, topic: str) -> None:
+    def _folder_rule(self, device: Device, topic: str) -> str:
+        """Return which rule a topic breaks; where it is the own folder in another spelling, say how it is written."""
+        user = device.user
+        name = topic.removeprefix(f"{self._root}/")
+        if not name.startswith(f"{user.level}/"):
+            if name.startswith(f"{user.address}/") or unquote(name.partition("/")[0]) == user.address:
+                return f"{FOLDER_RULE}: write {self._root}/{user.level}/"
+        return FOLDER_RULE
+
+    def _audit(self, connection: Connection, action: Action, topic: str, rule: str) -> None:
         self._hub.count(f"denied.{action}")
-        self.audit.denied(device.user.address, device.client_id, action.value, topic, FOLDER_RULE, self._hub.now())
+        self.audit.denied(connection.user, connection.client_id, action.value, topic, rule, self._hub.now())

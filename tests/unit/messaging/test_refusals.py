@@ -39,7 +39,7 @@ def test_without_a_usable_cid_a_mid_stands_for_it(world):
 
 @pytest.mark.parametrize(
     "topic",
-    ["m/bob/out/u/carol/7", "m/bob/in/u/alice/7", "m/alice/in/u/bob/7", "m/bob", "m/x/y", "m/%61lice/out/u/bob/7"],
+    ["m/bob/out/u/carol/7", "m/bob/in/u/alice/7", "m/alice/in/u/bob/7", "m/bob", "m/x/y", "m/%62ob/out/u/carol/7"],
 )
 def test_a_foreign_folder_is_denied_and_audited(world, topic, caplog):
     """0x8D with the rule, one audit line, nothing stored and nothing delivered."""
@@ -50,6 +50,30 @@ def test_a_foreign_folder_is_denied_and_audited(world, topic, caplog):
     assert [0x8D, "denied", "own-folder"] == verdict(alice, "status", "name", "rule")
     assert ([], [], [(0,)]) == (bob.received(), carol.received(), world.rows("SELECT count(*) FROM message"))
     assert 1 == len([record for record in caplog.records if record.name == "mesimqtt.audit"])
+
+
+@pytest.mark.parametrize("folder", ["m/door%2f7", "m/door/7", "m/%64oor%2F7"])
+def test_another_spelling_of_the_own_folder_is_told_the_right_one(world, folder):
+    """An address is written in one way only (contract section 1); who writes another is no stranger."""
+    world.do("user_add", addresses=["door/7"])
+    world.tokens["door/7"] = world.do("token_issue", addresses=["door/7"])["tokens"][0]["token"]
+    door = world.connect("door/7", "lock")
+    door.subscribe("m/door%2F7/in/#")
+    door.publish(f"{folder}/out/u/bob/7")
+
+    assert [0x8D, "own-folder: write m/door%2F7/"] == verdict(door, "status", "rule")
+
+
+def test_a_refused_filter_leaves_a_line(world, caplog):
+    """Outside the own `in/`, and one that there is not: an audit line each, with the rule."""
+    alice = world.connect("alice", "phone")
+    with caplog.at_level(logging.WARNING, logger="mesimqtt.audit"):
+        alice.subscribe("m/bob/in/#")
+        alice.subscribe("m/alice/in/status/1")
+
+    assert ["'m/bob/in/#' rule=own-folder", "'m/alice/in/status/1' rule=no such filter"] == [
+        record.getMessage().partition("topic=")[2] for record in caplog.records if record.name == "mesimqtt.audit"
+    ]
 
 
 def test_a_denied_message_names_its_cid(world):
