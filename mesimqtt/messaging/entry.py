@@ -42,13 +42,14 @@ class Entry:
         identity = self._known.get(password)
         if identity is None:
             try:
-                identity = self._short(password) if len(password) == SHORT_LENGTH else self._jwt(password)
+                identity = self._short(password) if len(password) == SHORT_LENGTH else self._jwt(password, request)
             except (TokenError, AddressError) as error:
                 return Refusal(_NOT_AUTHORIZED, str(error))
             if len(self._known) >= _CACHE_MAX:
                 self._known.popitem(last=False)
             self._known[password] = identity
-        return self._fits(identity, request)
+        misfit = self._misfit(identity, request)
+        return Refusal(_NOT_AUTHORIZED, misfit) if misfit else identity
 
     def _certified(self, name: str, request: ConnectRequest) -> Identity | Refusal:
         """Let in whom a verified certificate names: TLS has proved what a token would."""
@@ -62,24 +63,28 @@ class Entry:
             return Refusal(_NOT_AUTHORIZED, "no such user, or disabled")
         return Identity(user=user.address)
 
-    def _fits(self, identity: Identity, request: ConnectRequest) -> Identity | Refusal:
+    def _misfit(self, identity: Identity, request: ConnectRequest) -> str:
+        """Return why a good token is not one for this CONNECT; '' if it is."""
         if identity.expires_at <= self._hub.now_ms() / 1000:
-            return Refusal(_NOT_AUTHORIZED, "the token has expired")
+            return "the token has expired"
         if request.username and request.username != identity.user:
-            return Refusal(_NOT_AUTHORIZED, "the token belongs to another user")
+            return "the token belongs to another user"
         if request.certificate_user is not None and request.certificate_user != identity.user:
-            return Refusal(_NOT_AUTHORIZED, "token and certificate belong to different users")
+            return "token and certificate belong to different users"
         if identity.device is not None and request.client_id != identity.device:
-            return Refusal(_NOT_AUTHORIZED, "the token is bound to another device")
-        return identity
+            return "the token is bound to another device"
+        return ""
 
-    def _jwt(self, password: bytes) -> Identity:
+    def _jwt(self, password: bytes, request: ConnectRequest) -> Identity:
         claims = self._signer.verify(password, self._hub.now_ms() / 1000)
         if not claims.foreign and self._is_good(claims):
             return _identity(claims)
         address = check_address(claims.user)
         user = self._hub.directory.user(address)
         if user is None and claims.foreign and self._hub.settings.tokens.auto_create:
+            misfit = self._misfit(_identity(claims), request)
+            if misfit:  # before it makes a user
+                raise TokenError(misfit)
             user = self._hub.directory.create(address, self._hub.now_ms())
         if user is None or not user.active:
             raise TokenError("no such user, or disabled")

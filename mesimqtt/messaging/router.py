@@ -295,10 +295,10 @@ class Router:
         """Return which rule a topic breaks; where it is the own folder in another spelling, say how it is written."""
         user = device.user
         name = topic.removeprefix(f"{self._root}/")
-        if not name.startswith(f"{user.level}/"):
-            if name.startswith(f"{user.address}/") or unquote(name.partition("/")[0]) == user.address:
-                return f"{FOLDER_RULE}: write {self._root}/{user.level}/"
-        return FOLDER_RULE
+        if name.startswith(f"{user.level}/"):
+            return FOLDER_RULE
+        is_own = name.startswith(f"{user.address}/") or unquote(name.partition("/")[0]) == user.address
+        return f"{FOLDER_RULE}: write {self._root}/{user.level}/" if is_own else FOLDER_RULE
 
     def _audit(self, connection: Connection, action: Action, topic: str, rule: str) -> None:
         self._hub.count(f"denied.{action}")

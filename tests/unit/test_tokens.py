@@ -154,7 +154,7 @@ def test_the_log_learns_what_is_wrong_with_a_foreign_token(keys, changes, reason
         with pytest.raises(TokenError, match=f"^{reason}$"):
             signer.verify(jwt.encode(claims, keys["RS256"], algorithm="RS256"), NOW)
     signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=trusted[1:], foreign_issuers=("elsewhere",))
-    with pytest.raises(TokenError, match="^no key here verifies its signature$"):
+    with pytest.raises(TokenError, match=r"^no key here verifies its signature$"):
         signer.verify(jwt.encode(claims, keys["RS256"], algorithm="RS256"), NOW)
 
 

@@ -15,7 +15,7 @@ from mesimqtt.broker.services import BareServices
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions, Settings
 
-TOKEN_AUTH = "mesimqtt_plugins.auth.TokenAuth"  # noqa: S105 - a plugin's name
+TOKEN_AUTH = "mesimqtt_plugins.auth.TokenAuth"
 ACCESS = "mesimqtt_plugins.acl.FolderAccess"
 HTTP_AUTH = "mesimqtt_plugins.http_auth.HttpAuth"
 PLAIN = {"type": "tcp", "bind": "127.0.0.1:0"}
@@ -69,7 +69,11 @@ def refusal(**configuration):
         (ACCESS, {"rules": "home"}, "FolderAccess: rules: rules are a list: "),
         (ACCESS, {"rules": ["allow all home"]}, "FolderAccess: rules[0]: a rule is {allow: "),
         (ACCESS, {"rules": [{"allow": "all", "topic": "m/#"}]}, "rules[0]: topic: no rule reaches m/"),
-        (ACCESS, {"rules": [{"allow": "all", "topic": "a/%x"}]}, "rules[0]: topic: %x stands for nothing; there are %u"),
+        (
+            ACCESS,
+            {"rules": [{"allow": "all", "topic": "a/%x"}]},
+            "rules[0]: topic: %x stands for nothing; there are %u",
+        ),
         (ACCESS, {"rules_files": "x"}, 'FolderAccess: can not match "rules_files"'),
         (f"{__name__}.Broken", {}, f"broker.plugins: {__name__}.Broken: "),
         (f"{__name__}.Broken", {}, "of no use at all"),

@@ -122,17 +122,17 @@ def some_stream(chance):
     stream, is_open = bytearray(), False
     for _ in range(chance.randrange(1, 6)):
         payload = chance.randbytes(chance.choice((0, 1, 4, 125, 126, 300)))
-        kind = chance.random()
+        kind, mask = chance.random(), chance.randbytes(4)
         if kind < 0.6:
             is_final = chance.random() < 0.7
             opcode = Opcode.CONT if is_open else Opcode.BINARY
-            stream += Frame(opcode, payload, is_final).serialize(mask=True)
+            stream += masked(opcode, payload, fin=is_final, mask=mask)
             is_open = not is_final
         elif kind < 0.9:
-            stream += Frame(chance.choice((Opcode.PING, Opcode.PONG)), payload[:125]).serialize(mask=True)
+            stream += masked(chance.choice((Opcode.PING, Opcode.PONG)), payload[:125], mask=mask)
         else:
             reason = chance.choice((b"", b"\x03\xe8", b"\x03\xe8ok", b"\x03\xed", b"\x0b\xb8"))
-            stream += Frame(Opcode.CLOSE, reason).serialize(mask=True)
+            stream += masked(Opcode.CLOSE, reason, mask=mask)
     if chance.random() < 0.6:
         stream[chance.randrange(len(stream))] = chance.randrange(256)
     return bytes(stream)
@@ -149,6 +149,8 @@ def test_another_library_judges_the_same():
         frames = [each for each in theirs.events_received() if isinstance(each, Frame)]
         if ours.code == 1003 or any(each.opcode is Opcode.TEXT for each in frames):
             continue  # text: MQTT's own rule
+        if "shortest" in ours.reason:
+            continue  # RFC 6455 demands it in section 5.2, the other library does not look
         codes = [close.code for close in (theirs.close_rcvd, theirs.close_sent) if close is not None]
         ended += bool(codes)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
 import pytest
 
 from conformance import wire5
+from mesimqtt.hooks import Identity
 from unit.messaging import five
 
 
@@ -43,6 +45,29 @@ def test_each_refusal_has_its_reason_code(world, topic, status, code, reason, qo
     assert status == verdict(alice)[0]
     assert [] == bob.received()
     assert answer == alice.publish(topic, qos=qos, packet_id=99)
+
+
+class Foreign:
+    """Lets in whom messaging does not know, as a plugin for another user base may."""
+
+    def __init__(self, gate):
+        self.decide, self.audit = gate.decide, gate.audit
+
+    def authenticate(self, _connection, request):
+        return Identity(user=request.username)
+
+
+def test_who_is_no_user_here_is_told_so(world, caplog):
+    """A plugin of amqtt's or the backend let him in; his own folder is refused for what he is, and it is logged."""
+    world.engine.gate = Foreign(world.engine.gate)
+    world.tokens["zoe"] = "x"
+    zoe = five.connect(world, "zoe")
+    with caplog.at_level(logging.WARNING, logger="mesimqtt.audit"):
+        assert (0x87, "0x8D no such user here") == zoe.publish("u/bob/1")
+        assert [0x87] == zoe.subscribe("#")
+
+    assert 2 == caplog.text.count("user='zoe' client='phone'")
+    assert 2 == caplog.text.count("rule=no such user here")
 
 
 def test_at_qos_0_the_status_tells_alone(world):

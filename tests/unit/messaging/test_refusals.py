@@ -55,10 +55,10 @@ def test_a_foreign_folder_is_denied_and_audited(world, topic, caplog):
 @pytest.mark.parametrize("folder", ["m/door%2f7", "m/door/7", "m/%64oor%2F7"])
 def test_another_spelling_of_the_own_folder_is_told_the_right_one(world, folder):
     """An address is written in one way only (contract section 1); who writes another is no stranger."""
-    world.do("user_add", addresses=["door/7"])
-    world.tokens["door/7"] = world.do("token_issue", addresses=["door/7"])["tokens"][0]["token"]
+    world.user("door/7")
     door = world.connect("door/7", "lock")
-    door.subscribe("m/door%2F7/in/#")
+    door.user = "door%2F7"  # as it stands in a topic
+    door.subscribe("#")
     door.publish(f"{folder}/out/u/bob/7")
 
     assert [0x8D, "own-folder: write m/door%2F7/"] == verdict(door, "status", "rule")
