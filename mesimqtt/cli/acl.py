@@ -41,7 +41,10 @@ def explain(
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Tell what every layer says of a topic, in the order in which they are asked; exit code 0 allowed, 1 denied."""
+    """Tell what every layer says of a topic, in the order in which they are asked.
+
+    Exit code 0 allowed, 1 denied, 2 not an address, action, topic or filter. An unknown user is judged as any other.
+    """
     arguments: Answer = {"user": user, "action": action, "topic": topic, "client_id": client_id, "scope": scope}
     if token is not None:
         arguments["token"] = sys.stdin.readline().strip() if token == "-" else token  # noqa: S105 - a dash is no secret
@@ -62,6 +65,9 @@ def list_(data: Data = NOT_GIVEN, json: Json = False) -> None:
     if json:
         emit(answer)
         return
-    table(["name", "rule"], [[each["name"], each["rule"]] for each in answer["rules"]])
+    if answer["rules"]:
+        table(["name", "rule"], [[each["name"], each["rule"]] for each in answer["rules"]])
+    else:
+        line("no rules: free topics are closed")
     for name in answer["others"]:
         line(f"{name} may have a say, too")

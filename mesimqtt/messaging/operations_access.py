@@ -126,6 +126,9 @@ def _explained(
             return Decision(allow=False, rule="share"), steps
         steps.append(Step("share", "pass", f"a shared subscription: what counts is its filter {wanted}"))
     first = wanted.partition("/")[0]
+    if first == settings.root and users.find(desk.read, identity.user) is None:
+        why = "no such user here: whoever lets him in, he has no folder"
+        return Decision(allow=False, rule="root"), [*steps, Step("root", "deny", why)]
     if first == settings.root:
         step = _folder_step(settings, identity.user, action, wanted)
         return Decision(step.said == "allow", step.layer), [*steps, step]

@@ -286,10 +286,16 @@ class Router:
     # ---- refusals --------------------------------------------------------------------------------------------
 
     def _foreign(self, device: Device, topic: str) -> Refused:
-        """Refuse a topic outside the user's own `out/`: status 0x8D, one audit line, nothing stored."""
+        """Refuse a topic outside the user's own `out/`: status 0x8D, one audit line, nothing stored.
+
+        The own folder in another spelling is a malformed topic, 0x85 (contract section 1).
+        """
         rule = self._folder_rule(device, topic)
         self._audit(device.connection, Action.PUBLISH, topic, rule)
-        return self._statuses.refuse(device.user, find_cid(topic, self._root), Status.DENIED, rule=rule)
+        cid = find_cid(topic, self._root)
+        if rule != FOLDER_RULE:
+            return self._statuses.refuse(device.user, cid, Status.BAD_REQUEST, reason=rule, is_topic=True)
+        return self._statuses.refuse(device.user, cid, Status.DENIED, rule=rule)
 
     def _folder_rule(self, device: Device, topic: str) -> str:
         """Return which rule a topic breaks; where it is the own folder in another spelling, say how it is written."""

@@ -72,7 +72,7 @@ def refusal(**configuration):
         (
             ACCESS,
             {"rules": [{"allow": "all", "topic": "a/%x"}]},
-            "rules[0]: topic: %x stands for nothing; there are %u",
+            "rules[0]: topic: %x stands for nothing",
         ),
         (ACCESS, {"rules_files": "x"}, 'FolderAccess: can not match "rules_files"'),
         (f"{__name__}.Broken", {}, f"broker.plugins: {__name__}.Broken: "),

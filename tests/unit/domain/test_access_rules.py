@@ -123,6 +123,8 @@ def test_why_a_rule_does_not_match_is_told():
         ({"allow": "all", "topic": "%g/%g"}, "%g stands once"),
         ({"allow": "all", "topic": "%g-%c"}, "%g stands once"),
         ({"allow": "all", "topic": "$SYS/#"}, "topic: "),
+        ({"allow": "all", "topic": "home/%x"}, "topic: %x stands for nothing; there are %u, %c and %g"),
+        ({"deny": "all", "topic": "home/a%U/#"}, "topic: %U stands for nothing"),
     ],
 )
 def test_a_mistake_names_the_rule_and_the_key(rule, words):
@@ -132,6 +134,12 @@ def test_a_mistake_names_the_rule_and_the_key(rule, words):
 
     assert str(caught.value).startswith("rules[1]: ")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("topic", ["home/door%2F7", "home/%C3%A9", "fill/50%", "%u/%c/%g", "%/x"])
+def test_a_percent_sign_may_be_part_of_a_topic(topic):
+    """An encoded address, a sign of its own, and what stands for a name."""
+    assert topic.split("/") == list(parse_rules([{"allow": "all", "topic": topic}], "rules")[0].levels)
 
 
 def test_rules_are_a_list():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from mesimqtt.tokens import TokenSigner
+from mesimqtt.tokens import PublicKey, TokenSigner
 from unit.engine import both_ends as wire
 from unit.messaging.world import SECRET, START_MS, mid_of
 
@@ -185,3 +187,20 @@ def test_a_deleted_member_leaves_his_groups(world):
 
     assert [("bob", 0x80)] == told
     assert ["hi", "hi"] == carol.payloads("g/")
+
+
+def test_a_foreign_token_under_another_name_makes_no_user(make_world):
+    """With `auto_create` a good token of dave makes dave, but not where it is refused for the name beside it."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    world = make_world(tokens={"auto_create": True})
+    world.messaging.signer.public_keys = [PublicKey("EdDSA", key.public_key())]
+    now = START_MS // 1000
+    claims = {"sub": "dave", "aud": "mesimqtt", "iss": "mesimqtt", "iat": now, "exp": now + 60, "jti": "j"}
+    token = jwt.encode(claims, key, algorithm="EdDSA")
+    users = "SELECT address FROM user WHERE address IN ('dave', 'carol') ORDER BY address"
+    before = world.rows(users)
+
+    assert REFUSED == world.connect("carol", token=token).connack
+    assert before == world.rows(users)
+    assert ("CONNACK", 0, 0) == world.connect("dave", token=token).connack
+    assert ("dave",) in world.rows(users)

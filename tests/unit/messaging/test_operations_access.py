@@ -128,6 +128,7 @@ def test_a_disabled_user_may_nothing_and_an_unknown_one_is_named_so() -> None:
     answer = desk.do("acl_explain", user="eve", action="publish", topic="x")
     assert answer["allow"]
     assert "no such user" in answer["steps"][0]["why"]
+    assert (False, "root") == explained(desk, "eve", "publish", "m/eve/out/u/bob")
 
 
 def test_other_plugins_that_may_say_no_are_named() -> None:

@@ -61,7 +61,7 @@ def test_another_spelling_of_the_own_folder_is_told_the_right_one(world, folder)
     door.subscribe("#")
     door.publish(f"{folder}/out/u/bob/7")
 
-    assert [0x8D, "own-folder: write m/door%2F7/"] == verdict(door, "status", "rule")
+    assert [0x85, "own-folder: write m/door%2F7/"] == verdict(door, "status", "reason")
 
 
 def test_a_refused_filter_leaves_a_line(world, caplog):
