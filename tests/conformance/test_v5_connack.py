@@ -228,8 +228,7 @@ def test_reasons_only_where_they_are_wanted(world, five, asked):
     if asked == 0:
         assert [None] * 3 == [got.reason_string for got in answers]
         assert [[]] * 3 == [got.user_property for got in answers]
-    else:
-        assert [True, True] == [bool(got.reason_string) for got in answers[:2]], "the rule that said no"
+    assert [asked != 0] * 2 == [bool(got.reason_string) for got in answers[:2]]  # the rule that said no
 
 
 def test_a_message_has_its_user_properties_in_any_case(five):
