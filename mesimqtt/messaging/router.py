@@ -301,7 +301,7 @@ class Router:
         """Return which rule a topic breaks; where it is the own folder in another spelling, say how it is written."""
         user = device.user
         name = topic.removeprefix(f"{self._root}/")
-        if name.startswith(f"{user.level}/"):
+        if name.partition("/")[0] == user.level:
             return FOLDER_RULE
         is_own = name.startswith(f"{user.address}/") or unquote(name.partition("/")[0]) == user.address
         return f"{FOLDER_RULE}: write {self._root}/{user.level}/" if is_own else FOLDER_RULE
