@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -116,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         if code != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the browser may be gone already
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
