@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EVENTS_MAX = 1_024  # sockets that are served in one turn
 ACCEPTS_PER_TURN = 64  # newcomers that are taken in one turn: who is there has his turns in between
 READ_SIZE = 64 * 1024  # a larger one costs a mapping of memory for each read (measured: 9 µs instead of 2)
-UNWRITTEN_TOTAL = 32 * 1024 * 1024  # of all who do not read together: the more they are, the sooner each is paused
+UNWRITTEN_TOTAL = 24 * 1024 * 1024  # of all who do not read together: the more they are, the sooner each is paused
 RETRY_S = 1.0  # after the process ran out of files
 _NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOBODY = asyncio.Protocol()
