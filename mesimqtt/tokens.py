@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
 
+from mesimqtt.domain.access_rules import SCOPES
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AUDIENCE = "mesimqtt"
-SCOPES = frozenset({"user", "backend", "admin"})
 SHORT_LENGTH = 32
 TOKEN_MAX_BYTES = 4096
 EXP_MAX = 2**40

@@ -11,6 +11,7 @@ import typer
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError, bound_address
 from mesimqtt.cli.output import emit, line, tell
 from mesimqtt.domain.errors import InUseError, MesimqttError
+from mesimqtt.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
@@ -161,18 +162,6 @@ def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: boo
         if not insecure:
             raise MesimqttError(f"{why}; configure ssl, or say --insecure if a VPN or a TLS proxy stands in front")
         tell(f"mesimqtt: {why}; --insecure allows it")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`."""
-    import ipaddress
-
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:

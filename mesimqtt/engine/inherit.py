@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.access_rules import covers
 from mesimqtt.engine import routes, shares, spread
 from mesimqtt.engine.grants import receiver
 from mesimqtt.engine.routes import Route
@@ -32,9 +33,10 @@ def pass_on(engine: Engine, session: Session, letters: Iterable[Letter]) -> None
     texts = [text for text in session.subscriptions if text.startswith(shares.PREFIX)]
     for letter in letters:
         topic = letter.topic.decode()
+        levels = topic.split("/")
         known = [letter.share] if letter.share else texts
         text = next(
-            (text for text in known if text in texts and shares.matches(shares.inner_filter(text), topic)), None
+            (text for text in known if text in texts and covers(shares.inner_filter(text).split("/"), levels)), None
         )
         share = engine.shares.get(text) if text is not None else None
         route = routes.find(engine, letter.topic, topic) if share is not None else None

@@ -80,19 +80,6 @@ def inner_filter(topic_filter: str) -> str:
     return topic_filter
 
 
-def matches(topic_filter: str, topic: str) -> bool:
-    """Tell whether a filter selects a topic [MQTT-4.7.1-2], [MQTT-4.7.1-3], [MQTT-4.7.2-1]."""
-    levels, wanted = topic.split("/"), topic_filter.split("/")
-    if topic.startswith("$") and wanted[0] in ("+", "#"):
-        return False
-    for position, level in enumerate(wanted):
-        if level == "#":
-            return position <= len(levels)
-        if position >= len(levels) or level not in ("+", levels[position]):
-            return False
-    return len(wanted) == len(levels)
-
-
 def attach(engine: Engine, session: Session, topic_filter: str, grant: int) -> None:
     """Put a subscription of a session where topics find it."""
     if not topic_filter.startswith(PREFIX):

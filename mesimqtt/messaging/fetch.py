@@ -11,6 +11,8 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mesimqtt.domain.hosts import is_loopback
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from urllib.parse import SplitResult
@@ -32,7 +34,7 @@ def check_url(url: str) -> SplitResult:
         raise FetchError("it is no address") from None
     if parts.username is not None or parts.password is not None or not parts.hostname or port == 0:
         raise FetchError("it is https://HOST[:PORT]/PATH, without a name or password")
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
         raise FetchError("it must begin with https://; http:// is for this machine alone")
     if not url.isascii() or any(character.isspace() for character in url):
         raise FetchError("it must be plain ASCII without spaces")
@@ -56,7 +58,7 @@ def fetch(
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(info[4][0]) for info in found]
-        if host not in private_hosts and not _is_here(host):
+        if host not in private_hosts and not is_loopback(host):
             _check_public(addresses)
         connection = socket.create_connection((addresses[0], port), timeout=within_s)
     except (OSError, UnicodeError) as error:
@@ -103,16 +105,6 @@ def _check_public(addresses: list[str]) -> None:
         mapped = getattr(parsed, "ipv4_mapped", None) or parsed
         if not mapped.is_global or mapped.is_multicast:
             raise FetchError(f"{address} is a private address; list its host if that is meant")
-
-
-def _is_here(host: str) -> bool:
-    """Tell whether the written host is this machine: a name that only resolves to it is not."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shut(connection: socket.socket, late: threading.Event) -> None:

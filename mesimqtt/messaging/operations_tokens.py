@@ -6,6 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.access_rules import SCOPES
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging.operations_base import (
     FAR_FUTURE_S,
@@ -20,7 +21,6 @@ from mesimqtt.store import tokens as rows
 from mesimqtt.store import users
 from mesimqtt.store.tokens import TokenRow
 from mesimqtt.tokens import (
-    SCOPES,
     SHORT_LENGTH,
     TOKEN_MAX_BYTES,
     TokenError,

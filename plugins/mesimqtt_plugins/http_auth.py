@@ -12,10 +12,11 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 
 from mesimqtt.broker.backend import Asker, BackendError, HttpConfig, Kept
 from mesimqtt.broker.foreign import Fault
+from mesimqtt.domain.access_rules import SCOPES
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError
 from mesimqtt.hooks import Identity, Refusal
-from mesimqtt.tokens import EXP_MAX, SCOPES, TokenError, looks_like_token, read_acl
+from mesimqtt.tokens import EXP_MAX, TokenError, looks_like_token, read_acl
 
 if TYPE_CHECKING:
     from amqtt.contexts import Action

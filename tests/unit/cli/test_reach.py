@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from mesimqtt.cli.serve import is_loopback, server_settings
+from mesimqtt.cli.serve import server_settings
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from pathlib import Path
