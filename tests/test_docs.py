@@ -12,9 +12,10 @@ import yaml
 from typer.main import get_command
 
 from mesimqtt.cli import app
+from mesimqtt.configuration import load_settings
 from mesimqtt.domain.rates import parse_windows
 from mesimqtt.domain.status import Status
-from mesimqtt.settings import Settings, load_settings
+from mesimqtt.settings import Settings
 from mesimqtt.topics import IN_CLASSES, Kind, Params
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ BANNED = {
     r"/(?:work|root|home)/\w": "a path of one machine: use a path relative to the tree, or tmp_path",
     r"\b(?:pypi|npmjs|docker)\.(?:org|com|io)\b": "name the package, not where it is kept",
     r"(?i)\bsub-?agent": "the project speaks only of itself",
-    r"os\.environ(?:\[|\.get)|os\.getenv": "settings.py alone reads the environment",
+    r"os\.environ(?:\[|\.get)|os\.getenv": "configuration.py alone reads the environment",
     r"pytest\.(?:skip|mark\.skip|mark\.xfail|xfail)": "a test that does not run is no test",
     r"from unittest(?:\.mock)? import|mocker\.|import mock\b": "write a fake class, not a patch",
 }

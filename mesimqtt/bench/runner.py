@@ -40,12 +40,14 @@ from mesimqtt.bench.servers import (
 )
 from mesimqtt.bench.targets import Row
 from mesimqtt.broker.compiled import is_compiled
+from mesimqtt.configuration import load_settings
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.rates import parse_windows
-from mesimqtt.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from mesimqtt.settings import Settings
 
 FILES_WANTED = 20_000
 

@@ -146,7 +146,7 @@ def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
 
 def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose import costs too much at the top
     """Load the settings that the last server of this folder had, so that its tokens are signed alike."""
-    from mesimqtt.settings import load_settings
+    from mesimqtt.configuration import load_settings
 
     note = data / CONFIG_NOTE
     try:

@@ -92,7 +92,7 @@ def server_settings(
     import copy
     from dataclasses import replace
 
-    from mesimqtt.settings import load_settings
+    from mesimqtt.configuration import load_settings
 
     settings = load_settings(config)
     broker = copy.deepcopy(settings.broker)

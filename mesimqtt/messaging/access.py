@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.configuration import yaml_problem
 from mesimqtt.domain.access_rules import PUBLISH, SUBSCRIBE, Asker, Rule, covers, is_filter, parse_rules
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import Action, Decision, Identity
-from mesimqtt.settings import yaml_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from mesimqtt.configuration import load_settings
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.settings import Settings, load_settings
+from mesimqtt.settings import Settings
 
 
 def load(tmp_path, text):

@@ -13,8 +13,8 @@ import yaml
 from amqtt.utils import import_string
 from dacite import Config, from_dict
 
+from mesimqtt.configuration import load_settings
 from mesimqtt.domain.access_rules import parse_rules
-from mesimqtt.settings import load_settings
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "access.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mesimqtt.settings import Settings, load_settings
+from mesimqtt.configuration import load_settings
+from mesimqtt.settings import Settings
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -1,0 +1,138 @@
+"""Loading of `mesimqtt.yaml`: what differs from the defaults of settings.py, checked, with a sentence for each mistake.
+
+A value comes from the command line, else from the environment (`MESIMQTT_LIMITS__FILTERS_MAX=50`),
+else from the file, else from settings.py. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.errors import MesimqttError, RateError
+from mesimqtt.domain.rates import parse_windows
+from mesimqtt.settings import Settings, default_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_NUMBER_MAX = 2**53
+_PREFIX = "MESIMQTT_"
+# Kubernetes sets these in every container, for a service of our name; COMPILE is the build's (hatch_build.py).
+_NOT_OURS = re.compile(r"MESIMQTT_(COMPILE|SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the YAML file at `path` (None: defaults and environment only).
+
+    Raises:
+        MesimqttError: the file cannot be read, is not YAML, or has an unknown key or a wrong value;
+            the text names the key.
+
+    """
+    # Imported here: pydantic costs 0.3 s, and only `serve` reads a configuration.
+    from pydantic import TypeAdapter, ValidationError, create_model  # noqa: PLC0415 - as said
+    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415 - as said
+
+    # Sections of a fixed form, and single values: `listeners` and `broker` are too deep for a variable's name.
+    known: dict[str, Any] = {"root": (str, "m"), "node": (int, 0), "log_level": (str, "INFO")}
+    known |= {name: (dict[str, Any], {}) for name in _sections(Settings())}
+    environment = create_model("Environment", __base__=BaseSettings, **known)
+
+    values = _read_yaml(path) if path is not None else {}
+    values = {
+        key: value for key, value in values.items() if value is not None
+    }  # a section with all lines commented out
+    _check_names(environment.model_fields)
+    source = EnvSettingsSource(environment, env_prefix=_PREFIX, env_nested_delimiter="__")
+    for key, value in source().items():
+        values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+    try:
+        settings = TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        where = path or "the environment"
+        if first["type"] == "unexpected_keyword_argument":
+            raise MesimqttError(f"{where}: unknown key {key!r}; see config/default.yaml for all keys") from None
+        hint = ""
+        if first["type"] == "string_type":
+            hint = '; in quotes: "60:30"' if key.startswith("rates.") else ""
+            hint = '; in quotes: "0660"' if key.endswith(".mode") else hint
+        raise MesimqttError(f"{where}: {key}: {first['msg']}{hint}") from None
+    return _checked(settings, path)
+
+
+def _sections(settings: Settings) -> list[str]:
+    return [each.name for each in fields(settings) if is_dataclass(getattr(settings, each.name))]
+
+
+def _check_names(known: Iterable[str]) -> None:
+    """Refuse an environment variable of ours that sets nothing: somebody believes that it does."""
+    sections = _sections(Settings())
+    for name in os.environ:
+        if not name.upper().startswith(_PREFIX) or _NOT_OURS.fullmatch(name.upper()):
+            continue
+        section, delimiter, key = name[len(_PREFIX) :].lower().partition("__")
+        if section in sections:
+            is_known = not delimiter or key in {each.name for each in fields(getattr(Settings(), section))}
+        else:
+            is_known = section in known and not delimiter
+        if not is_known:
+            raise MesimqttError(f"the environment: {name} is no setting; see config/default.yaml for all, or unset it")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415 - only `serve` needs it
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise MesimqttError(f"cannot read the configuration {path}: {reason}; check --config") from None
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise MesimqttError(
+            f"{path}: line {line} is not YAML{yaml_problem(error)}; compare it with config/default.yaml"
+        ) from None
+    if not isinstance(values, dict):
+        raise MesimqttError(f"{path}: a configuration is `key: value` lines; see config/default.yaml")
+    return values
+
+
+def yaml_problem(error: Exception) -> str:
+    """Return what the YAML parser stumbled on, on one line; '' where it does not say."""
+    told = (getattr(error, "context", None), getattr(error, "problem", None) or getattr(error, "reason", None))
+    text = ", ".join(" ".join(str(part).split()) for part in told if part)
+    return f" ({text})" if text else ""
+
+
+def _checked(settings: Settings, path: Path | None) -> Settings:
+    where = path or "the environment"
+    if not settings.root or settings.root.startswith("$") or set(settings.root) & set("/+#\0"):
+        raise MesimqttError(f"{where}: root: one topic level, without / + # and not starting with $")
+    if not 0 <= settings.node <= 255:
+        raise MesimqttError(f"{where}: node: a number from 0 to 255")
+    for section in _sections(settings):
+        for key in fields(getattr(settings, section)):
+            value = getattr(getattr(settings, section), key.name)
+            if isinstance(value, (int, float)) and not 0 <= value < _NUMBER_MAX:
+                raise MesimqttError(f"{where}: {section}.{key.name}: a number from 0 up")
+    for key in fields(settings.rates):
+        if key.name != "loopback":
+            try:
+                parse_windows(getattr(settings.rates, key.name))
+            except RateError as error:
+                raise MesimqttError(f"{where}: rates.{key.name}: {error}") from None
+    # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
+    broker = {**default_broker(), **settings.broker}
+    known = {"default", "ws", *(broker["listeners"] or ())}
+    for name in settings.listeners:  # options of a name that is misspelt would protect nothing
+        if name not in known:
+            raise MesimqttError(f"{where}: listeners.{name}: broker.listeners has no listener of that name")
+    return replace(settings, broker=broker)
