@@ -148,6 +148,8 @@ class Acceptor:
         retry_after: int | None = None
         if self._rates and (wait := self._rates.take(sender.address, hub.now())):
             code, retry_after = Status.RATE_LIMITED, ceil(wait)
+        elif target.verdict is not None and not target.verdict.is_silent:
+            code, rule = target.verdict.status, target.verdict.rule
         elif group is not None and not group.active:
             code = Status.GROUP_PAUSED
         elif group is not None and not group.members.get(sender.id, (False, False))[0]:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import json
+import logging
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
-from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.domain.strict_json import read_json
 from mesimqtt.engine.properties import CORRELATION_DATA, write
 from mesimqtt.messaging.devices import ReadMark
 from mesimqtt.messaging.model import Names
+from mesimqtt.messaging.operations_base import Caller
 from mesimqtt.messaging.properties5 import STORE
 from mesimqtt.topics import MID_PATTERN, Kind, OutTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mesimqtt.engine.properties import Properties
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.operations_base import Answer
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
 
+log = logging.getLogger(__name__)
 _RPC_PAYLOAD_MAX = 64 * 1024
+RPC_PENDING_MAX = 1_000  # questions of all clients that wait for their answer
 
 
 class Asides:
@@ -42,7 +47,7 @@ class Asides:
         statuses: Statuses,
         receipts: Receipts,
         transients: Transients,
-        perform: Callable[[str, dict[str, Any], str], dict[str, Any]],
+        perform: Callable[[str, dict[str, Any], Caller], Awaitable[Answer]],
     ) -> None:
         self._hub = hub
         self._statuses = statuses
@@ -134,22 +139,42 @@ class Asides:
                     self._hub.tell(other, place, payload)
 
     def _rpc(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
-        answer = self._answer(device.user.address, out.name, payload)
+        if self._hub.asking >= RPC_PENDING_MAX:
+            return self._reply(device, out, properties, _refused("busy", "too many questions at once; ask again"))
+        self._hub.spawn(self._ask(device, out, payload, properties))
+        return None
+
+    async def _ask(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
+        self._hub.asking += 1
+        try:
+            self._reply(device, out, properties, await self._answer(device, out.name, payload))
+        finally:
+            self._hub.asking -= 1
+
+    def _reply(self, device: Device, out: OutTopic, properties: Properties, answer: Answer) -> None:
         body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
         correlation = properties.data(CORRELATION_DATA)
         echo = write([(CORRELATION_DATA, correlation)]) if correlation is not None else b""
-        listening = [device] if device.qos_of("rpc") >= 0 else device.user.devices
-        for other in list(listening):
+        is_here = device in device.user.devices and device.qos_of("rpc") >= 0
+        for other in [device] if is_here else list(device.user.devices):
             self._hub.tell(other, f"rpc/{out.cid}", body, more=echo)
 
-    def _answer(self, asker: str, operation: str, payload: bytes) -> dict[str, Any]:
-        if wait := ceil(self._rpc_rate.take(asker, self._hub.now())):
-            message = f"too many questions; ask again in {wait} s"
-            return {"ok": False, "code": "rate-limited", "message": message, "retry_after": wait}
+    async def _answer(self, device: Device, operation: str, payload: bytes) -> Answer:
+        identity = device.connection.identity
+        caller = Caller(device.user.address, identity.scope if identity is not None else "user")
+        if wait := ceil(self._rpc_rate.take(caller.user, self._hub.now())):
+            return _refused("rate-limited", f"too many questions; ask again in {wait} s") | {"retry_after": wait}
         try:
-            return {"ok": True, "result": self._perform(operation, _rpc_args(payload), asker)}
-        except OperationError as error:
-            return {"ok": False, "code": error.code, "message": str(error)}
+            return {"ok": True, "result": await self._perform(operation, _rpc_args(payload), caller)}
+        except MesimqttError as error:
+            return _refused(getattr(error, "code", "server"), str(error))
+        except Exception:  # the edge: a mistake of ours is told without its insides
+            log.exception("rpc: %s failed", operation[:64])
+            return _refused("internal", "the server met an unexpected error; its log has the details")
+
+
+def _refused(code: str, message: str) -> Answer:
+    return {"ok": False, "code": code, "message": message}
 
 
 def _rpc_args(payload: bytes) -> dict[str, Any]:

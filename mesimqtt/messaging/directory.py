@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import GROUP, PAIR, Conversation, Lane
-from mesimqtt.messaging.model import Group, Target, Thread, User
+from mesimqtt.messaging.model import Group, Target, Thread, User, Verdict
 from mesimqtt.store import conversations, devices, groups, members, messages, users
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.store.groups import GroupRow
     from mesimqtt.store.store import Store
     from mesimqtt.store.tokens import Arrival
@@ -34,6 +36,7 @@ class Directory:
         self._groups: dict[str, Group] = {}
         self._group_ids: dict[int, Group] = {}
         self._threads: dict[tuple[int, int, int], Thread] = {}
+        self.judges: list[Callable[[User, Target], Verdict | None]] = []  # asked once per target and epoch
 
     def user(self, address: str) -> User | None:
         """Return the user with this address, None if there is none."""
@@ -140,6 +143,7 @@ class Directory:
         if target is None:
             target = self._find_target(sender, kind, name)
             if target is not None:
+                target.verdict = next(filter(None, (judge(sender, target) for judge in self.judges)), None)
                 if len(sender.targets) >= _TARGETS_MAX:
                     sender.targets.clear()
                 sender.targets[key] = target

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.messaging.devices import NO_ROOM, PLAIN, QUEUED, WRITTEN, Device, Extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from mesimqtt.domain.ids import MidFactory
     from mesimqtt.messaging.directory import Directory
@@ -30,11 +31,21 @@ def _silent(_user: User, _news: dict[str, object]) -> None:
     """Tell nothing: the hub before messaging is wired."""
 
 
+_spawned: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before its end
+
+
+def _spawn(coroutine: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(coroutine)
+    _spawned.add(task)
+    task.add_done_callback(_spawned.discard)
+
+
 @dataclass(slots=True)
 class Hub:
     """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go.
 
     `reserve` is called when a device waits for packet ids, `news` tells a user's devices something on `in/session`.
+    `spawn` runs a coroutine beside everything else; `asking` counts the questions that wait for their answer.
     """
 
     settings: Settings
@@ -47,7 +58,9 @@ class Hub:
     acked: Callable[[Device, list[object]], None] = _nobody
     reserve: Callable[[Device], None] = _nothing
     news: Callable[[User, dict[str, object]], None] = _silent
+    spawn: Callable[[Coroutine[Any, Any, None]], object] = _spawn
     counters: dict[str, int] = field(default_factory=dict)
+    asking: int = 0
 
     def count(self, what: str, number: int = 1) -> None:
         """Count an event for `stats`."""

@@ -12,6 +12,7 @@ from mesimqtt.domain.errors import AddressError, OperationError
 from mesimqtt.domain.ids import MidFactory
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.engine import codes
+from mesimqtt.messaging import operations
 from mesimqtt.messaging.accept import Acceptor
 from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.asides import Asides
@@ -33,12 +34,13 @@ from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import TopicError, format_params, parse_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest, Identity, Refusal
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.operations_base import Caller
     from mesimqtt.settings import Settings
     from mesimqtt.store.batch import Batch
     from mesimqtt.store.committer import Health
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from mesimqtt.tokens import TokenSigner
 
 log = logging.getLogger(__name__)
-_RPC = {"status", "inbox", "ping"}
 
 
 class Messaging:
@@ -61,15 +62,17 @@ class Messaging:
         now: Callable[[], float],
         now_ms: Callable[[], int],
         keys: Keys | None = None,
+        spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.signer = signer
         self.now, self.now_ms = now, now_ms
         started_mid = message_rows.last_mid(store.read)
-        directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
-        mids = MidFactory(now_ms, node=settings.node, after=started_mid)
-        hub = self._hub = Hub(settings, store, store.committer, directory, mids, now, now_ms)
+        hub = self._hub = _make_hub(settings, store, now, now_ms, after=started_mid)
+        directory = hub.directory
+        if spawn is not None:
+            hub.spawn = spawn
         self._receipts = Receipts(hub)
         self._statuses = Statuses(hub)
         self._delivery = Delivery(hub, self._receipts)
@@ -84,11 +87,19 @@ class Messaging:
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
         self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
+        self.claim = self._make_claim()
+        self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
+        self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
+        store.committer.on_seal = self._receipts.seal
+        store.committer.on_committed = self._acceptor.committed
+        store.committer.on_failed = self._failed
+
+    def _make_claim(self) -> Router:
         asides = Asides(
-            hub, statuses=self._statuses, receipts=self._receipts, transients=self._transients, perform=self._rpc
+            self._hub, statuses=self._statuses, receipts=self._receipts, transients=self._transients, perform=self._rpc
         )
-        self.claim = Router(
-            hub,
+        return Router(
+            self._hub,
             statuses=self._statuses,
             delivery=self._delivery,
             receipts=self._receipts,
@@ -97,11 +108,6 @@ class Messaging:
             enrolment=self._enrolment,
             asides=asides,
         )
-        self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
-        self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
-        store.committer.on_seal = self._receipts.seal
-        store.committer.on_committed = self._acceptor.committed
-        store.committer.on_failed = self._failed
 
     # ---- for the broker ------------------------------------------------------------------------------------------
 
@@ -304,17 +310,16 @@ class Messaging:
         """Return counters and health."""
         return self._queries.stats()
 
-    def _rpc(self, op: str, args: dict[str, Any], asker: str) -> dict[str, Any]:
-        if op == "status":
-            mid = args.get("mid")
-            if not isinstance(mid, str):
-                raise OperationError("bad-request", 'status takes {"mid":"<16 hex digits>"}')
-            return self.status(mid, asker=asker)
-        if op == "inbox":
-            return self.inbox(asker)
-        if op == "ping":
-            return {"pong": self.now_ms()}
-        raise OperationError("no-such-operation", f"no operation {op[:64]!r}; there are {', '.join(sorted(_RPC))}")
+    async def _rpc(self, op: str, args: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        return await operations.perform(self, op, args, caller=caller)
+
+
+def _make_hub(
+    settings: Settings, store: Store, now: Callable[[], float], now_ms: Callable[[], int], *, after: int
+) -> Hub:
+    directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
+    mids = MidFactory(now_ms, node=settings.node, after=after)
+    return Hub(settings, store, store.committer, directory, mids, now, now_ms)
 
 
 def _nothing(*_whom: str) -> None:

@@ -9,6 +9,7 @@ from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message
 
 if TYPE_CHECKING:
+    from mesimqtt.domain.status import Status
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.devices import Device
 
@@ -104,10 +105,22 @@ class Names(NamedTuple):
 NOBODY = Names()
 
 
-class Target:
-    """Where a sender's topic `u/{peer}` or `g/{group}` leads."""
+class Verdict(NamedTuple):
+    """Why nothing may be sent to a target now: a refusal with its rule, or (`is_silent`) one the sender cannot see."""
 
-    __slots__ = ("digest_prefix", "group", "json", "peer", "thread")
+    status: Status
+    rule: str | None = None
+    is_silent: bool = False
+
+
+class Target:
+    """Where a sender's topic `u/{peer}` or `g/{group}` leads.
+
+    `verdict`: why nothing of his may go there, as things are; it is remembered until the directory's
+    epoch advances, so what a verdict rests on must advance it.
+    """
+
+    __slots__ = ("digest_prefix", "group", "json", "peer", "thread", "verdict")
 
     def __init__(self, thread: Thread, peer: User | None, group: Group | None) -> None:
         self.thread = thread
@@ -117,6 +130,7 @@ class Target:
         assert party is not None  # noqa: S101 - one of the two is given
         self.json = f'"{word}":{party.json}'.encode()
         self.digest_prefix = f"{kind}\0{party.level}\0".encode()
+        self.verdict: Verdict | None = None
 
     @property
     def names(self) -> Names:

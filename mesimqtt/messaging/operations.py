@@ -11,14 +11,14 @@ from mesimqtt.messaging import (  # noqa: F401 - importing them registers their 
     operations_tokens,
     operations_users,
 )
-from mesimqtt.messaging.operations_base import OPERATIONS, Answer, ArgumentError, Desk, Operation
+from mesimqtt.messaging.operations_base import OPERATIONS, OPERATOR, Answer, ArgumentError, Caller, Desk, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mesimqtt.messaging.messaging import Messaging
 
-__all__ = ["OPERATIONS", "ArgumentError", "Operation", "perform"]
+__all__ = ["OPERATIONS", "OPERATOR", "ArgumentError", "Caller", "Operation", "perform"]
 
 
 async def perform(
@@ -27,6 +27,7 @@ async def perform(
     arguments: dict[str, Any],
     *,
     bound: Sequence[tuple[str, str, int]] = (),
+    caller: Caller = OPERATOR,
 ) -> Answer:
     """Do one operation and return its answer, ready for JSON.
 
@@ -36,6 +37,8 @@ async def perform(
     """
     operation = OPERATIONS.get(name)
     if operation is None:
-        raise ArgumentError(f"no operation {name[:64]!r}; there are {', '.join(sorted(OPERATIONS))}")
+        known = sorted(each.name for each in OPERATIONS.values() if each.scope <= caller.power)
+        raise ArgumentError(f"no operation {name[:64]!r}; there are {', '.join(known)}", "no-such-operation")
+    arguments = operation.admit(caller, arguments)
     operation.check(arguments)
-    return await operation.call(Desk(messaging, bound), **arguments)
+    return await operation.call(Desk(messaging, bound, caller), **arguments)

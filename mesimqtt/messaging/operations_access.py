@@ -10,7 +10,7 @@ from mesimqtt.domain.addresses import decode_address
 from mesimqtt.domain.errors import AddressError
 from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.access import PLUGIN, Step
-from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, checked_address, operation
+from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, Scope, checked_address, operation
 from mesimqtt.store import users
 from mesimqtt.tokens import TokenError
 from mesimqtt.topics import TopicError, parse_in_filter, parse_out
@@ -28,7 +28,7 @@ _SILENT = frozenset({
 _SHARE = "$share/"
 
 
-@operation
+@operation(Scope.ADMIN)
 async def acl_explain(
     desk: Desk,
     *,
@@ -63,7 +63,7 @@ async def acl_explain(
     }
 
 
-@operation
+@operation(Scope.ADMIN)
 async def acl_list(desk: Desk) -> Answer:
     """List the rules for free topics that are in force, in the order in which they are tried."""
     rules = _rules(desk)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError, OperationError
@@ -12,7 +13,7 @@ from mesimqtt.store import groups, users
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from mesimqtt.messaging.messaging import Messaging
     from mesimqtt.store.groups import GroupRow
@@ -27,13 +28,39 @@ FAR_FUTURE_S = 253_402_300_799  # the end of the year 9999: what a person could 
 Answer = dict[str, Any]
 
 
+class Scope(IntEnum):
+    """Who may call an operation: a token of this scope (contract section 5) or of a higher one.
+
+    A USER operation is done in the caller's own name: its argument `actor` can name nobody else.
+    """
+
+    USER = 0
+    BACKEND = 1
+    ADMIN = 2
+
+
+class Caller(NamedTuple):
+    """Who calls an operation. `user` is '' for the operator on the control socket, who acts in no one's name."""
+
+    user: str = ""
+    scope: str = "admin"
+
+    @property
+    def power(self) -> Scope:
+        """Return how much this caller may do; an unknown scope is a user's."""
+        return Scope.__members__.get(self.scope.upper(), Scope.USER)
+
+
+OPERATOR = Caller()
+
+
 class ArgumentError(OperationError):
     """The arguments are not what the operation takes: wrong usage, exit code 2."""
 
     exit_code = 2
 
-    def __init__(self, message: str) -> None:
-        super().__init__("bad-argument", message)
+    def __init__(self, message: str, code: str = "bad-argument") -> None:
+        super().__init__(code, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +69,7 @@ class Desk:
 
     messaging: Messaging
     bound: Sequence[tuple[str, str, int]] = ()
+    caller: Caller = OPERATOR
 
     @property
     def now_ms(self) -> int:
@@ -69,12 +97,34 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A named operation. Whoever may call it may do all that it says: the caller decides who that is."""
+    """A named operation, the same by every door: rpc, HTTP, command line, Python.
+
+    `actor` is the argument that says in whose name it is done, '' if none does. `example` are arguments that work in
+    the world of the documentation (users alice, bob and carol, group team), for OpenAPI and the parity test.
+    """
 
     name: str
     call: Callable[..., Awaitable[Answer]]
     parameters: dict[str, Parameter]
     description: str
+    scope: Scope = Scope.ADMIN
+    actor: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    def admit(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments with the caller in his place; raise OperationError if he may not call this."""
+        if caller.power < self.scope:
+            raise OperationError(
+                "forbidden", f"{self.name} needs a token of scope {self.scope.name.lower()}; yours is {caller.scope}"
+            )
+        if not self.actor or not caller.user:
+            return arguments
+        named = arguments.get(self.actor)
+        if named is None:
+            return {**arguments, self.actor: caller.user}
+        if named != caller.user and caller.power is Scope.USER:
+            raise OperationError("forbidden", f"{self.actor} is you: leave it out, or write {caller.user!r}")
+        return arguments
 
     def check(self, arguments: dict[str, Any]) -> None:
         """Raise ArgumentError unless `arguments` are what the operation takes."""
@@ -94,18 +144,27 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {}
 
 
-def operation(call: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
-    """Register a coroutine under its name; its keyword arguments and docstring describe it."""
-    parameters = {
-        key: Parameter(str(each.annotation), is_required=each.default is inspect.Parameter.empty)
-        for key, each in inspect.signature(call).parameters.items()
-        if each.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    unknown = [each.annotation for each in parameters.values() if each.annotation not in _TYPES]
-    if unknown:
-        raise TypeError(f"{call.__name__}: no check is known for {unknown}")
-    OPERATIONS[call.__name__] = Operation(call.__name__, call, parameters, inspect.getdoc(call) or "")
-    return call
+def operation(
+    scope: Scope, *, actor: str = "", example: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
+    """Register a coroutine under its name; its keyword arguments and docstring describe it (see Operation)."""
+
+    def register(call: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+        parameters = {
+            key: Parameter(str(each.annotation), is_required=each.default is inspect.Parameter.empty)
+            for key, each in inspect.signature(call).parameters.items()
+            if each.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        unknown = [each.annotation for each in parameters.values() if each.annotation not in _TYPES]
+        if unknown or (actor and actor not in parameters):
+            raise TypeError(f"{call.__name__}: no check is known for {unknown or actor}")
+        description = inspect.getdoc(call) or ""
+        OPERATIONS[call.__name__] = Operation(
+            call.__name__, call, parameters, description, scope, actor, dict(example or {})
+        )
+        return call
+
+    return register
 
 
 def _is_text(value: object) -> bool:

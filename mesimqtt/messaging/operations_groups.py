@@ -9,6 +9,7 @@ from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
     Desk,
+    Scope,
     checked_address,
     checked_addresses,
     checked_limit,
@@ -29,7 +30,7 @@ _STATES = {1: "active", 0: "paused"}
 _SWITCH = {"on": True, "off": False}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_add(desk: Desk, *, address: str, owner: str | None = None) -> Answer:
     """Make a group, with its first member `owner` if one is named."""
     checked_address(address)
@@ -41,7 +42,7 @@ async def group_add(desk: Desk, *, address: str, owner: str | None = None) -> An
     return {"address": address, "owner": owner}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
     """List groups in the order of their addresses; `next` is where the next page begins, null at the end."""
     rows = groups.page(desk.read, after, checked_limit(limit))
@@ -49,7 +50,7 @@ async def group_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answ
     return {"groups": listed, "next": rows[-1][0].address if len(rows) == limit else None}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_show(desk: Desk, *, address: str) -> Answer:
     """Show a group: state, profile and members with their rights."""
     group = known_group(desk.read, address)
@@ -66,7 +67,7 @@ async def group_show(desk: Desk, *, address: str) -> Answer:
     return {**_brief(group), "profile": group.profile, "members": members}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_set(desk: Desk, *, address: str, profile: dict[str, str]) -> Answer:
     """Change a group: `paused=on|off`, a member's rights `send:USER=on|off` and `receive:USER=on|off`, or its profile.
 
@@ -103,7 +104,7 @@ def _switch(key: str, value: str) -> bool:
     return _SWITCH[value]
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     """Delete groups; who still waits for a message of theirs gets none, and its sender is told `group-deleted`."""
     found = checked_addresses(addresses)
@@ -114,7 +115,7 @@ async def group_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     return {"deleted": found}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_join(desk: Desk, *, address: str, users: list[str]) -> Answer:
     """Make users members of a group; who is one already stays as he is."""
     group = known_group(desk.read, address)
@@ -126,7 +127,7 @@ async def group_join(desk: Desk, *, address: str, users: list[str]) -> Answer:
     return {"address": address, "joined": joining, "unchanged": [user for user in wanted if user in members]}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def group_leave(desk: Desk, *, address: str, users: list[str]) -> Answer:
     """Take users out of a group; what still waits there for them is withdrawn, and its sender is told."""
     group = known_group(desk.read, address)

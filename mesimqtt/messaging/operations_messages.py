@@ -7,11 +7,19 @@ import binascii
 from dataclasses import asdict
 
 from mesimqtt import __version__
-from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, checked_address, known_user, operation
+from mesimqtt.messaging.operations_base import (
+    Answer,
+    ArgumentError,
+    Desk,
+    Scope,
+    checked_address,
+    known_user,
+    operation,
+)
 from mesimqtt.topics import CID_PATTERN, EXPIRY_MAX_S, MID_PATTERN, TYPE_MAX
 
 
-@operation
+@operation(Scope.USER, actor="sender")
 async def send(
     desk: Desk,
     *,
@@ -52,28 +60,29 @@ def _payload(text: str | None, payload: str | None) -> bytes:
         raise ArgumentError("text must be valid Unicode, payload valid base64") from None
 
 
-@operation
+@operation(Scope.USER)
 async def status(desk: Desk, *, mid: str) -> Answer:
     """Tell the status of a message for each recipient."""
     if not MID_PATTERN.fullmatch(mid):
         raise ArgumentError(f"{mid[:40]!r} is no mid: a mid is 16 hex digits, as in the topic of a message")
-    return desk.messaging.status(mid, asker=None)
+    asker = desk.caller.user if desk.caller.power is Scope.USER else None
+    return desk.messaging.status(mid, asker=asker)
 
 
-@operation
+@operation(Scope.USER, actor="address")
 async def inbox(desk: Desk, *, address: str) -> Answer:
     """Tell what waits for a user that no device of his has acknowledged."""
     known_user(desk.read, address)
     return desk.messaging.inbox(address)
 
 
-@operation
+@operation(Scope.ADMIN)
 async def stats(desk: Desk) -> Answer:
     """Count users, connections, messages and what the store is doing."""
     return desk.messaging.stats()
 
 
-@operation
+@operation(Scope.ADMIN)
 async def server_info(desk: Desk) -> Answer:
     """Tell version, listeners, data folder and the limits in force."""
     settings = desk.messaging.settings
@@ -88,7 +97,10 @@ async def server_info(desk: Desk) -> Answer:
     }
 
 
-@operation
+@operation(Scope.USER)
 async def ping(desk: Desk) -> Answer:
-    """Answer at once: which version runs, and what its store can do at the moment."""
-    return {"version": __version__, "store": str(desk.messaging.store.health)}
+    """Answer at once with the server's time in milliseconds; an admin also sees the version and the store's health."""
+    answer: Answer = {"pong": desk.now_ms}
+    if desk.caller.power is Scope.ADMIN:
+        answer |= {"version": __version__, "store": str(desk.messaging.store.health)}
+    return answer

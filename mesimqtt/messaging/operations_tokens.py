@@ -13,6 +13,7 @@ from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
     Desk,
+    Scope,
     known_user,
     known_users,
     operation,
@@ -40,7 +41,7 @@ PACKET_MIN = 64  # below it not even a status fits
 PACKET_MAX = 268_435_460
 
 
-@operation
+@operation(Scope.BACKEND)
 async def token_issue(
     desk: Desk,
     *,
@@ -108,7 +109,7 @@ def _signed(desk: Desk, user: UserRow, token: TokenRow) -> str:
     )
 
 
-@operation
+@operation(Scope.BACKEND)
 async def token_list(desk: Desk, *, address: str) -> Answer:
     """List the newest thousand tokens of a user, newest first; never their text."""
     user = known_user(desk.read, address)
@@ -116,7 +117,7 @@ async def token_list(desk: Desk, *, address: str) -> Answer:
     return {"address": user.address, "tokens": [_brief(token, desk.now_s) for token in found]}
 
 
-@operation
+@operation(Scope.ADMIN)
 async def token_show(desk: Desk, *, token: str) -> Answer:
     """Tell what a token says and whether it is good now; a JWT that does not verify is shown as it claims to be."""
     text = token.strip()
@@ -182,7 +183,7 @@ def _claims(text: str) -> dict[str, object]:
     return claims
 
 
-@operation
+@operation(Scope.BACKEND)
 async def token_revoke(desk: Desk, *, what: str) -> Answer:
     """Revoke a token by its jti, or all tokens of a user by his address; their connections close within a second."""
     now_s = desk.now_s

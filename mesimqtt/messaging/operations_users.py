@@ -8,6 +8,7 @@ from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
     Desk,
+    Scope,
     checked_address,
     checked_addresses,
     checked_limit,
@@ -27,13 +28,13 @@ _STATES = {1: "active", 0: "disabled"}
 TOKENS_COUNTED_MAX = 1_000
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_add(desk: Desk, *, addresses: list[str]) -> Answer:
     """Make users; answers which are new and which existed already."""
     return await _add(desk, dict.fromkeys(checked_addresses(addresses), ""))
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_import(desk: Desk, *, names: dict[str, str]) -> Answer:
     """Make users from addresses and names (a name may be empty); who existed already keeps his profile."""
     if not names:
@@ -57,13 +58,13 @@ async def _add(desk: Desk, names: dict[str, str]) -> Answer:
     return {"added": added, "existed": [address for address in names if address not in new]}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_disable(desk: Desk, *, addresses: list[str]) -> Answer:
     """Disable users: they lose their connections within a second; what waits for them stays."""
     return await _set_active(desk, addresses, active=False)
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_enable(desk: Desk, *, addresses: list[str]) -> Answer:
     """Enable disabled users; their tokens are good again unless they were revoked."""
     return await _set_active(desk, addresses, active=True)
@@ -81,7 +82,7 @@ async def _set_active(desk: Desk, addresses: list[str], *, active: bool) -> Answ
     return {reason: changed, "unchanged": [each for each in dict.fromkeys(addresses) if each not in set(changed)]}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     """Delete users with inbox, devices, memberships and tokens; who wrote to them is told `user-deleted`."""
     now_s = desk.now_s
@@ -100,14 +101,14 @@ async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     return {"deleted": [user.address for user in deleted]}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
     """List users in the order of their addresses; `next` is where the next page begins, null at the end."""
     rows = users.page(desk.read, after, checked_limit(limit))
     return {"users": [_brief(user) for user in rows], "next": rows[-1].address if len(rows) == limit else None}
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_show(desk: Desk, *, address: str) -> Answer:
     """Show a user: state, profile, groups, devices, how many tokens are good and what waits for him."""
     user = known_user(desk.read, address)
@@ -125,7 +126,7 @@ async def user_show(desk: Desk, *, address: str) -> Answer:
     }
 
 
-@operation
+@operation(Scope.BACKEND)
 async def user_set(desk: Desk, *, address: str, profile: dict[str, str]) -> Answer:
     """Change keys of a user's profile; an empty value removes the key. `name` is checked, any other key is free."""
     if not profile:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
-from mesimqtt.store import migrations, models
+from mesimqtt.store import migrations, model_base
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ class Database:
         try:
             self._create_private()
             is_new = self._is_new()
-            models.database.initialize(self.peewee)
+            model_base.database.initialize(self.peewee)
             connection = self.connection()
             if is_new:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -11,6 +11,11 @@ from mesimqtt.domain.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
+
+def _statements(script: str) -> tuple[str, ...]:
+    return tuple(statement for statement in script.split(";") if statement.strip())
+
+
 _VERSION_1 = """
 CREATE TABLE cid (sender_id INTEGER NOT NULL, cid TEXT NOT NULL, message_id INTEGER NOT NULL, digest BLOB
     NOT NULL, PRIMARY KEY (sender_id, cid)) WITHOUT ROWID;
@@ -79,7 +84,19 @@ ALTER TABLE retained ADD COLUMN properties BLOB NOT NULL DEFAULT x'';
 ALTER TABLE retained ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2)
+# Version 3, by what it is for. A migration is a tuple of statements, so that a trigger may hold a semicolon.
+_MESSAGES_3: tuple[str, ...] = ()  # edits, recalls, scheduled and disappearing messages
+_HISTORY_3: tuple[str, ...] = ()  # history, search, retention
+_GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
+_PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence
+_API_3: tuple[str, ...] = ()  # idempotency keys
+_WEBHOOKS_3: tuple[str, ...] = ()  # the outbox
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    _statements(_VERSION_1),
+    _statements(_VERSION_2),
+    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3),
+)
 VERSION = len(MIGRATIONS)
 
 
@@ -93,12 +110,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise StoreError(f"{path} has data of version {found}, this program knows {VERSION}; install a newer mesimqtt")
-    for number, script in enumerate(MIGRATIONS[found:], start=found + 1):
+    for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in script.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in statements:
+                connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except BaseException:

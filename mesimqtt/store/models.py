@@ -5,22 +5,14 @@ from __future__ import annotations
 from peewee import (
     BlobField,
     CompositeKey,
-    DatabaseProxy,
     IntegerField,
-    Model,
     TextField,
 )
 
-database = DatabaseProxy()
+from mesimqtt.store.model_base import Table
 
 
-class _Table(Model):
-    class Meta:
-        database = database
-        legacy_table_names = False
-
-
-class User(_Table):
+class User(Table):
     """A user. `active` 0 means disabled. Times are milliseconds since 1970."""
 
     address = TextField(unique=True)
@@ -29,7 +21,7 @@ class User(_Table):
     profile = TextField(default="{}")
 
 
-class Token(_Table):
+class Token(Table):
     """An issued token. A short token's text is not kept, only its SHA-256. Times are seconds since 1970."""
 
     jti = TextField(primary_key=True)
@@ -44,7 +36,7 @@ class Token(_Table):
     revoked_at = IntegerField(null=True)
 
 
-class Group(_Table):
+class Group(Table):
     """A group; its address lives in a namespace of its own."""
 
     address = TextField(unique=True)
@@ -53,7 +45,7 @@ class Group(_Table):
     profile = TextField(default="{}")
 
 
-class Member(_Table):
+class Member(Table):
     """Who belongs to a group. `send` and `receive` are the member's rights."""
 
     group_id = IntegerField()
@@ -68,7 +60,7 @@ class Member(_Table):
         without_rowid = True
 
 
-class Conversation(_Table):
+class Conversation(Table):
     """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0)."""
 
     kind = IntegerField()
@@ -80,7 +72,7 @@ class Conversation(_Table):
         indexes = ((("kind", "a", "b"), True), (("b",), False))
 
 
-class Message(_Table):
+class Message(Table):
     """One message or (kind 1) event. The rowid is the mid, so inserts append.
 
     `deadline` is set (milliseconds) only while a sweep must judge the message; the default expiry
@@ -105,7 +97,7 @@ class Message(_Table):
         indexes = ((("conversation_id", "seq"), True),)
 
 
-class Cid(_Table):
+class Cid(Table):
     """The sender's ids of the last 7 days and what they stood for."""
 
     sender_id = IntegerField()
@@ -118,7 +110,7 @@ class Cid(_Table):
         without_rowid = True
 
 
-class Lane(_Table):
+class Lane(Table):
     """What one user has of one conversation: watermarks plus exceptions (contract section 4).
 
     `floor` is the seq before the user's time in it, `until` the last seq he may see (after leaving).
@@ -144,7 +136,7 @@ class Lane(_Table):
         indexes = ((("user_id",), False),)
 
 
-class Step(_Table):
+class Step(Table):
     """A status change of a run of one sender's messages for one recipient (0: the message itself).
 
     `change` is dense per sender: what a returning device has not seen yet is `change > its own`.
@@ -167,7 +159,7 @@ class Step(_Table):
         indexes = ((("conversation_id", "last_seq"), False),)
 
 
-class Device(_Table):
+class Device(Table):
     """A device with cursors. `ceiling` bounds the packet counter in use, `online` is 1 while connected.
 
     `filters` is the JSON of what a persistent session selected, each filter with its QoS, or with QoS and Subscription
@@ -189,7 +181,7 @@ class Device(_Table):
         indexes = ((("user_id", "client_id"), True),)
 
 
-class Cursor(_Table):
+class Cursor(Table):
     """What one device has acknowledged of one conversation. No row: the lane's floor."""
 
     device_id = IntegerField()
@@ -202,7 +194,7 @@ class Cursor(_Table):
         without_rowid = True
 
 
-class Session(_Table):
+class Session(Table):
     """A persistent session for free topics. `seen_at` 0: its client is connected.
 
     `expiry_s`: how long it outlives its connection.
@@ -218,7 +210,7 @@ class Session(_Table):
         indexes = ((("user", "client_id"), True),)
 
 
-class Subscription(_Table):
+class Subscription(Table):
     """A subscription of a persistent session. `qos` holds the whole grant (engine/grants.py)."""
 
     session_id = IntegerField()
@@ -230,7 +222,7 @@ class Subscription(_Table):
         without_rowid = True
 
 
-class Queued(_Table):
+class Queued(Table):
     """A QoS 1 or 2 message of a free topic that waits for a persistent session.
 
     `properties` are those of MQTT 5.0 as they stand on the wire; `expires_at` is milliseconds since 1970, 0 for never.
@@ -249,7 +241,7 @@ class Queued(_Table):
         primary_key = CompositeKey("session_id", "n")
 
 
-class Incoming(_Table):
+class Incoming(Table):
     """A packet id of a QoS 2 PUBLISH that awaits PUBREL."""
 
     session_id = IntegerField()
@@ -260,7 +252,7 @@ class Incoming(_Table):
         without_rowid = True
 
 
-class Retained(_Table):
+class Retained(Table):
     """A retained message of a free topic; `properties` and `expires_at` as in Queued."""
 
     topic = TextField(primary_key=True)
@@ -273,7 +265,7 @@ class Retained(_Table):
         without_rowid = True
 
 
-class FailedLogin(_Table):
+class FailedLogin(Table):
     """Failed logins of a name from an address. `free_at`: when each window of the limit is free again.
 
     Times are milliseconds since 1970; `until` is the last of them, after which the row means nothing.

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from mesimqtt.domain.errors import OperationError
-from mesimqtt.messaging.operations import OPERATIONS, ArgumentError
+from mesimqtt.messaging.operations import OPERATIONS, OPERATOR, ArgumentError, Caller
 from mesimqtt.store import groups, users
-from unit.messaging.desk import FakeDesk
+from unit.messaging.desk import NOW_MS, FakeDesk
 
 EXPECTED = {
     "user_add",
@@ -82,7 +82,8 @@ def test_wrong_arguments_are_named(op: str, arguments: dict[str, Any], told: str
     with pytest.raises(ArgumentError, match=told) as refusal:
         desk.do(op, **arguments)
 
-    assert (2, "bad-argument") == (refusal.value.exit_code, refusal.value.code)
+    code = "no-such-operation" if op == "nope" else "bad-argument"
+    assert (2, code) == (refusal.value.exit_code, refusal.value.code)
     assert [] == desk.told
 
 
@@ -226,5 +227,40 @@ def test_the_server_describes_itself() -> None:
         info["root"],
         info["limits"]["payload_max"],
     )
-    assert {"version": info["version"], "store": "ok"} == desk.do("ping")
+    assert {"pong": NOW_MS, "version": info["version"], "store": "ok"} == desk.do("ping")
     assert users.find(desk.connection, "nobody") is None
+
+
+def is_refused(operation: Any, caller: Caller) -> bool:
+    """Tell whether an operation is not for this caller."""
+    try:
+        operation.admit(caller, {})
+    except OperationError as error:
+        return error.code == "forbidden"
+    return False
+
+
+CALLERS = [Caller("alice", "user"), Caller("shop", "backend"), Caller("root", "admin"), OPERATOR]
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_an_operation_is_for_its_scope_and_those_above(caller: Caller) -> None:
+    """A user's token calls what users may, a backend's that too, an admin's and the operator everything."""
+    refused = {each.name for each in OPERATIONS.values() if is_refused(each, caller)}
+    above = {each.name for each in OPERATIONS.values() if each.scope > caller.power}
+    assert above == refused
+    assert ("user_add" in refused, "acl_list" in refused) == {
+        "user": (True, True), "backend": (False, True), "admin": (False, False)
+    }[caller.scope]  # fmt: skip
+
+
+def test_a_user_acts_in_his_own_name_only() -> None:
+    """The actor is filled in where it is left out; a user can name nobody else, a backend can, the operator must."""
+    send = OPERATIONS["send"]
+
+    assert {"sender": "alice"} == send.admit(CALLERS[0], {}) == send.admit(CALLERS[0], {"sender": "alice"})
+    assert {"sender": "shop"} == send.admit(CALLERS[1], {})
+    assert {"sender": "alice"} == send.admit(CALLERS[1], {"sender": "alice"})
+    assert {} == send.admit(OPERATOR, {})
+    with pytest.raises(OperationError, match="sender is you"):
+        send.admit(CALLERS[0], {"sender": "bob"})

@@ -95,7 +95,11 @@ class World:
         self.reads = self.store._reader = HeldRunner()
         self.store.read.execute("PRAGMA synchronous = OFF")  # what survives here survives in the same process
         signer = TokenSigner(SECRET, issuer=self.settings.tokens.issuer)
-        self.messaging = Messaging(self.settings, self.store, signer, now=self.now, now_ms=self.now_ms)
+        self.asked: list[asyncio.Task] = []
+        self.messaging = Messaging(
+            self.settings, self.store, signer, now=self.now, now_ms=self.now_ms,
+            spawn=lambda coroutine: self.asked.append(self._asyncio.create_task(coroutine)),
+        )  # fmt: skip
         keeper = SessionKeeper(self.store)
         kept, retained = list(keeper.restore()), keeper.restore_retained()
         self.engine = Engine(
@@ -137,8 +141,19 @@ class World:
         """Run everything that can run without time passing, clients' acknowledgements included."""
         while True:
             self.loop.run()
+            self._answer()
             if not sum(peer.exchange() for peer in self.peers) and not self.loop.queue:
                 return
+
+    def _answer(self) -> None:
+        """Let what was asked by rpc go on, unless an operation of the test's own is just being driven."""
+        self.asked = [task for task in self.asked if not task.done()]
+        while self.asked and not self._asyncio.is_running():
+            self._asyncio.run_until_complete(asyncio.sleep(0))
+            self.asked = [task for task in self.asked if not task.done()]
+            if not self.loop.queue and all(task._fut_waiter is not None for task in self.asked):
+                return
+            self.loop.run()
 
     def advance(self, seconds: float) -> None:
         """Let virtual time pass, with the ticks that belong to it."""

@@ -10,11 +10,11 @@ import pytest
 from peewee import SqliteDatabase
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store import migrations, models
+from mesimqtt.store import migrations, model_base, models
 from mesimqtt.store.migrations import MIGRATIONS, VERSION
 from unit.store.rows import memory
 
-STATEMENTS = [statement for script in MIGRATIONS for statement in script.split(";") if statement.strip()]
+STATEMENTS = [statement for statements in MIGRATIONS for statement in statements]
 ONLY_SQL = {"message_deadline": "the sweep's index holds the few rows that have a deadline; models know no WHERE"}
 
 
@@ -56,9 +56,9 @@ def modelled():
 
 def test_every_table_is_listed():
     """Each model of the file is in TABLES, so that the comparison below leaves none out."""
-    found = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, models._Table)]
+    found = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, model_base.Table)]
 
-    assert {kind for kind in found if kind is not models._Table} == set(models.TABLES)
+    assert {kind for kind in found if kind is not model_base.Table} == set(models.TABLES)
 
 
 def test_models_and_migrations_have_the_same_tables(modelled):
@@ -121,8 +121,8 @@ class Interrupted:
 def columns_at(version):
     """Return the columns of a file of an older version."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    for script in MIGRATIONS[:version]:
-        connection.executescript(script)
+    for statement in (each for statements in MIGRATIONS[:version] for each in statements):
+        connection.execute(statement)
     return columns_of(connection)
 
 
