@@ -133,9 +133,9 @@ class Operation:
             if parameter is None:
                 known = ", ".join(self.parameters) or "none"
                 raise ArgumentError(f"{self.name}: unknown argument {key!r}; it takes {known}")
-            words, accepts = _TYPES[parameter.annotation]
-            if not accepts(value):
-                raise ArgumentError(f"{self.name}: {key} must be {words}")
+            kind = ARGUMENT_TYPES[parameter.annotation]
+            if not kind.accepts(value):
+                raise ArgumentError(f"{self.name}: {key} must be {kind.words}")
         for key, parameter in self.parameters.items():
             if parameter.is_required and key not in arguments:
                 raise ArgumentError(f"{self.name}: {key} is missing")
@@ -155,7 +155,7 @@ def operation(
             for key, each in inspect.signature(call).parameters.items()
             if each.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        unknown = [each.annotation for each in parameters.values() if each.annotation not in _TYPES]
+        unknown = [each.annotation for each in parameters.values() if each.annotation not in ARGUMENT_TYPES]
         if unknown or (actor and actor not in parameters):
             raise TypeError(f"{call.__name__}: no check is known for {unknown or actor}")
         description = inspect.getdoc(call) or ""
@@ -184,14 +184,32 @@ def _is_map(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= ADDRESSES_MAX and all(map(_is_text, [*value, *value.values()]))
 
 
-_TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "str": ("a text", _is_text),
-    "str | None": ("a text or null", lambda value: value is None or _is_text(value)),
-    "int": ("a whole number", _is_number),
-    "int | None": ("a whole number or null", lambda value: value is None or _is_number(value)),
-    "bool": ("true or false", lambda value: isinstance(value, bool)),
-    "list[str]": (f"a list of at most {ADDRESSES_MAX} texts", _is_texts),
-    "dict[str, str]": ("an object whose values are texts", _is_map),
+class ArgumentType(NamedTuple):
+    """A kind of argument: in words, as a check, and as JSON Schema (for OpenAPI and AsyncAPI)."""
+
+    words: str
+    accepts: Callable[[object], bool]
+    schema: dict[str, Any]
+
+
+_TEXTS = {"type": "array", "items": {"type": "string"}, "maxItems": ADDRESSES_MAX}
+_WHOLE = {"type": "integer", "minimum": 1 - 2**53, "maximum": 2**53 - 1}
+ARGUMENT_TYPES: dict[str, ArgumentType] = {
+    "str": ArgumentType("a text", _is_text, {"type": "string"}),
+    "str | None": ArgumentType(
+        "a text or null", lambda value: value is None or _is_text(value), {"type": ["string", "null"]}
+    ),
+    "int": ArgumentType("a whole number", _is_number, _WHOLE),
+    "int | None": ArgumentType(
+        "a whole number or null",
+        lambda value: value is None or _is_number(value),
+        {**_WHOLE, "type": ["integer", "null"]},
+    ),
+    "bool": ArgumentType("true or false", lambda value: isinstance(value, bool), {"type": "boolean"}),
+    "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
+    "dict[str, str]": ArgumentType(
+        "an object whose values are texts", _is_map, {"type": "object", "additionalProperties": {"type": "string"}}
+    ),
 }
 
 
