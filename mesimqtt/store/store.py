@@ -129,6 +129,10 @@ class Store:
             log.warning("store: no checkpoint at the end: %s", error)
         self._database.close()
 
+    def abandon(self) -> None:
+        """Let go of the folder at once and commit nothing more, as a killed process does: for tests."""
+        self._database.close()
+
     def _make_ballast(self) -> bool:
         size = self.settings.ballast_bytes
         noise = os.urandom(65_536)  # what no file system can make smaller

@@ -9,116 +9,45 @@ from mesimqtt.engine.engine import Engine
 from mesimqtt.engine.properties import NO_PROPERTIES
 from mesimqtt.hooks import Decision, Identity
 from mesimqtt.settings import Limits
+from mesimqtt.testing.wire import (
+    CONNACK,
+    DISCONNECT,
+    PINGREQ,
+    PINGRESP,
+    Message,
+    ack,
+    connect,
+    decode,
+    length,
+    packet,
+    publish,
+    subscribe,
+    text,
+    unsubscribe,
+)
+
+__all__ = [
+    "CONNACK",
+    "DISCONNECT",
+    "PINGREQ",
+    "PINGRESP",
+    "Client",
+    "FakeClaim",
+    "FakeGate",
+    "Message",
+    "Network",
+    "ack",
+    "connect",
+    "decode",
+    "length",
+    "packet",
+    "publish",
+    "subscribe",
+    "text",
+    "unsubscribe",
+]
 
 ALLOW = Decision(allow=True, rule="open")
-CONNACK, PINGREQ = b"\x20\x02\x00\x00", b"\xc0\x00"
-PINGRESP, DISCONNECT = ("PINGRESP",), b"\xe0\x00"
-
-
-def length(number: int) -> bytes:
-    """A remaining length, encoded as the specification's own pseudo code does it."""
-    encoded = bytearray()
-    while True:
-        number, digit = divmod(number, 128)
-        encoded.append(digit | (128 if number else 0))
-        if not number:
-            return bytes(encoded)
-
-
-def text(value: str | bytes) -> bytes:
-    """A string of the protocol."""
-    raw = value.encode() if isinstance(value, str) else value
-    return len(raw).to_bytes(2, "big") + raw
-
-
-def packet(first: int, body: bytes = b"") -> bytes:
-    return bytes([first]) + length(len(body)) + body
-
-
-def connect(
-    client_id="c", *, clean=True, user=None, password=None, will=None, keep_alive=60, level=4, flags=0
-) -> bytes:
-    """A CONNECT; `will` is (topic, payload, qos, retain)."""
-    bits, tail = flags | (2 if clean else 0), text(client_id)
-    if will is not None:
-        bits |= 4 | will[2] << 3 | (0x20 if will[3] else 0)
-        tail += text(will[0]) + text(will[1])
-    if user is not None:
-        bits |= 0x80
-        tail += text(user)
-    if password is not None:
-        bits |= 0x40
-        tail += text(password)
-    return packet(0x10, text("MQTT") + bytes([level, bits]) + keep_alive.to_bytes(2, "big") + tail)
-
-
-def publish(topic, payload=b"", *, qos=0, packet_id=1, retain=False, dup=False) -> bytes:
-    identifier = packet_id.to_bytes(2, "big") if qos else b""
-    return packet(0x30 | dup << 3 | qos << 1 | retain, text(topic) + identifier + payload)
-
-
-def subscribe(*filters, packet_id=1) -> bytes:
-    """A SUBSCRIBE of (filter, qos) pairs."""
-    return packet(0x82, packet_id.to_bytes(2, "big") + b"".join(text(name) + bytes([qos]) for name, qos in filters))
-
-
-def unsubscribe(*filters, packet_id=1) -> bytes:
-    return packet(0xA2, packet_id.to_bytes(2, "big") + b"".join(map(text, filters)))
-
-
-def ack(kind: str, packet_id: int) -> bytes:
-    return bytes([{"PUBACK": 0x40, "PUBREC": 0x50, "PUBREL": 0x62, "PUBCOMP": 0x70}[kind], 2]) + packet_id.to_bytes(2)
-
-
-@dataclass(frozen=True)
-class Message:
-    """A PUBLISH that a client received."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    packet_id: int = 0
-    retain: bool = False
-    dup: bool = False
-
-
-_NAMES = {4: "PUBACK", 5: "PUBREC", 6: "PUBREL", 7: "PUBCOMP", 11: "UNSUBACK"}
-
-
-def decode(data: bytes) -> list[Any]:
-    """Decode what the server sent, independently of the server's own code; trailing bytes are an error."""
-    packets, at = [], 0
-    while at < len(data):
-        first, size, shift, at = data[at], 0, 0, at + 1
-        while True:
-            size |= (data[at] & 127) << shift
-            shift, at = shift + 7, at + 1
-            if data[at - 1] < 128:
-                break
-        body, at = data[at : at + size], at + size
-        assert len(body) == size, "the server sent half a packet"
-        packets.append(_decode_one(first, body))
-    return packets
-
-
-def _decode_one(first: int, body: bytes) -> Any:
-    kind = first >> 4
-    if kind == 3:
-        end, qos = 2 + int.from_bytes(body[:2]), first >> 1 & 3
-        number = int.from_bytes(body[end : end + 2]) if qos else 0
-        payload = body[end + 2 :] if qos else body[end:]
-        return Message(body[2:end].decode(), payload, qos, number, bool(first & 1), bool(first & 8))
-    if kind == 2:
-        assert (0x20, 2) == (first, len(body))
-        return ("CONNACK", body[0], body[1])
-    if kind == 9:
-        return ("SUBACK", int.from_bytes(body[:2]), list(body[2:]))
-    if kind == 13:
-        assert (0xD0, b"") == (first, body)
-        return PINGRESP
-    assert first & 15 == (2 if kind == 6 else 0)
-    assert len(body) == 2
-    return (_NAMES[kind], int.from_bytes(body))
 
 
 @dataclass
