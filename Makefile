@@ -10,7 +10,7 @@ SOURCES := mesimqtt plugins clients/python
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
-# MQTT.js, for the tests with real clients; the lock file pins each package by its hash.
+# MQTT.js and the AsyncAPI parser, for the tests that need them; the lock file pins each package by its hash.
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 

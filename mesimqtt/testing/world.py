@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mesimqtt.engine.engine import Engine
 from mesimqtt.hooks import Decision
@@ -76,6 +76,8 @@ class World:
     Each further keyword is a section of the settings with what differs from the defaults:
     `World(folder, messaging={"inbox_messages_max": 10})`.
     """
+
+    peer_type: ClassVar[type[Peer]] = Peer
 
     def __init__(self, folder: Path, **sections: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         self.folder = folder
@@ -227,7 +229,7 @@ class World:
     ) -> Peer:
         """Connect a device; its CONNACK is taken."""
         connection = self.engine.open("192.0.2.1", "default", self.now())
-        peer = Peer(self, user, device, connection)
+        peer = self.peer_type(self, user, device, connection)
         password = (token or self.tokens[user]).encode()
         self.peers.append(peer)
         peer.send(wire.connect(device, clean=clean, user=user, password=password, keep_alive=0, **options))

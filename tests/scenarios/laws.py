@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from scenarios.language import STATUS_CODES
+from spoken import channels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ def breaches(received: Iterable[Received], user: str, root: str = "m") -> list[s
         *(f"retained under {root}/: {one}" for one in mine if one.retain),
         *_status_breaches(mine),
         *_message_breaches(mine),
+        *(f"in no channel of the AsyncAPI document: {one}" for one in mine if len(channels_of(one.topic, root)) != 1),
     ]
 
 

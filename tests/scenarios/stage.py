@@ -18,6 +18,7 @@ from scenarios.language import STATUS_CODES, Kind, Verb, Will
 from scenarios.matching import Bindings, Names, json_payload, match_fields, match_payload, parse_fields, payload_bytes
 from scenarios.paho_actor import Paho
 from scenarios.tiny import TinyDevice
+from spoken import assert_spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,6 +208,7 @@ class Stage:
     def publish(self, step: Step) -> None:
         """Play `… publishes …`."""
         topic = self.venue.names.topic_there(self.bindings.fill_all(step.words["topic"]))
+        assert_spoken(topic)
         words = step.words
         if "payload" in words:
             payload = payload_bytes(words["payload"], self.bindings)

@@ -5,13 +5,32 @@ from __future__ import annotations
 from mesimqtt.testing import world
 from mesimqtt.testing.peer import Peer, mid_of, seq_of
 from mesimqtt.testing.world import SECRET, START_MS, YEAR_S, FakeLoop
+from spoken import assert_spoken, channels_of
 from unit.messaging.faults import FaultyDatabase, HeldRunner
 
 __all__ = ["SECRET", "START_MS", "YEAR_S", "FakeLoop", "Peer", "World", "mid_of", "seq_of"]
 
 
+class SpokenPeer(Peer):
+    """A client's end that looks every topic up in the AsyncAPI document."""
+
+    def read_out(self):
+        packets = super().read_out()
+        for packet in packets:
+            topic = getattr(packet, "topic", "")
+            if topic.startswith("m/"):
+                assert 1 == len(channels_of(topic)), f"the AsyncAPI document does not know {topic}"
+        return packets
+
+    def publish(self, rest, *arguments, **options):
+        assert_spoken(rest if rest.startswith("m/") else f"m/{self.user}/out/{rest}")
+        return super().publish(rest, *arguments, **options)
+
+
 class World(world.World):
     """A server whose commits (`commits`) and reads (`reads`) can be held, and whose `database` can fail."""
+
+    peer_type = SpokenPeer
 
     def open_store(self):
         store = super().open_store()

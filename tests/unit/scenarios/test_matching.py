@@ -113,6 +113,7 @@ BAD = {
     "retained": [received(f"m/bob/in/u/alice/{MID}/seq=1", retain=True)],
     "no seq": [received(f"m/bob/in/u/alice/{MID}")],
     "no mid": [received("m/bob/in/u/alice/42/seq=1")],
+    "in no channel": [received(f"m/bob/in/x/alice/{MID}/seq=1")],
     "seq 1 after 2": [received(f"m/bob/in/u/alice/{MID}/seq=2"), received(f"m/bob/in/u/alice/{OTHER}/seq=1")],
     "seq 2 after 2": [received(f"m/bob/in/sent/u/alice/{MID}/seq=2"), received(f"m/bob/in/u/alice/{OTHER}/seq=2")],
     "twice on one connection": [received(f"m/bob/in/u/alice/{MID}/seq=1")] * 2,
