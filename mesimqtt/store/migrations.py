@@ -85,7 +85,30 @@ ALTER TABLE retained ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
 """
 
 # Version 3, by what it is for. A migration is a tuple of statements, so that a trigger may hold a semicolon.
-_MESSAGES_3: tuple[str, ...] = ()  # edits, recalls, scheduled and disappearing messages
+_MESSAGES_3 = _statements("""
+ALTER TABLE message ADD COLUMN state INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN traceless INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN edits INTEGER;
+ALTER TABLE message ADD COLUMN edited_by INTEGER;
+ALTER TABLE message ADD COLUMN recalls INTEGER;
+ALTER TABLE message ADD COLUMN age INTEGER;
+ALTER TABLE message ADD COLUMN priority INTEGER;
+CREATE INDEX message_edits ON message (edits) WHERE edits IS NOT NULL;
+CREATE INDEX message_age ON message (conversation_id, seq) WHERE age IS NOT NULL;
+CREATE INDEX message_priority ON message (conversation_id, seq) WHERE priority IS NOT NULL;
+CREATE TABLE hidden (user_id INTEGER NOT NULL, message_id INTEGER NOT NULL, state INTEGER NOT NULL, ts INTEGER
+    NOT NULL, PRIMARY KEY (user_id, message_id)) WITHOUT ROWID;
+CREATE INDEX hidden_message_id ON hidden (message_id);
+CREATE TABLE vanishing (message_id INTEGER NOT NULL, user_id INTEGER NOT NULL, due INTEGER NOT NULL, PRIMARY KEY
+    (message_id, user_id)) WITHOUT ROWID;
+CREATE INDEX vanishing_due ON vanishing (due);
+CREATE TABLE scheduled (id INTEGER NOT NULL PRIMARY KEY, sender_id INTEGER NOT NULL, kind INTEGER NOT NULL,
+    target_id INTEGER NOT NULL, device TEXT NOT NULL, cid TEXT NOT NULL, ts INTEGER NOT NULL, due INTEGER, state
+    INTEGER NOT NULL, change INTEGER NOT NULL, flags INTEGER NOT NULL, params TEXT NOT NULL, payload BLOB NOT
+    NULL, amends INTEGER);
+CREATE INDEX scheduled_sender_id ON scheduled (sender_id);
+CREATE INDEX scheduled_due ON scheduled (due) WHERE due IS NOT NULL;
+""")  # edits, recalls, scheduled and disappearing messages
 _HISTORY_3: tuple[str, ...] = ()  # history, search, retention
 _GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
 _PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence

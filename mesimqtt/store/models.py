@@ -10,6 +10,7 @@ from peewee import (
 )
 
 from mesimqtt.store.model_base import Table
+from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
 
 
 class User(Table):
@@ -76,7 +77,10 @@ class Message(Table):
     """One message or (kind 1) event. The rowid is the mid, so inserts append.
 
     `deadline` is set (milliseconds) only while a sweep must judge the message; the default expiry
-    of a year is found by mid instead.
+    of a year is found by mid instead. `state` 0x21 (taken back by its sender) or 0x22 (wiped by age or policy): nobody
+    gets it any more, and its payload and parameters are gone; `traceless` 1: nothing is to be seen of it, not even
+    that there was one. An edit names the message it replaces in `edits`, which names the newest one in `edited_by`;
+    a recall the one it takes back in `recalls`. `age` and `priority` are the sender's parameters, where he gave them.
     """
 
     id = IntegerField(primary_key=True)
@@ -92,6 +96,13 @@ class Message(Table):
     flags = IntegerField()
     params = TextField(default="")
     payload = BlobField()
+    state = IntegerField(default=0)
+    traceless = IntegerField(default=0)
+    edits = IntegerField(null=True)
+    edited_by = IntegerField(null=True)
+    recalls = IntegerField(null=True)
+    age = IntegerField(null=True)
+    priority = IntegerField(null=True)
 
     class Meta:
         indexes = ((("conversation_id", "seq"), True),)
@@ -299,4 +310,7 @@ TABLES = [
     Incoming,
     Retained,
     FailedLogin,
+    Hidden,
+    Vanishing,
+    Scheduled,
 ]
