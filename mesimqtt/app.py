@@ -14,13 +14,14 @@ from mesimqtt.domain.errors import StoreError
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
+from mesimqtt.messaging.module_loader import load_modules
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.store.throttle import FailedLogins
 from mesimqtt.tokens import TokenSigner, load_secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from mesimqtt.broker.broker import Broker
@@ -85,6 +86,11 @@ class Services:
         """Tell whether `user` belongs to `group`."""
         return self._messaging.access.is_member(user, group)
 
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """Return the modules' names by the Python module that they are written in."""
+        return self._messaging.modules.names
+
     def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
         """Take the rules in force, and whom to tell that members of a group have changed."""
         self._messaging.access.loaded(rules, changed)
@@ -144,6 +150,7 @@ class App:
             self._ticker.cancel()
         if self._control is not None:
             await self._control.close()
+        self.messaging.close()
         if self.broker is not None:
             await self.store.committer.drain()
             await self.broker.shutdown()
@@ -187,6 +194,8 @@ async def running(settings: Settings, data: Path, *, listen: bool = True) -> Asy
         )
         keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=time.monotonic, fetches=listen)
         messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys)
+        if listen:
+            load_modules(messaging, settings.modules.load)
         app = App(settings, data, store, messaging, failed)
     except BaseException:
         await store.close()

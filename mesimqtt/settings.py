@@ -100,6 +100,32 @@ class Plugins:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModule:
+    """One entry of `modules.load`: `call` is `package.module:name`, a function or a class with methods of its names."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    call: str
+    name: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    answer_s: float = 0.0
+    on_error: Literal["", "pass", "fail"] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modules:
+    """Server-side modules: which, in which order, and what holds where one does not answer (docs/modules.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    answer_s: float = 2.0
+    on_error: Literal["pass", "fail"] = "fail"
+    waiting_per_sender: int = 100
+    waiting_max: int = 10_000
+    load: tuple[LoadedModule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """How tokens are signed and checked (contract section 5)."""
 
@@ -180,6 +206,7 @@ class Settings:
     messaging: Messaging = field(default_factory=Messaging)
     rates: Rates = field(default_factory=Rates)
     plugins: Plugins = field(default_factory=Plugins)
+    modules: Modules = field(default_factory=Modules)
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)

@@ -224,7 +224,8 @@ class Broker(amqtt.broker.Broker):
             if not isinstance(plugin, Isolated) and not module.startswith("mesimqtt_plugins"):
                 names[module] = f"{names[module]} or {name_of(plugin)}" if module in names else name_of(plugin)
         if self.settings.plugins.blocked_s:
-            self._watchdog = Watchdog(names, beat_s=TICK_S, blocked_s=self.settings.plugins.blocked_s)
+            blocked_s = self.settings.plugins.blocked_s
+            self._watchdog = Watchdog(names, modules=self.services.modules, beat_s=TICK_S, blocked_s=blocked_s)
             self._watchdog.start()
 
     async def _committed(self, timeout_s: float) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from mesimqtt.hooks import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from mesimqtt.broker.throttle import LoginKeeper
     from mesimqtt.engine.connection import Connection
@@ -58,6 +59,10 @@ class Services(Protocol):
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
 
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """Return the names of server-side modules by the Python module that they are written in."""
+
     def rules_loaded(self, rules: AccessRules, changed: Callable[[], None]) -> None:
         """Take the rules in force; `changed` is to be called when members of a group that they name change."""
 
@@ -77,6 +82,7 @@ class BareServices:
     claim: Claim | None = None
     keeper: Keeper | None = None
     failed_logins: LoginKeeper | None = None
+    modules: Mapping[str, str] = MappingProxyType({})
 
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell nobody: there is no messaging to tell it through."""

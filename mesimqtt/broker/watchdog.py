@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
 AGAIN_S = 60.0  # between two lines about the same culprit
 CULPRITS_MAX = 1_000
 LOOKS_PER_BEAT = 2
+_NO_MODULES: Mapping[str, str] = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """A thread that names the plugin that did not give way.
+    """A thread that names the plugin or module that did not give way.
 
     The loop calls `beat` every `beat_s`. Is it later by `blocked_s`, the stack of the loop's thread is looked
-    at; the innermost frame of a plugin's module names the culprit. The line is written at once, for the loop
+    at; the innermost frame of a plugin's or module's code names the culprit. The line is written at once, for the loop
     may never come back; when it does, a second line says how long it took.
     """
 
@@ -31,12 +33,14 @@ class Watchdog:
         self,
         plugins: Mapping[str, str],
         *,
+        modules: Mapping[str, str] = _NO_MODULES,
         beat_s: float,
         blocked_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take the plugins' names by the name of their module."""
+        """Take the names of plugins, and of server-side modules, which may come later, by their Python module."""
         self._plugins = dict(plugins)
+        self._modules = modules
         self._beat_s = beat_s
         self._blocked_s = blocked_s
         self._clock = clock
@@ -97,9 +101,10 @@ class Watchdog:
         innermost = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
         inner: FrameType | None = frame
         while inner is not None:
-            name = self._plugins.get(inner.f_globals.get("__name__", ""))
-            if name is not None:
-                code = inner.f_code
-                return f"plugin {name}", f"{code.co_filename}:{inner.f_lineno} in {code.co_name}, at {innermost}"
+            written_in = inner.f_globals.get("__name__", "")
+            if written_in in self._plugins or written_in in self._modules:
+                plugin, code = self._plugins.get(written_in), inner.f_code
+                who = f"plugin {plugin}" if plugin is not None else f"module {self._modules[written_in]}"
+                return who, f"{code.co_filename}:{inner.f_lineno} in {code.co_name}, at {innermost}"
             inner = inner.f_back
         return "the server itself", innermost

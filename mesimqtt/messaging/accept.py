@@ -14,6 +14,7 @@ from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
+from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
 from mesimqtt.store.committer import Health
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.modules import Entry, Modules
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
@@ -41,7 +43,13 @@ class Acceptor:
     """Accepts messages. A refusal is a status at once; an acceptance answers after COMMIT."""
 
     def __init__(
-        self, hub: Hub, statuses: Statuses, delivery: Delivery, receipts: Receipts, transients: Transients
+        self,
+        hub: Hub,
+        statuses: Statuses,
+        delivery: Delivery,
+        receipts: Receipts,
+        transients: Transients,
+        modules: Modules,
     ) -> None:
         self._hub = hub
         self._statuses = statuses
@@ -49,6 +57,8 @@ class Acceptor:
         self._receipts = receipts
         self._transients = transients
         self._unanswered = 0
+        self._modules = modules
+        modules.accept, modules.admit = self._judged, self._known
         self._rates = RateLimit(parse_windows(hub.settings.rates.messages))
 
     def plain(
@@ -59,7 +69,7 @@ class Acceptor:
         The way of nearly every message: one regular expression and one dict look-up before the batch.
         """
         match = PLAIN.match(rest)
-        if match is None or sender.epoch != self._hub.directory.epoch:
+        if match is None or sender.epoch != self._hub.directory.epoch or self._modules:
             return None
         target = sender.targets.get(match[1])
         if target is None:
@@ -68,9 +78,20 @@ class Acceptor:
         return self._accept(sender, target, cid, NO_PARAMS, payload, connection, qos, packet_id)
 
     def message(
-        self, sender: User, out: OutTopic, payload: bytes, connection: Connection | None, qos: int, packet_id: int
+        self,
+        sender: User,
+        out: OutTopic,
+        payload: bytes,
+        connection: Connection | None,
+        qos: int,
+        packet_id: int,
+        *,
+        judged: Entry | None = None,
     ) -> bool | Refused:
-        """Take a parsed message topic. True: acknowledge now (it is known, or nothing is kept of it)."""
+        """Take a parsed message topic. True: acknowledge now (it is known, or nothing is kept of it).
+
+        `judged`: the modules have passed it.
+        """
         kind = "u" if out.kind is Kind.USER else "g"
         names = Names(peer=out.name) if kind == "u" else Names(group=out.name)
         key = f"{kind}/{encode_address(out.name)}".encode()
@@ -79,11 +100,13 @@ class Acceptor:
             prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
             found = self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload))
             return found or self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
+        if self._modules and judged is None and not unjudged.get():
+            return self._ask_modules(sender, target, out, payload, connection, qos, packet_id)
         later = [word for word in _LATER if getattr(out.params, word)]
         if later:
             reason = f"{later[0]}: not served yet"
             return self._statuses.refuse(sender, out.cid, Status.BAD_REQUEST, names, reason=reason)
-        return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id)
+        return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id, judged=judged)
 
     def _accept(
         self,
@@ -95,12 +118,17 @@ class Acceptor:
         connection: Connection | None,
         qos: int,
         packet_id: int,
+        *,
+        judged: Entry | None = None,
     ) -> bool | Refused:
         hub = self._hub
-        digest = _digest(target.digest_prefix, params, payload) if cid else None
-        refusal = self._refusal(sender, target, cid, digest, len(payload))
-        if refusal is not None:
-            return refusal
+        if judged is None:
+            digest = _digest(target.digest_prefix, params, payload) if cid else None
+            refusal = self._refusal(sender, target, cid, digest, len(payload))
+            if refusal is not None:
+                return refusal
+        else:
+            digest = judged.digest  # of what the sender sent: his resend is the same, whatever modules made of it
         now_ms = hub.now_ms()
         mid = hub.mids.draw_at(now_ms)
         name = cid or format_mid(mid)
@@ -126,6 +154,49 @@ class Acceptor:
         hub.committer.batch.accepts.append(message)
         hub.committer.wake()
         return False
+
+    # ---- modules -----------------------------------------------------------------------------------------------
+
+    def _ask_modules(
+        self,
+        sender: User,
+        target: Target,
+        out: OutTopic,
+        payload: bytes,
+        connection: Connection | None,
+        qos: int,
+        packet_id: int,
+    ) -> bool | Refused:
+        """Have the modules judge what could enter the store."""
+        digest = _digest(target.digest_prefix, out.params, payload) if out.cid else None
+        refusal = self._refusal(sender, target, out.cid, digest, len(payload))
+        if refusal is not None:
+            return refusal
+        return self._modules.take(sender, out, payload, digest, connection, qos, packet_id)
+
+    def _known(self, entry: Entry) -> bool | Refused | None:
+        """Answer a resend before a module sees it; None: it is none."""
+        sender, cid, digest = entry.sender, entry.out.cid, entry.digest
+        if cid is None or digest is None:
+            return None
+        consumed = self._modules.was_consumed(sender, cid, digest)
+        if consumed is False:
+            return self._statuses.refuse(sender, cid, Status.BAD_REQUEST, entry.names, reason="cid-reused")
+        return consumed or self._was_accepted(sender, cid, entry.names, digest) or None
+
+    def _judged(self, entry: Entry) -> bool | Refused:
+        """Take what the modules passed. What it may do is looked at again if that may have changed meanwhile."""
+        is_fresh = entry.epoch == self._hub.directory.epoch
+        if not is_fresh:
+            key = f"{entry.out.kind}/{encode_address(entry.out.name)}".encode()
+            target = self._hub.directory.target(entry.sender, key, entry.out.kind, entry.out.name)
+            if target is not None:
+                refusal = self._refusal(entry.sender, target, entry.out.cid, entry.digest, len(entry.payload))
+                if refusal is not None:
+                    return refusal
+        return self.message(
+            entry.sender, entry.out, entry.payload, entry.connection, entry.qos, entry.packet_id, judged=entry
+        )
 
     def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool | Refused:
         """Answer a resend of what was accepted, which nothing that came since can refuse; False if it is none."""
@@ -248,6 +319,8 @@ class Acceptor:
         """Hand a group's event to its members; it has no sender and raises no status."""
         thread = message.conversation
         if isinstance(thread, Thread) and thread.group is not None:
+            if self._hub.observers.group:
+                self._hub.observers.changed(thread.group.address, message.payload)
             members = [self._hub.directory.known_user(number) for number in thread.group.members]
             self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.messaging.devices import NO_ROOM, PLAIN, QUEUED, WRITTEN, Device, Extra
+from mesimqtt.messaging.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,6 +62,7 @@ class Hub:
     spawn: Callable[[Coroutine[Any, Any, None]], object] = _spawn
     counters: dict[str, int] = field(default_factory=dict)
     asking: int = 0
+    observers: Observers = field(default_factory=Observers)
 
     def count(self, what: str, number: int = 1) -> None:
         """Count an event for `stats`."""

@@ -23,6 +23,7 @@ from mesimqtt.messaging.entry import Entry
 from mesimqtt.messaging.groups import Groups
 from mesimqtt.messaging.hub import Hub
 from mesimqtt.messaging.keys import Keys
+from mesimqtt.messaging.modules import Modules
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.router import Router
@@ -77,7 +78,8 @@ class Messaging:
         self._statuses = Statuses(hub)
         self._delivery = Delivery(hub, self._receipts)
         self._transients = Transients(hub, self._statuses)
-        self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients)
+        self.modules = Modules(hub, self._statuses)
+        self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients, self.modules)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
         hub.news = self._enrolment.news
         self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
@@ -137,7 +139,12 @@ class Messaging:
         """Do what time has made due."""
         self.claim.audit.tick(now)
         self._sweeper.tick(now)
+        self.modules.tick(now)
         self.keys.tick(now)
+
+    def close(self) -> None:
+        """Begin nothing more: what waits for a module was never acknowledged, and comes again."""
+        self.modules.close()
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":

@@ -26,6 +26,7 @@ from mesimqtt.topics import (
 )
 
 if TYPE_CHECKING:
+    from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.properties import Value
 
 _NATIVE: Final = {
@@ -69,6 +70,19 @@ def refused(status: Status, why: str = "", *, is_topic: bool = False) -> Refused
     """Return the reason code of a status (contract section 4). `is_topic`: the topic is no such one."""
     code = codes.TOPIC_NAME_INVALID if is_topic else _REASON_CODES.get(status, codes.IMPLEMENTATION_ERROR)
     return Refused(code, f"0x{status:02X} {why or TITLES[status]}")
+
+
+def answer(connection: Connection, qos: int, packet_id: int, told: Refused) -> bool:
+    """Answer a refused PUBLISH where its version can say so; True: it is acknowledged as if it had been taken."""
+    if not qos:
+        return True
+    if connection.five is not None:
+        connection.acknowledge(packet_id, qos, told.code, told.reason)
+        return False
+    if told.is_store:
+        connection.close(f"{told.reason}; 3.1.1 has no other way to say so")
+        return False
+    return True
 
 
 # ---- from a client ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from mesimqtt.engine.properties import NO_PROPERTIES, Properties
 from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
-from mesimqtt.messaging.properties5 import Refused, refused, says_nothing, with_properties
+from mesimqtt.messaging.properties5 import Refused, answer, refused, says_nothing, with_properties
 from mesimqtt.messaging.transient import Transient
 from mesimqtt.topics import Kind, OutTopic, ParamsError, TopicError, find_cid, parse_out
 
@@ -72,6 +72,8 @@ class Router:
         device = Device(user, connection)
         connection.claim_state = device
         user.devices.append(device)
+        if self._hub.observers.online:
+            self._hub.observers.seen(device, is_online=True)
         if self._enrolment.reselect(device):
             self._hub.committer.batch.after.append(lambda ok: self.subscribed(connection, []) if ok else None)
             self._hub.committer.wake()
@@ -83,6 +85,8 @@ class Router:
         if device is None or device not in device.user.devices:
             return
         device.user.devices.remove(device)
+        if self._hub.observers.offline:
+            self._hub.observers.seen(device, is_online=False)
         device.left_in_flight = any(type(token) is tuple for token in connection.claimed.values())
         self._delivery.remember(device)
         self._receipts.close(device)
@@ -198,18 +202,18 @@ class Router:
         device: Device | None = connection.claim_state
         if device is None:
             self._audit(connection, Action.PUBLISH, topic.decode(), NOBODY_RULE)
-            return self._answered(connection, qos, packet_id, refused(Status.DENIED, NOBODY_RULE))
+            return answer(connection, qos, packet_id, refused(Status.DENIED, NOBODY_RULE))
         user = device.user
         prefix = user.out_prefix
         if not topic.startswith(prefix):
-            return self._answered(connection, qos, packet_id, self._foreign(device, topic.decode()))
+            return answer(connection, qos, packet_id, self._foreign(device, topic.decode()))
         rest = topic[len(prefix) :]
         done: bool | Refused | None = None
         if properties is NO_PROPERTIES or says_nothing(properties):
             done = self._acceptor.plain(user, rest, payload, connection, qos, packet_id)
         if done is None:
             done = self._parsed(device, rest, payload, qos, packet_id, properties)
-        return done if type(done) is bool else self._answered(connection, qos, packet_id, done)
+        return done if type(done) is bool else answer(connection, qos, packet_id, done)
 
     def _parsed(
         self, device: Device, rest: bytes, payload: bytes, qos: int, packet_id: int, properties: Properties
@@ -224,19 +228,6 @@ class Router:
             is_topic = not isinstance(error, ParamsError)
             return self._statuses.refuse(user, error.cid, Status.BAD_REQUEST, reason=str(error), is_topic=is_topic)
         return self._acceptor.message(user, out, payload, device.connection, qos, packet_id)
-
-    @staticmethod
-    def _answered(connection: Connection, qos: int, packet_id: int, told: Refused) -> bool:
-        """Answer a refused PUBLISH where its version can say so; True: it is acknowledged as if it had been taken."""
-        if not qos:
-            return True
-        if connection.five is not None:
-            connection.acknowledge(packet_id, qos, told.code, told.reason)
-            return False
-        if told.is_store:
-            connection.close(f"{told.reason}; 3.1.1 has no other way to say so")
-            return False
-        return True
 
     def oversized(self, connection: Connection, topic: bytes, size: int) -> None:  # noqa: ARG002 - the port's
         """Refuse a payload that was discarded while it was read."""

@@ -37,7 +37,7 @@ class Statuses:
 
     def sent(self, sender: User, names: bytes, message: Message, change: int) -> None:
         """Tell SENT of one committed message; `names` is `"peer":…` or `"group":…`."""
-        if not sender.devices and not self.watched:
+        if not sender.devices and not self.watched and not self._hub.observers.status:
             sender.change = max(sender.change, change)
             return
         cid = message.cid.encode()
@@ -46,15 +46,19 @@ class Statuses:
         )  # fmt: skip
         if self.watched:
             self._answer(sender, message.cid, 1, payload)
+        if self._hub.observers.status:
+            self._hub.observers.told(sender, payload)
         self._push(sender, cid, message.mid, 1, payload, change)
 
     def emit(self, step: Step) -> None:
         """Tell a committed step to the sender, if he is online."""
-        sender = self._hub.directory.known_user(step.sender_id)
+        observed = self._hub.observers.status
+        directory = self._hub.directory
+        sender = directory.user_by_id(step.sender_id) if observed else directory.known_user(step.sender_id)
         if sender is None:
             return
         sender.change = max(sender.change, step.change)
-        if not sender.devices:
+        if not sender.devices and not observed:
             return
         thread = self._hub.directory.thread_of(step.conversation)
         if thread is None:
@@ -67,6 +71,8 @@ class Statuses:
         for message in step.messages:
             cid = message.cid.encode()
             payload = b'{"cid":"%b","mid":"%016x"%b%b' % (cid, message.mid, middle, tail)
+            if observed:
+                self._hub.observers.told(sender, payload)
             self._push(sender, cid, message.mid, step.status, payload, step.change)
 
     def refuse(
@@ -110,6 +116,8 @@ class Statuses:
         """Give a status that is not stored to the sender's online devices."""
         if self.watched:
             self._answer(sender, cid, code, payload)
+        if self._hub.observers.status:
+            self._hub.observers.told(sender, payload)
         for device in sender.devices:
             self._tell_one(device, cid, code, payload)
 
