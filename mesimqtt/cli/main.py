@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mesimqtt import __version__
-from mesimqtt.cli import acl, bench, demo, group, listen, message, serve, server, spec, token, up, user
+from mesimqtt.cli import acl, bench, demo, group, history, listen, message, serve, server, spec, token, up, user
 from mesimqtt.cli.output import clean
 from mesimqtt.cli.quick import Root, quicken
 from mesimqtt.domain.errors import MesimqttError
@@ -57,7 +57,7 @@ def root(
     """Take the options that stand before a command."""
 
 
-for _part in (up, serve, user, token, group, acl, message, listen, server, bench, demo, spec):
+for _part in (up, serve, user, token, group, acl, message, history, listen, server, bench, demo, spec):
     _part.register(app)
 quicken(app)
 

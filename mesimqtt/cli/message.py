@@ -1,4 +1,4 @@
-"""`mesimqtt send`, `status` and `inbox`: messages from the operator's side."""
+"""`mesimqtt send` and `status`: a message from the operator's side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
     root.command("send", epilog="Example: mesimqtt send --from alice --to bob 'see you at eight'")(send)
     root.command("status", epilog="Example: mesimqtt status 0a1b2c3d4e5f6071")(status)
-    root.command("inbox", epilog="Example: mesimqtt inbox bob")(inbox)
 
 
 def send(
@@ -57,49 +56,31 @@ def status(
 ) -> None:
     """Show what became of a message, for each recipient."""
     answer = perform(data, "status", mid=mid)
+    while answer["next"]:
+        more = perform(data, "status", mid=mid, cursor=answer["next"])
+        answer["status"] += more["status"]
+        answer["next"] = more["next"]
     if json:
         emit(answer)
         return
     rows = answer.pop("status")
-    facts({**answer, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer.get("expires_at"))})
+    counts = answer.pop("counts", {})
+    shown = {**answer, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer["expires_at"])}
+    facts(shown | {"counts": ", ".join(f"{number} {name}" for name, number in counts.items())})
     line("")
     table(
-        ["recipient", "status", "code", "at", "device", "reason"],
+        ["recipient", "status", "code", "at", "delivered", "read", "device", "reason"],
         [
             [
                 each.get("peer", "(the group)" if "group" in answer else answer.get("to")),
                 each["name"],
                 each["status"],
                 when_ms(each["ts"]),
+                when_ms(each.get("delivered_at")),
+                when_ms(each.get("read_at")),
                 each.get("device", ""),
                 each.get("reason", ""),
             ]
             for each in rows
         ],
     )
-
-
-def inbox(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose inbox.")],
-    data: Data = NOT_GIVEN,
-    json: Json = False,
-) -> None:
-    """Show what waits for a user that no device of his has acknowledged."""
-    answer = perform(data, "inbox", address=address)
-    if json:
-        emit(answer)
-        return
-    line(f"waiting for {address}: {answer['messages']} ({answer['bytes']} bytes)")
-    if answer["conversations"]:
-        table(
-            ["conversation", "messages", "last seq", "newest"],
-            [
-                [
-                    f"group {each['group']}" if "group" in each else each.get("peer"),
-                    each["messages"],
-                    each["last_seq"],
-                    when_ms(each["ts"]),
-                ]
-                for each in answer["conversations"]
-            ],
-        )

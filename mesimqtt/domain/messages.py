@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 from mesimqtt.domain.seqset import SeqSet
 
 PAIR, GROUP = 0, 1
+NO_SEQ = -1  # the watermark of a set of exceptions: only its runs are kept, from seq 1 on
 
 
 class MessageKind(IntEnum):
@@ -166,7 +167,7 @@ class Lane:
         self.acked = SeqSet(floor)
         self.delivered = SeqSet(floor)
         self.read = SeqSet(floor)
-        self.failed = SeqSet()
+        self.failed = SeqSet(NO_SEQ)
         self.read_payload = ""
         self.read_change = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 
 class SeqSet:
@@ -59,6 +59,35 @@ class SeqSet:
         if seq > self.upto:
             self.upto = seq
             self._settle()
+
+    def include(self, first: int, last: int) -> None:
+        """Add every number from `first` to `last`."""
+        if last <= self.upto or first > last:
+            return
+        starts, ends = self._starts, self._ends
+        low = bisect_left(ends, first - 1)
+        high = bisect_right(starts, last + 1)
+        if low < high:  # runs that touch become one
+            first, last = min(first, starts[low]), max(last, ends[high - 1])
+        starts[low:high], ends[low:high] = [first], [last]
+        self._settle()
+
+    def missing(self, last: int) -> list[tuple[int, int]]:
+        """Return the runs of numbers up to `last` that are not in the set."""
+        found, before = [], self.upto
+        for first, end in zip(self._starts, self._ends, strict=True):
+            if first > last:
+                break
+            found.append((before + 1, first - 1))
+            before = end
+        if before < last:
+            found.append((before + 1, last))
+        return found
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """The runs above the watermark as (first, last)."""
+        return list(zip(self._starts, self._ends, strict=True))
 
     def _settle(self) -> None:
         while self._starts and self._starts[0] <= self.upto + 1:

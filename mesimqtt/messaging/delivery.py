@@ -315,6 +315,8 @@ class Delivery:
 
     def _paged(self, device: Device, feed: Feed, found: list[Message], known: int) -> None:
         for message in found:
+            if message.seq > feed.sent + 1:  # retention has removed what stood between: a legal gap
+                feed.acked.include(feed.sent + 1, message.seq - 1)
             if message.mid <= device.sent_before_mid and device.connection.session_present:
                 feed.resent_upto = max(feed.resent_upto, message.seq)
             if not self._give(device, feed, message):
@@ -324,7 +326,8 @@ class Delivery:
                     self.page(device)
                 return
         if not found:
-            feed.sent = max(feed.sent, known)  # seqs that are no longer in the store are a legal gap
+            feed.acked.include(feed.sent + 1, known)  # seqs that are no longer in the store are a legal gap
+            feed.sent = max(feed.sent, known)
         until = feed.lane.until
         if feed.sent >= feed.thread.last_seq or (until is not None and feed.sent >= until):
             feed.behind = False

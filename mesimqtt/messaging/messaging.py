@@ -21,7 +21,9 @@ from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
 from mesimqtt.messaging.entry import Entry
 from mesimqtt.messaging.groups import Groups
+from mesimqtt.messaging.history import History
 from mesimqtt.messaging.hub import Hub
+from mesimqtt.messaging.inbox import Inbox
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.modules import Modules
 from mesimqtt.messaging.queries import Queries
@@ -31,6 +33,7 @@ from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
 from mesimqtt.messaging.transient import Transients
 from mesimqtt.store import conversations, users
+from mesimqtt.store import history as history_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import TopicError, format_params, parse_out
 
@@ -70,6 +73,7 @@ class Messaging:
         self.signer = signer
         self.now, self.now_ms = now, now_ms
         started_mid = message_rows.last_mid(store.read)
+        history_rows.recover_own(store.read, started_mid - history_rows.UNKEPT_MIDS)
         hub = self._hub = _make_hub(settings, store, now, now_ms, after=started_mid)
         directory = hub.directory
         if spawn is not None:
@@ -88,6 +92,7 @@ class Messaging:
         self.keys.on_changed = self._entry.forget
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
+        self.history, self.inbox = History(hub), Inbox(hub)
         self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
         self.claim = self._make_claim()
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
@@ -258,9 +263,7 @@ class Messaging:
             OperationError: it was refused; `code` is the status' name.
 
         """
-        user = self._hub.directory.user(sender)
-        if user is None:
-            raise OperationError("no-such-user", f"no user {sender!r}; make it with: mesimqtt user add {sender}")
+        user = self.party(sender)
         if not user.active:
             raise OperationError("user-disabled", f"{sender!r} is disabled; first: mesimqtt user enable {sender}")
         if len(payload) > self.settings.limits.payload_max:
@@ -305,13 +308,18 @@ class Messaging:
             return f"not sent: the store cannot take it now ({self.store.health}); look at: mesimqtt stats"
         return f"{to or group}: {TITLES[code]}{f' ({reason})' if reason else ''}"
 
-    def status(self, mid: str, *, asker: str | None = None) -> dict[str, Any]:
+    async def status(
+        self, mid: str, *, asker: str | None = None, limit: int = 1000, cursor: str | None = None
+    ) -> dict[str, Any]:
         """Return the statuses of one message."""
-        return self._queries.status(mid, asker=asker)
+        return await self._queries.status(mid, asker=asker, limit=limit, cursor=cursor)
 
-    def inbox(self, address: str) -> dict[str, Any]:
-        """Return what waits for a user."""
-        return self._queries.inbox(address)
+    def party(self, address: str) -> User:
+        """Return a user; raise OperationError if there is none."""
+        user = self._hub.directory.user(address)
+        if user is None:
+            raise OperationError("no-such-user", f"no user {address!r}; make it with: mesimqtt user add {address}")
+        return user
 
     def stats(self) -> dict[str, Any]:
         """Return counters and health."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.messaging import (  # noqa: F401 - importing them registers their operations
     operations_access,
     operations_groups,
+    operations_history,
     operations_messages,
     operations_tokens,
     operations_users,

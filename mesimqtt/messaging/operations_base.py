@@ -205,6 +205,11 @@ ARGUMENT_TYPES: dict[str, ArgumentType] = {
         lambda value: value is None or _is_number(value),
         {**_WHOLE, "type": ["integer", "null"]},
     ),
+    "int | str | None": ArgumentType(
+        "a whole number, a text or null",
+        lambda value: value is None or _is_number(value) or _is_text(value),
+        {"type": ["integer", "string", "null"]},
+    ),
     "bool": ArgumentType("true or false", lambda value: isinstance(value, bool), {"type": "boolean"}),
     "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
     "dict[str, str]": ArgumentType(

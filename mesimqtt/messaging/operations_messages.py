@@ -1,4 +1,4 @@
-"""Operations on messages and on the server itself: send, status, inbox, stats, server_info, ping."""
+"""Operations on messages and on the server itself: send, status, stats, server_info, ping."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mesimqtt.messaging.operations_base import (
     Desk,
     Scope,
     checked_address,
+    checked_limit,
     known_user,
     operation,
 )
@@ -60,20 +61,16 @@ def _payload(text: str | None, payload: str | None) -> bytes:
         raise ArgumentError("text must be valid Unicode, payload valid base64") from None
 
 
-@operation(Scope.USER)
-async def status(desk: Desk, *, mid: str) -> Answer:
-    """Tell the status of a message for each recipient."""
+@operation(Scope.USER, example={"mid": "{gmid}"})
+async def status(desk: Desk, *, mid: str, limit: int = 1_000, cursor: str | None = None) -> Answer:
+    """Tell the status of a message for each recipient, with the times at which it was delivered and read.
+
+    A group's message also has `counts` over all members; `next` is the `cursor` of the next page, null at the end.
+    """
     if not MID_PATTERN.fullmatch(mid):
         raise ArgumentError(f"{mid[:40]!r} is no mid: a mid is 16 hex digits, as in the topic of a message")
     asker = desk.caller.user if desk.caller.power is Scope.USER else None
-    return desk.messaging.status(mid, asker=asker)
-
-
-@operation(Scope.USER, actor="address")
-async def inbox(desk: Desk, *, address: str) -> Answer:
-    """Tell what waits for a user that no device of his has acknowledged."""
-    known_user(desk.read, address)
-    return desk.messaging.inbox(address)
+    return await desk.messaging.status(mid, asker=asker, limit=checked_limit(limit), cursor=cursor)
 
 
 @operation(Scope.ADMIN)

@@ -122,7 +122,7 @@ async def user_show(desk: Desk, *, address: str) -> Answer:
             for each in devices.of_user(desk.read, user.id)
         ],
         "tokens": sum(each.state(desk.now_s) == "valid" for each in found),
-        "inbox": desk.messaging.inbox(user.address),
+        "inbox": await desk.messaging.inbox.size(user.id),
     }
 
 

@@ -1,4 +1,4 @@
-"""What can be asked: the status of a message, an inbox, counters. One JSON for rpc, CLI and HTTP."""
+"""What can be asked: the statuses of a message, and counters. One JSON for rpc, CLI and HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP
 from mesimqtt.domain.status import TITLES
+from mesimqtt.messaging.paging import number_of, pack, unpack
 from mesimqtt.store import messages as rows
+from mesimqtt.store import receipts
 from mesimqtt.store.database import size_of
 from mesimqtt.topics import MID_PATTERN
 
@@ -25,22 +27,32 @@ class Queries:
         self._hub = hub
         self._started_at = hub.now()
 
-    def status(self, mid: str, *, asker: str | None) -> dict[str, Any]:
-        """Return one message's statuses. `asker` None is an operator; anybody else must be its sender.
+    async def status(self, mid: str, *, asker: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Return one message's statuses, a page of recipients. `asker` None is an operator, else it must be its sender.
 
         Raises:
-            OperationError: no such message, or not the asker's own.
+            OperationError: no such message, or not the asker's own; or the cursor is none.
 
         """
         if not MID_PATTERN.fullmatch(mid):
             raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
-        message = rows.by_mid(self._hub.store.read, int(mid, 16))
-        sender = self._hub.directory.party(message.sender_id) if message is not None else None
-        if message is None or sender is None or asker not in (None, sender.address):
+        hub, directory = self._hub, self._hub.directory
+        after = number_of(unpack(cursor), "u") if cursor is not None else 0
+        message = rows.by_mid(hub.store.read, int(mid, 16))
+        sender = directory.party(message.sender_id) if message is not None else None
+        user = directory.user(asker) if asker is not None else None
+        if message is None or sender is None or (asker is not None and (user is None or user.id != sender.id)):
             raise OperationError("no-such-message", f"no message {mid} of yours")
-        return self._status(message, sender)
+        matrix = await hub.store.ask(lambda connection: receipts.matrix(connection, message, after, limit))
+        answer = self._about(message, sender)
+        if message.conversation.kind == GROUP:
+            answer["counts"] = matrix.counts
+        own = [] if after or message.conversation.kind != GROUP else [_row(receipts.of_all(message))]
+        answer["status"] = own + [_row(each) for each in matrix.rows]
+        answer["next"] = pack({"u": matrix.next}) if matrix.next else None
+        return answer
 
-    def _status(self, message: Message, sender: User) -> dict[str, Any]:
+    def _about(self, message: Message, sender: User) -> dict[str, Any]:
         directory = self._hub.directory
         conversation = message.conversation
         answer: dict[str, Any] = {"mid": format_mid(message.mid), "cid": message.cid, "from": sender.address}
@@ -50,43 +62,9 @@ class Queries:
         else:
             peer = directory.party(conversation.b if conversation.a == sender.id else conversation.a)
             answer["to"] = peer.address if peer else None
-        answer |= {"seq": message.seq, "ts": message.ts, "expires_at": message.expires_at, "size": len(message.payload)}
-        answer["status"] = [self._row(row) for row in rows.statuses_of(self._hub.store.read, message)]
-        return answer
-
-    def _row(self, row: rows.StatusRow) -> dict[str, Any]:
-        peer = self._hub.directory.party(row.recipient_id) if row.recipient_id else None
-        found: dict[str, Any] = {"peer": peer.address} if peer else {}
-        found |= {"status": row.status, "name": TITLES[row.status], "ts": row.ts}
-        if row.device:
-            found["device"] = row.device
-        if row.reason:
-            found["reason"] = row.reason
-        return found
-
-    def inbox(self, address: str) -> dict[str, Any]:
-        """Return what waits for a user: one entry per conversation, the newest first.
-
-        Raises:
-            OperationError: no such user.
-
-        """
-        directory = self._hub.directory
-        user = directory.user(address)
-        if user is None:
-            raise OperationError("no-such-user", f"no user {address!r}")
-        messages, size = rows.inbox_size(self._hub.store.read, user.id)
-        waiting = []
-        for kind, a, b, count, seq, ts in rows.waiting(self._hub.store.read, user.id):
-            entry: dict[str, Any] = {"messages": count, "last_seq": seq, "ts": ts}
-            if kind == GROUP:
-                group = directory.room(a)
-                entry = {"group": group.address if group else None} | entry
-            else:
-                peer = directory.party(b if a == user.id else a)
-                entry = {"peer": peer.address if peer else None} | entry
-            waiting.append(entry)
-        return {"user": user.address, "messages": messages, "bytes": size, "conversations": waiting}
+        return answer | {
+            "seq": message.seq, "ts": message.ts, "expires_at": message.expires_at, "size": len(message.payload),
+        }  # fmt: skip
 
     def stats(self) -> dict[str, Any]:
         """Return counters since the start, what there is now, and the store's health."""
@@ -103,3 +81,17 @@ class Queries:
             "database_bytes": size_of(self._hub.store.folder),
             "counters": counts,
         }
+
+
+def _row(receipt: receipts.Receipt) -> dict[str, Any]:
+    found: dict[str, Any] = {"peer": receipt.address} if receipt.address else {}
+    found |= {"status": receipt.status, "name": TITLES[receipt.status], "ts": receipt.ts}
+    if receipt.device:
+        found["device"] = receipt.device
+    if receipt.reason:
+        found["reason"] = receipt.reason
+    if receipt.delivered_at:
+        found["delivered_at"] = receipt.delivered_at
+    if receipt.read_at:
+        found["read_at"] = receipt.read_at
+    return found

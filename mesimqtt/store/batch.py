@@ -13,7 +13,7 @@ from mesimqtt.store import conversations
 from mesimqtt.store.messages import RUN_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 log = logging.getLogger(__name__)
 _COUNTERS_MAX = 100_000
@@ -24,7 +24,7 @@ CLAIM_CID = "INSERT OR IGNORE INTO cid (sender_id, cid, message_id, digest) VALU
 FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
 INSERT_STEP = """INSERT INTO step (sender_id, change, conversation_id, recipient_id, first_seq, last_seq, status,
     ts, device, reason) VALUES (?,?,?,?,?,?,?,?,?,?)"""
-UPDATE_SEQ = "UPDATE conversation SET last_seq = ? WHERE id = ?"
+UPDATE_SEQ = "UPDATE conversation SET last_seq = ?, last_at = ? WHERE id = ?"
 # Floor and end of a lane are the membership's (members.py): a state from before the user left, or left and came back,
 # must not undo them.
 UPSERT_LANE = """INSERT INTO lane (conversation_id, user_id, floor, until, acked, acked_above, delivered,
@@ -42,7 +42,7 @@ class Batch:
     `lanes` and `cursors` are keyed, so that a later value of the same batch replaces an earlier one.
     """
 
-    __slots__ = ("_early", "accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps")
+    __slots__ = ("_early", "accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps", "touched")
 
     def __init__(self) -> None:
         self._early = (0, 0, 0, 0)
@@ -54,6 +54,7 @@ class Batch:
         self.fragile: list[tuple[str, tuple[Any, ...]]] = []
         self.functions: list[Function] = []
         self.after: list[Callable[[bool], None]] = []
+        self.touched: Iterable[int] = ()  # conversations that got messages, once it is written
 
     def __bool__(self) -> bool:
         return bool(
@@ -176,7 +177,7 @@ class Writer:
     def _accept(self, connection: sqlite3.Connection, batch: Batch, made: list[Conversation]) -> None:
         fresh = self._deduplicated(connection, batch.accepts)
         seqs = self._seqs
-        touched: dict[int, int] = {}
+        touched: dict[int, Message] = {}
         messages: list[tuple[Any, ...]] = []
         steps: list[Step] = []
         runs: dict[tuple[int, int], Step] = {}
@@ -189,7 +190,8 @@ class Writer:
             seq = seqs.get(number)
             if seq is None:
                 seq = conversations.last_seq(connection, number)
-            seqs[number] = touched[number] = message.seq = seq = seq + 1
+            seqs[number] = message.seq = seq = seq + 1
+            touched[number] = message
             sender = message.sender_id
             messages.append((
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
@@ -208,7 +210,8 @@ class Writer:
                 runs[number, sender] = run
                 steps.append(run)
         connection.executemany(INSERT_MESSAGE, messages)
-        connection.executemany(UPDATE_SEQ, [(seq, number) for number, seq in touched.items()])
+        connection.executemany(UPDATE_SEQ, [(last.seq, last.ts, number) for number, last in touched.items()])
+        batch.touched = touched
         self._number(connection, steps)
         for step in steps:
             for message in step.messages:

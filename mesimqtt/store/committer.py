@@ -122,6 +122,15 @@ class Committer:
         self.wake()
         return future
 
+    async def settle(self) -> None:
+        """Wait until all that was given so far is committed, so that a reader sees it; at rest it is at once."""
+        if self.is_idle:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.batch.after.append(lambda _: None if future.done() else future.set_result(None))
+        self.wake()
+        await future
+
     async def drain(self) -> None:
         """Wait until everything given so far is committed (or has failed)."""
         while not self.is_idle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.messages import GROUP, PAIR, Conversation, Lane
+from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Lane
 from mesimqtt.domain.seqset import SeqSet
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: 
     lane.acked = SeqSet(row[2], row[3])
     lane.delivered = SeqSet(row[4], row[5])
     lane.read = SeqSet(row[6], row[7])
-    lane.failed = SeqSet(0, row[8])
+    lane.failed = SeqSet(NO_SEQ, row[8])
     _add_own(connection, lane)
     lane.read_payload = row[9]
     lane.read_change = row[10]

@@ -11,13 +11,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
-_COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq"
+COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq"
 FORGET_CIDS = "DELETE FROM cid WHERE message_id < ?"
-_WAITING = """SELECT c.kind, c.a, c.b, count(m.id), max(m.seq), max(m.ts) FROM lane l
-    JOIN conversation c ON c.id = l.conversation_id
-    JOIN message m ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.sender_id <> l.user_id
-        AND m.kind = 0 AND m.seq <= coalesce(l.until, m.seq)
-    WHERE l.user_id = ? GROUP BY c.id ORDER BY max(m.ts) DESC LIMIT 1000"""
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 
@@ -39,7 +34,8 @@ class StatusRow(NamedTuple):
     cid: str
 
 
-def _message(row: tuple[Any, ...], conversation: Conversation) -> Message:
+def message_of(row: tuple[Any, ...], conversation: Conversation) -> Message:
+    """Return the message of a row of COLUMNS."""
     mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq = row
     return Message(
         mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq
@@ -49,10 +45,10 @@ def _message(row: tuple[Any, ...], conversation: Conversation) -> Message:
 def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
     """Return the messages of a conversation with seq > `after`, in order."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
         (conversation.id, after, limit),
     )
-    return [_message(row, conversation) for row in rows]
+    return [message_of(row, conversation) for row in rows]
 
 
 def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
@@ -60,14 +56,14 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
     if mid >> 63:  # more than SQLite's integers hold, so more than any mid of ours
         return None
     row = connection.execute(
-        f"""SELECT {_COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
+        f"""SELECT {COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
         FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
         (mid,),
     ).fetchone()
     if row is None:
         return None
     kind, a, b, last = (int(part) for part in row[13].split())
-    return _message(row[:12], Conversation(row[12], kind, a, b, last))
+    return message_of(row[:12], Conversation(row[12], kind, a, b, last))
 
 
 def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int, bytes] | None:
@@ -88,7 +84,7 @@ def unread_before(
         ORDER BY seq DESC LIMIT ?""",
         (conversation.id, floor, seq, reader, limit),
     ).fetchall()
-    return [_message(row, conversation) for row in reversed(rows)]
+    return [message_of(row, conversation) for row in reversed(rows)]
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[int]:
@@ -196,11 +192,6 @@ def last_mid(connection: sqlite3.Connection) -> int:
     """Return the highest mid in the store."""
     row = connection.execute("SELECT max(id) FROM message").fetchone()
     return int(row[0] or 0)
-
-
-def waiting(connection: sqlite3.Connection, user: int) -> list[tuple[int, int, int, int, int, int]]:
-    """Return (kind, a, b, messages, last seq, last ts) of each conversation that holds something for `user`."""
-    return connection.execute(_WAITING, (user,)).fetchall()
 
 
 def totals(connection: sqlite3.Connection) -> tuple[int, int]:

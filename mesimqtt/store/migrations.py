@@ -109,7 +109,23 @@ CREATE TABLE scheduled (id INTEGER NOT NULL PRIMARY KEY, sender_id INTEGER NOT N
 CREATE INDEX scheduled_sender_id ON scheduled (sender_id);
 CREATE INDEX scheduled_due ON scheduled (due) WHERE due IS NOT NULL;
 """)  # edits, recalls, scheduled and disappearing messages
-_HISTORY_3: tuple[str, ...] = ()  # history, search, retention
+_HISTORY_3: tuple[str, ...] = (  # history, search, retention
+    "ALTER TABLE conversation ADD COLUMN last_at INTEGER NOT NULL DEFAULT 0",
+    """UPDATE conversation SET last_at = coalesce((SELECT ts FROM message m
+    WHERE m.conversation_id = conversation.id AND m.seq = conversation.last_seq), 0)""",
+    """CREATE INDEX message_aside ON message (conversation_id, seq)
+    WHERE kind <> 0 OR edits IS NOT NULL OR recalls IS NOT NULL OR state <> 0""",
+    """CREATE TABLE gap (conversation_id INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, first_seq)) WITHOUT ROWID""",
+    """CREATE TABLE retention (group_id INTEGER NOT NULL, type INTEGER NOT NULL, keep_s INTEGER NOT NULL,
+    PRIMARY KEY (group_id, type)) WITHOUT ROWID""",
+    "CREATE TABLE progress (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE search_change (id INTEGER NOT NULL PRIMARY KEY, message_id INTEGER NOT NULL)",
+    """CREATE TRIGGER message_rewritten AFTER UPDATE OF payload, state, edited_by ON message BEGIN
+    INSERT INTO search_change (message_id) VALUES (old.id); END""",
+    """CREATE TRIGGER message_removed AFTER DELETE ON message BEGIN
+    INSERT INTO search_change (message_id) VALUES (old.id); END""",
+)
 _GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
 _PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence
 _API_3: tuple[str, ...] = ()  # idempotency keys

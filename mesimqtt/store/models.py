@@ -10,6 +10,7 @@ from peewee import (
 )
 
 from mesimqtt.store.model_base import Table
+from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
 from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
 
 
@@ -62,12 +63,16 @@ class Member(Table):
 
 
 class Conversation(Table):
-    """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0)."""
+    """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0).
+
+    `last_at` is when its newest message was accepted, in milliseconds since 1970.
+    """
 
     kind = IntegerField()
     a = IntegerField()
     b = IntegerField()
     last_seq = IntegerField(default=0)
+    last_at = IntegerField(default=0)
 
     class Meta:
         indexes = ((("kind", "a", "b"), True), (("b",), False))
@@ -313,4 +318,8 @@ TABLES = [
     Hidden,
     Vanishing,
     Scheduled,
+    Gap,
+    Retention,
+    Progress,
+    SearchChange,
 ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, TypeVar
 
+from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database
 from mesimqtt.store.runner import InlineRunner, ThreadRunner
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from pathlib import Path
 
@@ -96,6 +97,41 @@ class Store:
             self._reader.submit(work, finish)
 
         submit()
+
+    async def ask(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `read` in the reader's thread, in one snapshot of the data, and return its result.
+
+        Raises:
+            StoreError: the store cannot be read now. Whatever else `read` raises is raised here, too.
+
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        found: list[T] = []
+        failed: list[Exception] = []
+
+        def work() -> None:
+            try:
+                connection = self._database.connection()
+                connection.execute("BEGIN")
+                try:
+                    found.append(read(connection))
+                finally:
+                    connection.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 - told to whoever asked
+                failed.append(error)
+
+        def finish() -> None:
+            if future.done():
+                return
+            if not failed:
+                future.set_result(found[0])
+            elif isinstance(failed[0], sqlite3.Error) and is_environment(failed[0]):
+                future.set_exception(StoreError(f"the store cannot be read now ({failed[0]}); try again"))
+            else:
+                future.set_exception(failed[0])
+
+        self._reader.submit(work, finish)
+        return await future
 
     def retry_reads(self) -> None:
         """Try again the reads that failed since the last call; to be called about once a second."""

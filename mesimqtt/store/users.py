@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 DELETED = -1
 FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
 _COLUMNS = "id, address, active, created_at, profile"
+_AT_ONCE = 500  # numbers that one statement names
 _NO_PROFILE = "{}"
 _SESSIONS = 'SELECT id FROM session WHERE "user" = ?'
 
@@ -50,6 +51,17 @@ def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
         (number, DELETED),
     ).fetchone()
     return _user(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
+
+
+def addresses(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, str]:
+    """Return the addresses of users by number; a deleted one keeps the name that he had."""
+    found: dict[int, str] = {}
+    for start in range(0, len(numbers), _AT_ONCE):
+        some = numbers[start : start + _AT_ONCE]
+        marks = ",".join("?" * len(some))
+        for number, address in connection.execute(f"SELECT id, address FROM user WHERE id IN ({marks})", some):
+            found[number] = address.removeprefix(FORMER).partition(":")[2] if address.startswith(FORMER) else address
+    return found
 
 
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[UserRow]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +78,24 @@ def test_the_text_names_runs():
 
     assert ("5,8-9,12", 4, "") == (seqs.above, seqs.above_count, SeqSet(3).above)
     assert "SeqSet(3, '5,8-9,12')" == repr(seqs)
+
+
+RUNS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12)), max_size=20)
+
+
+@given(st.integers(0, 10), SEQS, RUNS)
+def test_whole_runs_go_in_and_what_is_missing_comes_out(upto, added, runs):
+    """Adding runs, wherever they lie, is adding their numbers; the missing runs are what a set has not."""
+    seqs, plain = SeqSet(upto), set(range(1, upto + 1))
+    for seq in added:
+        seqs.add(seq)
+        plain.add(seq)
+    for first, length in runs:
+        seqs.include(first, first + length - 1)
+        plain.update(range(first, first + length))
+    again = SeqSet(seqs.upto, seqs.above)
+    missing = seqs.missing(75)
+
+    assert (plain, seqs.above) == (members(seqs), again.above)
+    assert set(range(1, 76)) - plain == {seq for first, last in missing for seq in range(first, last + 1)}
+    assert all(last < after - 1 for (_, last), (after, _) in pairwise(missing))

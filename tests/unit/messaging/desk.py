@@ -100,11 +100,15 @@ class FakeMessaging:
         self.told.append(("send", sender, message))
         return {"mid": "0" * 16, "cid": message["cid"], "status": 1}
 
-    def status(self, mid: str, *, asker: str | None) -> dict[str, Any]:
+    async def status(self, mid: str, *, asker: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         return {"mid": mid, "asker": asker}
 
-    def inbox(self, address: str) -> dict[str, Any]:
-        return {"user": address, "messages": 0, "bytes": 0, "conversations": []}
+    @property
+    def inbox(self) -> FakeMessaging:
+        return self
+
+    async def size(self, number: int) -> dict[str, int]:
+        return {"messages": 0, "bytes": 0}
 
     def stats(self) -> dict[str, Any]:
         return {"health": "ok"}

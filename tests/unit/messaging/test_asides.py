@@ -127,7 +127,8 @@ def test_rpc_status(world):
     assert (mid, "1", "alice", "team", 5) == tuple(
         answer["result"][key] for key in ("mid", "cid", "from", "group", "size")
     )
-    assert [(None, 1), ("bob", 2)] == [(row.get("peer"), row["status"]) for row in answer["result"]["status"]]
+    rows = [(row.get("peer"), row["status"]) for row in answer["result"]["status"]]
+    assert [(None, 1), ("bob", 2), ("carol", 1)] == rows
 
 
 def test_rpc_status_of_anothers_message(world):

@@ -171,3 +171,16 @@ def test_every_member_has_a_verdict_of_his_own(world):
     assert [(1, None), (2, "bob"), (0x84, "carol")] == [
         (status["status"], status.get("peer")) for status in alice.statuses()
     ]
+
+
+def test_a_failure_of_the_first_message_survives_a_restart(world):
+    """The lane keeps what failed from seq 1 on: reading it later does not turn the verdict round."""
+    alice = world.listener("alice")
+    alice.publish("u/bob/1/expiry=5", "too late")
+    world.jump(10)
+    mid = alice.statuses()[0]["mid"]
+    world.restart()
+    bob = world.listener("bob")
+    bob.publish("read/u/alice", f"<={mid}")
+
+    assert [("bob", 0x84)] == [(row["peer"], row["status"]) for row in world.do("status", mid=mid)["status"]]

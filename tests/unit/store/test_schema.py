@@ -15,12 +15,13 @@ from mesimqtt.store.migrations import MIGRATIONS, VERSION
 from unit.store.rows import memory
 
 STATEMENTS = [statement for statements in MIGRATIONS for statement in statements]
-ONLY_SQL = {
-    "message_deadline": "the sweep's index holds the few rows that have a deadline; models know no WHERE",
+ONLY_SQL = {  # models know no WHERE
+    "message_deadline": "the sweep's index holds the few rows that have a deadline",
     "message_edits": "holds the few that are edits",
     "message_age": "holds the few that disappear",
     "message_priority": "holds the few with a priority",
     "scheduled_due": "holds what still waits",
+    "message_aside": "holds the few that are nothing to be read: events, edits, recalls, and what is recalled",
 }
 
 

@@ -204,17 +204,6 @@ def test_reading_marks_the_newest_of_others(desk, chat):
     assert [] == messages.unread_before(desk.database.connection(), chat, BOB, 3, 5, 2)
 
 
-def test_what_waits_for_a_user(desk, chat):
-    """Each conversation that holds something, with how many messages and the newest of them."""
-    desk.accept("c", conversation=pair(BOB, CAROL), sender=CAROL)
-    desk.all("UPDATE lane SET acked = 1 WHERE conversation_id = ? AND user_id = ?", chat.id, BOB)
-
-    assert {(0, ALICE, BOB, 2, 3, NOW_MS), (0, BOB, CAROL, 1, 1, NOW_MS)} == set(
-        messages.waiting(desk.database.connection(), BOB)
-    )
-    assert [] == messages.waiting(desk.database.connection(), ALICE)
-
-
 def test_deadlines_are_found_in_their_order(desk):
     """What is due has a deadline up to now, and is due no more once that is cleared; the year's expiry goes by mid."""
     conversation = pair()
