@@ -177,7 +177,7 @@ def test_a_message_from_the_operators_side(mesimqtt: CommandLine) -> None:
     assert [("bob", 1, "sent")] == [(each["peer"], each["status"], each["name"]) for each in status["status"]]
     assert re.search(r"bob +sent +1", text)
     assert (1, 5) == (inbox["messages"], inbox["bytes"])
-    assert ["waiting for bob: 1 (5 bytes)", "alice"] == [table[0], table[2].split()[0]]
+    assert ["waiting for bob: 1 (5 bytes), unread: 1", "alice"] == [table[0], table[2].split()[0]]
     assert (2, 1, "ok") == (stats["users"], stats["messages"], stats["health"])
     assert (0, str(mesimqtt.data.absolute())) == (stats["connections"], stats["server"]["data"])
     assert stats["database_bytes"] >= (mesimqtt.data / "mesimqtt.db").stat().st_size > 0
