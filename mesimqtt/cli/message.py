@@ -1,4 +1,4 @@
-"""`mesimqtt send` and `status`: a message from the operator's side."""
+"""`mesimqtt send`, `status` and `trace`: a message from the operator's side."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
     root.command("send", epilog="Example: mesimqtt send --from alice --to bob 'see you at eight'")(send)
     root.command("status", epilog="Example: mesimqtt status 0a1b2c3d4e5f6071")(status)
+    root.command("trace", epilog="Example: mesimqtt trace 0a1b2c3d4e5f6071")(trace)
 
 
 def send(
@@ -84,3 +85,41 @@ def status(
             for each in rows
         ],
     )
+
+
+def trace(
+    mid: Annotated[str, typer.Argument(metavar="MID", help="The 16 hex digits of the message.")],
+    after: Annotated[
+        str, typer.Option("--after", metavar="USER", help="Of a large group: the members after this one.")
+    ] = "",
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Show how a message got where it is: every status it had, and how far each device of its recipients is."""
+    answer = perform(data, "trace", mid=mid, after=after)
+    if json:
+        emit(answer)
+        return
+    steps, devices, following = answer["steps"], answer["devices"], answer["next"]
+    told = {key: value for key, value in answer.items() if key not in ("steps", "devices", "next", "status")}
+    facts({**told, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer["expires_at"])})
+    line("")
+    table(
+        ["at", "status", "code", "recipient", "device", "reason"],
+        [
+            [when_ms(each["ts"]), each["name"], each["status"], each.get("peer", ""), each.get("device", ""),
+             each.get("reason", "")]
+            for each in steps
+        ],
+    )  # fmt: skip
+    line("")
+    table(
+        ["recipient", "device", "is", "message", "seen"],
+        [
+            [each["user"], each["device"] or "", "online" if each["online"] else "offline", each["state"],
+             when_ms(each.get("seen_at"))]
+            for each in devices
+        ],
+    )  # fmt: skip
+    if following is not None:
+        line(f"more: mesimqtt trace {mid} --after {following}")

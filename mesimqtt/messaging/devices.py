@@ -38,11 +38,12 @@ _NOTHING_PENDS: deque[list[int]] = deque(maxlen=0)
 
 def is_in_flight(user: User, message: Message) -> bool:
     """Tell whether a device of `user` was sent this message and has not answered."""
-    return any(
-        type(token) is tuple and token[1].mid == message.mid
-        for device in user.devices
-        for token in device.connection.claimed.values()
-    )
+    return any(is_in_flight_to(device, message) for device in user.devices)
+
+
+def is_in_flight_to(device: Device, message: Message) -> bool:
+    """Tell whether one device was sent this message and has not answered."""
+    return any(type(token) is tuple and token[1].mid == message.mid for token in device.connection.claimed.values())
 
 
 class ReadMark(int):

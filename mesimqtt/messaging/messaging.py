@@ -314,6 +314,10 @@ class Messaging:
         """Return the statuses of one message."""
         return await self._queries.status(mid, asker=asker, limit=limit, cursor=cursor)
 
+    def trace(self, mid: str, *, after: str = "") -> dict[str, Any]:
+        """Return where a message is and how it got there."""
+        return self._queries.trace(mid, after=after)
+
     def party(self, address: str) -> User:
         """Return a user; raise OperationError if there is none."""
         user = self._hub.directory.user(address)

@@ -9,6 +9,7 @@ from mesimqtt.messaging import (  # noqa: F401 - importing them registers their 
     operations_groups,
     operations_history,
     operations_messages,
+    operations_server,
     operations_tokens,
     operations_users,
 )

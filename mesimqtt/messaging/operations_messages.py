@@ -1,12 +1,10 @@
-"""Operations on messages and on the server itself: send, status, stats, server_info, ping."""
+"""Operations on messages: send and status."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import asdict
 
-from mesimqtt import __version__
 from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
@@ -71,33 +69,3 @@ async def status(desk: Desk, *, mid: str, limit: int = 1_000, cursor: str | None
         raise ArgumentError(f"{mid[:40]!r} is no mid: a mid is 16 hex digits, as in the topic of a message")
     asker = desk.caller.user if desk.caller.power is Scope.USER else None
     return await desk.messaging.status(mid, asker=asker, limit=checked_limit(limit), cursor=cursor)
-
-
-@operation(Scope.ADMIN)
-async def stats(desk: Desk) -> Answer:
-    """Count users, connections, messages and what the store is doing."""
-    return desk.messaging.stats()
-
-
-@operation(Scope.ADMIN)
-async def server_info(desk: Desk) -> Answer:
-    """Tell version, listeners, data folder and the limits in force."""
-    settings = desk.messaging.settings
-    return {
-        "version": __version__,
-        "listeners": [{"kind": kind, "host": host, "port": port} for kind, host, port in desk.bound],
-        "data": str(desk.messaging.store.folder.absolute()),
-        "root": settings.root,
-        "open": settings.open,
-        "limits": asdict(settings.limits),
-        "messaging": asdict(settings.messaging),
-    }
-
-
-@operation(Scope.USER)
-async def ping(desk: Desk) -> Answer:
-    """Answer at once with the server's time in milliseconds; an admin also sees the version and the store's health."""
-    answer: Answer = {"pong": desk.now_ms}
-    if desk.caller.power is Scope.ADMIN:
-        answer |= {"version": __version__, "store": str(desk.messaging.store.health)}
-    return answer

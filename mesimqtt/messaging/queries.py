@@ -9,6 +9,7 @@ from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP
 from mesimqtt.domain.status import TITLES
 from mesimqtt.messaging.paging import number_of, pack, unpack
+from mesimqtt.messaging.trace import Tracer
 from mesimqtt.store import messages as rows
 from mesimqtt.store import receipts
 from mesimqtt.store.database import size_of
@@ -26,6 +27,7 @@ class Queries:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._started_at = hub.now()
+        self._tracer = Tracer(hub)
 
     async def status(self, mid: str, *, asker: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         """Return one message's statuses, a page of recipients. `asker` None is an operator, else it must be its sender.
@@ -34,14 +36,11 @@ class Queries:
             OperationError: no such message, or not the asker's own; or the cursor is none.
 
         """
-        if not MID_PATTERN.fullmatch(mid):
-            raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
-        hub, directory = self._hub, self._hub.directory
+        hub = self._hub
         after = number_of(unpack(cursor), "u") if cursor is not None else 0
-        message = rows.by_mid(hub.store.read, int(mid, 16))
-        sender = directory.party(message.sender_id) if message is not None else None
-        user = directory.user(asker) if asker is not None else None
-        if message is None or sender is None or (asker is not None and (user is None or user.id != sender.id)):
+        message, sender = self._find(mid)
+        user = hub.directory.user(asker) if asker is not None else None
+        if asker is not None and (user is None or user.id != sender.id):
             raise OperationError("no-such-message", f"no message {mid} of yours")
         matrix = await hub.store.ask(lambda connection: receipts.matrix(connection, message, after, limit))
         answer = self._about(message, sender)
@@ -51,6 +50,25 @@ class Queries:
         answer["status"] = own + [_row(each) for each in matrix.rows]
         answer["next"] = pack({"u": matrix.next}) if matrix.next else None
         return answer
+
+    def trace(self, mid: str, *, after: str) -> dict[str, Any]:
+        """Return all that is known of one message, for an operator; of a group, the members after `after`.
+
+        Raises:
+            OperationError: no such message.
+
+        """
+        message, sender = self._find(mid)
+        return self._about(message, sender) | self._tracer.trace(message, sender, after=after)
+
+    def _find(self, mid: str) -> tuple[Message, User]:
+        if not MID_PATTERN.fullmatch(mid):
+            raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
+        message = rows.by_mid(self._hub.store.read, int(mid, 16))
+        sender = self._hub.directory.party(message.sender_id) if message is not None else None
+        if message is None or sender is None:
+            raise OperationError("no-such-message", f"no message {mid} of yours")
+        return message, sender
 
     def _about(self, message: Message, sender: User) -> dict[str, Any]:
         directory = self._hub.directory

@@ -135,8 +135,8 @@ def statuses_since(
     return rows
 
 
-def statuses_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
-    """Return the newest status of one message for each recipient (recipient 0: the message in a group)."""
+def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
+    """Return every status that one message ever had, in the order of the sender's changes."""
     conversation = message.conversation
     rows = connection.execute(
         f"""SELECT change, conversation_id, recipient_id, status, ts, device, reason FROM step
@@ -144,8 +144,8 @@ def statuses_of(connection: sqlite3.Connection, message: Message) -> list[Status
         ORDER BY change""",
         (conversation.id, message.seq, message.seq, message.seq, message.sender_id),
     )
-    newest = {
-        row[2]: StatusRow(
+    return [
+        StatusRow(
             row[0],
             row[1],
             conversation.kind,
@@ -160,8 +160,12 @@ def statuses_of(connection: sqlite3.Connection, message: Message) -> list[Status
             message.cid,
         )
         for row in rows
-    }
-    return sorted(newest.values())
+    ]
+
+
+def statuses_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
+    """Return the newest status of one message for each recipient (recipient 0: the message in a group)."""
+    return sorted({row.recipient_id: row for row in steps_of(connection, message)}.values())
 
 
 def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
