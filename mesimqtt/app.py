@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.control import ControlServer
+from mesimqtt.api.health import Health
 from mesimqtt.api.names import SOCKET_NAME
 from mesimqtt.domain.errors import StoreError
+from mesimqtt.engine.counters import Counters
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    from mesimqtt.api.metrics import Metrics
     from mesimqtt.broker.broker import Broker
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
@@ -111,6 +114,12 @@ class App:
         self._failed = failed
         self._control: ControlServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._tick_at = time.monotonic()
+        self._registry: Metrics | None = None
+        self.lag_ms = 0.0  # how late the last tick was: what everybody else waits for the loop, too
+        self.health = Health(store, lambda: self.bound, password=messaging.probe, lag_ms=lambda: self.lag_ms)
+        messaging.check_health = self.health.check
+        messaging.read_metrics = self._metrics
 
     async def perform(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
         """Do one operation. Raises OperationError."""
@@ -136,6 +145,7 @@ class App:
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
+        self._tick_at = time.monotonic() - TICK_S
         self._tick()
 
     def reload(self) -> None:
@@ -156,8 +166,18 @@ class App:
             await self.broker.shutdown()
         await self.store.close()
 
+    def _metrics(self) -> str:
+        from mesimqtt.api.metrics import Metrics  # noqa: PLC0415 - prometheus_client costs 20 ms, and few ask
+
+        if self._registry is None:
+            engine = self.broker.engine.counters if self.broker is not None else Counters()
+            self._registry = Metrics(self.messaging, lambda: engine, lag_ms=lambda: self.lag_ms)
+        return self._registry.text()
+
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        self.lag_ms = max(0.0, now - self._tick_at - TICK_S) * 1000
+        self._tick_at = now
         self._ticker = loop.call_later(TICK_S, self._tick)
         try:
             self.messaging.tick(time.monotonic())

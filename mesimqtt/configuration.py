@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NUMBER_MAX = 2**53
+_SINGLE = {"root": str, "node": int, "log_level": str, "log_format": str}  # what no section holds
 _PREFIX = "MESIMQTT_"
 # Kubernetes sets these in every container, for a service of our name; COMPILE is the build's (hatch_build.py).
 _NOT_OURS = re.compile(r"MESIMQTT_(COMPILE|SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
@@ -38,7 +39,7 @@ def load_settings(path: Path | None) -> Settings:
     from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415 - as said
 
     # Sections of a fixed form, and single values: `listeners` and `broker` are too deep for a variable's name.
-    known: dict[str, Any] = {"root": (str, "m"), "node": (int, 0), "log_level": (str, "INFO")}
+    known: dict[str, Any] = {name: (kind, kind()) for name, kind in _SINGLE.items()}
     known |= {name: (dict[str, Any], {}) for name in _sections(Settings())}
     environment = create_model("Environment", __base__=BaseSettings, **known)
 

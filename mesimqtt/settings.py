@@ -201,6 +201,7 @@ class Settings:
     node: int = 0
     open: bool = False
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
     limits: Limits = field(default_factory=Limits)
     mqtt: Mqtt = field(default_factory=Mqtt)
     messaging: Messaging = field(default_factory=Messaging)

@@ -1,9 +1,11 @@
-"""The server's log: standard error, one line a record, control characters spelled out."""
+"""The server's log: standard error, one line a record, for a person or as JSON; control characters spelled out."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 
 from mesimqtt.cli.output import clean
 from mesimqtt.domain.errors import MesimqttError
@@ -22,7 +24,24 @@ class LineFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def start_logging(level: str) -> None:
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `ts` (RFC 3339, UTC), `level`, `logger`, `message`, and `trace` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record with its traceback inside the one line."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        found = {
+            "ts": f"{seconds}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            found["trace"] = self.formatException(record.exc_info)
+        return json.dumps(found, ensure_ascii=False)
+
+
+def start_logging(level: str, *, as_json: bool = False) -> None:
     """Log to standard error from `level` on.
 
     Raises:
@@ -33,7 +52,7 @@ def start_logging(level: str) -> None:
     if level.upper() not in known:
         raise MesimqttError(f"log_level: {level!r} is none of {', '.join(known)}")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(JsonFormatter() if as_json else LineFormatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

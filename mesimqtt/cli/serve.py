@@ -174,7 +174,7 @@ def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready:
     from mesimqtt.cli.logs import start_logging
 
     os.umask(0o077)
-    start_logging(settings.log_level)
+    start_logging(settings.log_level, as_json=settings.log_format == "json")
     logging.getLogger(__name__).info("compiled: %s", "yes" if is_compiled() else "no")
     _raise_file_limit()
     run(_serve(settings, data, config=config, on_ready=on_ready))

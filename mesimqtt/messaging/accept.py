@@ -12,7 +12,7 @@ from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.rates import RateLimit, parse_windows
-from mesimqtt.domain.status import Status
+from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.properties5 import ACCEPTED
@@ -261,6 +261,7 @@ class Acceptor:
             except Exception:  # the others of this commit must have their answers
                 log.exception("accept: message %016x is kept, but cannot be handed over now", message.mid)
         for step in batch.steps:
+            self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)
 
     def _answer(self, message: Accepted) -> None:

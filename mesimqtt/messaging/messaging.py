@@ -38,7 +38,7 @@ from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import TopicError, format_params, parse_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest, Identity, Refusal
@@ -95,6 +95,8 @@ class Messaging:
         self.history, self.inbox = History(hub), Inbox(hub)
         self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
         self.claim = self._make_claim()
+        self.check_health: Callable[[], Awaitable[dict[str, Any]]] | None = None
+        self.read_metrics: Callable[[], str] | None = None
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
         self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
         store.committer.on_seal = self._receipts.seal
@@ -121,6 +123,11 @@ class Messaging:
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who a CONNECT is from, or why it is refused."""
         return self._entry.check_connect(request)
+
+    @property
+    def probe(self) -> bytes:
+        """Return the password with which the server's own health check connects."""
+        return self._entry.probe
 
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell a user on `in/session` that a publish to a free topic was denied, at most one a second."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from mesimqtt import __version__
+from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, Scope, operation
 from mesimqtt.topics import MID_PATTERN
 
@@ -48,3 +49,22 @@ async def ping(desk: Desk) -> Answer:
     if desk.caller.power is Scope.ADMIN:
         answer |= {"version": __version__, "store": str(desk.messaging.store.health)}
     return answer
+
+
+@operation(Scope.ADMIN)
+async def health(desk: Desk) -> Answer:
+    """Try what the server is for: commit something to disk, and an MQTT round trip on each listener; tell the times.
+
+    `status` is ok or failing. What it saw serves everybody who asks within a second.
+    """
+    if desk.messaging.check_health is None:
+        raise OperationError("no-server", "no server runs here; start one with: mesimqtt serve")
+    return await desk.messaging.check_health()
+
+
+@operation(Scope.ADMIN)
+async def metrics(desk: Desk) -> Answer:
+    """Tell the server's figures in Prometheus' text format, as `/metrics` does."""
+    if desk.messaging.read_metrics is None:
+        raise OperationError("no-server", "no server runs here; start one with: mesimqtt serve")
+    return {"text": desk.messaging.read_metrics()}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.batch import Batch, Function, Writer, is_environment
+from mesimqtt.store.timing import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +55,7 @@ class Committer:
         self.batch = Batch()
         self.health = Health.OK
         self.commits = 0
+        self.durations = Durations()
         self.on_seal: Callable[[Batch], None] = _ignore
         self.on_committed: Callable[[Batch], None] = _ignore
         self.on_failed: Callable[[Batch, Health], None] = _ignore
@@ -161,12 +164,14 @@ class Committer:
         self._runner.submit(lambda: self._write(batch), lambda: self._done(batch))
 
     def _write(self, batch: Batch) -> None:
+        began = time.perf_counter()
         try:
             self._writer.write(self._database.connection(), batch)
         except Exception as error:  # noqa: BLE001 - reported on the loop; this thread must go on
             self._error = error
         else:
             self._error = None
+            self.durations.add((time.perf_counter() - began) * 1000)
 
     def _done(self, batch: Batch) -> None:
         self._busy = False

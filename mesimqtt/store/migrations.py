@@ -130,11 +130,14 @@ _GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
 _PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence
 _API_3: tuple[str, ...] = ()  # idempotency keys
 _WEBHOOKS_3: tuple[str, ...] = ()  # the outbox
+_SERVER_3: tuple[str, ...] = (
+    "CREATE TABLE heartbeat (id INTEGER NOT NULL PRIMARY KEY, beat_at INTEGER NOT NULL)",  # what a health check commits
+)
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_VERSION_1),
     _statements(_VERSION_2),
-    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3),
+    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3, *_SERVER_3),
 )
 VERSION = len(MIGRATIONS)
 

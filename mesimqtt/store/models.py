@@ -297,6 +297,13 @@ class FailedLogin(Table):
         without_rowid = True
 
 
+class Heartbeat(Table):
+    """The one row that a health check writes, to see a commit reach the disk; milliseconds since 1970."""
+
+    id = IntegerField(primary_key=True)
+    beat_at = IntegerField()
+
+
 TABLES = [
     User,
     Token,
@@ -322,4 +329,5 @@ TABLES = [
     Retention,
     Progress,
     SearchChange,
+    Heartbeat,
 ]

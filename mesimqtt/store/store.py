@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 BALLAST_NAME = "ballast"
+_BEAT = "INSERT OR REPLACE INTO heartbeat (id, beat_at) VALUES (1, ?)"
 
 
 class Store:
@@ -138,6 +139,17 @@ class Store:
         failed, self._failed_reads = self._failed_reads, []
         for submit in failed:
             submit()
+
+    async def beat(self) -> float:
+        """Commit a row, as a message would be; return how long that took in milliseconds.
+
+        Raises:
+            StoreError: it could not be committed.
+
+        """
+        began, now_ms = self.now(), self.now_ms()
+        await self.committer.run(lambda connection: connection.execute(_BEAT, (now_ms,)).rowcount)
+        return (self.now() - began) * 1000
 
     def has_room(self) -> bool:
         """Tell whether new messages may be accepted: after a full disk only once there is room for the ballast too."""
