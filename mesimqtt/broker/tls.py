@@ -167,3 +167,16 @@ def _plain(error: Exception) -> str:
 
 def _no_password() -> str:
     raise ValueError("the private key is encrypted, and nobody is there to type its password; store it decrypted")
+
+
+def certificate_ends_at(path: Path) -> float:
+    """Return when the first certificate of a PEM file ends, in seconds since 1970.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no certificate.
+
+    """
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - only `doctor` asks
+
+    return load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp()

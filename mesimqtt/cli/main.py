@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from mesimqtt import __version__
-from mesimqtt.cli import acl, bench, demo, group, history, listen, message, serve, server, spec, token, up, user
+from mesimqtt.cli import (
+    acl,
+    bench,
+    demo,
+    doctor,
+    group,
+    history,
+    listen,
+    message,
+    serve,
+    server,
+    spec,
+    token,
+    up,
+    user,
+)
 from mesimqtt.cli.output import clean
 from mesimqtt.cli.quick import Root, quicken
 from mesimqtt.domain.errors import MesimqttError
@@ -57,7 +72,23 @@ def root(
     """Take the options that stand before a command."""
 
 
-for _part in (up, serve, user, token, group, acl, message, history, listen, server, bench, demo, spec):
+_PARTS = (
+    up,
+    serve,
+    user,
+    token,
+    group,
+    acl,
+    message,
+    history,
+    listen,
+    server,
+    doctor,
+    bench,
+    demo,
+    spec,
+)
+for _part in _PARTS:
     _part.register(app)
 quicken(app)
 

@@ -45,3 +45,8 @@ def format_mid(mid: int) -> str:
 def first_mid_at(time_ms: int) -> int:
     """Return the smallest mid that could be drawn at `time_ms`."""
     return max(time_ms - EPOCH_MS, 0) << (_NODE_BITS + _COUNTER_BITS)
+
+
+def made_at_ms(mid: int) -> int:
+    """Return when a mid was drawn, in milliseconds since 1970."""
+    return (mid >> (_NODE_BITS + _COUNTER_BITS)) + EPOCH_MS

@@ -7,10 +7,12 @@ import fcntl
 import os
 import sqlite3
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
+from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.store import migrations, model_base
 
 if TYPE_CHECKING:
@@ -145,3 +147,16 @@ def is_locked(folder: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def newest_mid(path: Path) -> int:
+    """Return when the newest message of a database file was made, in milliseconds since 1970; 0 if there is none.
+
+    Opens the file for reading only, beside a server that has it; what cannot be read holds no message.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)) as connection:
+            newest = connection.execute("SELECT max(id) FROM message").fetchone()[0]
+    except sqlite3.Error:
+        return 0
+    return made_at_ms(newest) if newest else 0

@@ -1,0 +1,136 @@
+"""`mesimqtt doctor`: what keeps a server from doing its work, and the command that mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mesimqtt import __version__
+from mesimqtt.cli.link import Control, NoServerError, remembered_settings
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json
+from mesimqtt.cli.output import emit, line, table
+from mesimqtt.domain.errors import MesimqttError
+
+if TYPE_CHECKING:
+    from mesimqtt.cli.checks import Finding, Findings
+    from mesimqtt.settings import Settings
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands of this file."""
+    root.command(
+        "doctor",
+        short_help="Find what keeps a server from working.",
+        epilog="Example: mesimqtt doctor --data /srv/chat",
+    )(doctor)
+
+
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="The server's configuration; that of its last start."),
+    ] = None,
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Look at versions, data folder, disk, limits, clock, listeners and certificates, and at the server if one runs.
+
+    Each finding names the command that mends it. Exit code 1: something keeps the server from working as it should.
+    """
+    from mesimqtt.cli.checks import Level
+
+    found = list(_all(data, config))
+    if json:
+        emit({"findings": [{**_dict(each)} for each in found]})
+    else:
+        table(["", "check", "finding"], [[_MARKS[each.level], each.check, each.what] for each in found])
+        for each in found:
+            if each.mend:
+                line(f"to mend {each.check}: {each.mend}")
+    if any(each.level is Level.FAILURE for each in found):
+        raise typer.Exit(1)
+
+
+_MARKS = {"ok": "ok", "warning": "?", "failure": "!"}
+
+
+def _dict(finding: Finding) -> dict[str, Any]:
+    return {"check": finding.check, "level": str(finding.level), "what": finding.what, "mend": finding.mend}
+
+
+def _all(data: Path, config: Path | None) -> Findings:
+    import time
+
+    from mesimqtt.cli import checks
+
+    yield from checks.versions()
+    yield from checks.folder(data)
+    try:
+        settings = _settings(data, config)
+    except MesimqttError as error:
+        yield checks.Finding("configuration", checks.Level.FAILURE, str(error), "see config/default.yaml")
+        return
+    yield from checks.disk(data, settings.store.ballast_bytes)
+    yield from checks.files()
+    yield from checks.clock(data, int(time.time() * 1000))
+    yield from checks.listeners(settings)
+    yield from _server(data, settings)
+
+
+def _settings(data: Path, config: Path | None) -> Settings:
+    from mesimqtt.configuration import load_settings
+
+    settings: Settings = load_settings(config) if config is not None else remembered_settings(data)
+    return settings
+
+
+def _server(data: Path, settings: Settings) -> Findings:
+    from mesimqtt.cli.checks import Finding, Level
+
+    try:
+        control = Control(data)
+    except NoServerError:
+        yield from _ports(settings)
+        return
+    try:
+        running = str(control.ask("ping", {}).get("version"))
+        health = control.ask("health", {})
+    except OSError as error:
+        yield Finding("server", Level.FAILURE, f"the server does not answer: {error}", "look at its log; restart it")
+        return
+    finally:
+        control.close()
+    if running != __version__:
+        why = f"version {running} runs, this command is {__version__}"
+        yield Finding("server", Level.WARNING, why, "restart the server")
+    if not health["store"]["ok"]:
+        why = health["store"].get("why") or health["store"]["health"]
+        yield Finding("server", Level.FAILURE, f"the store cannot commit: {why}", "make room on the disk; see its log")
+    for each in health["listeners"]:
+        if not each["ok"]:
+            where = f"{each['kind']} {each['host']}:{each['port']}"
+            yield Finding("server", Level.FAILURE, f"{where}: {each['why']}", "look at the server's log; restart it")
+    if health["status"] == "ok":
+        what = f"runs; a commit took {health['store']['commit_ms']} ms, {len(health['listeners'])} listeners answer"
+        yield Finding("server", Level.OK, what)
+
+
+def _ports(settings: Settings) -> Findings:
+    from mesimqtt.cli.checks import Finding, Level
+    from mesimqtt.cli.options import bound_address
+    from mesimqtt.cli.serve import is_free
+
+    taken = []
+    for name, listener in (settings.broker.get("listeners") or {}).items():
+        bind = str((listener or {}).get("bind") or "")
+        if not bind or bind == "off" or bind.startswith(("unix:", "[")):
+            continue
+        host, port = bound_address(bind)
+        if port and not is_free(host, port):
+            taken.append((name, bind))
+    for name, bind in taken:
+        find = f"ss -ltnp 'sport = :{bind.rpartition(':')[2]}' shows who; stop it, or choose another bind"
+        yield Finding("ports", Level.FAILURE, f"listener {name!r}: {bind} is in use by another program", find)
+    yield Finding("server", Level.OK, "none runs on this folder" + ("" if taken else "; its ports are free"))
