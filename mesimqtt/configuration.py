@@ -124,12 +124,13 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             value = getattr(getattr(settings, section), key.name)
             if isinstance(value, (int, float)) and not 0 <= value < _NUMBER_MAX:
                 raise MesimqttError(f"{where}: {section}.{key.name}: a number from 0 up")
-    for key in fields(settings.rates):
-        if key.name != "loopback":
-            try:
-                parse_windows(getattr(settings.rates, key.name))
-            except RateError as error:
-                raise MesimqttError(f"{where}: rates.{key.name}: {error}") from None
+    windows = {f"rates.{key.name}": getattr(settings.rates, key.name) for key in fields(settings.rates)}
+    del windows["rates.loopback"]
+    for name, text in (*windows.items(), ("bots.answers", settings.bots.answers)):
+        try:
+            parse_windows(text)
+        except RateError as error:
+            raise MesimqttError(f"{where}: {name}: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     broker = {**default_broker(), **settings.broker}
     known = {"default", "ws", *(broker["listeners"] or ())}

@@ -126,6 +126,21 @@ class Modules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bots:
+    """Bots of this process (docs/bots.md): how many messages at once, how often again, and what a storm is."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    concurrency: int = 16
+    handle_s: float = 60.0
+    tries_max: int = 5
+    retry_s: float = 1.0
+    retry_max_s: float = 60.0
+    hops_max: int = 5
+    answers: str = "60:300"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
     """How tokens are signed and checked (contract section 5)."""
 
@@ -208,6 +223,7 @@ class Settings:
     rates: Rates = field(default_factory=Rates)
     plugins: Plugins = field(default_factory=Plugins)
     modules: Modules = field(default_factory=Modules)
+    bots: Bots = field(default_factory=Bots)
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)

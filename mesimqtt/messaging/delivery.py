@@ -8,6 +8,7 @@ from mesimqtt.domain.messages import Conversation, Lane, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, PLAIN, Device, Extra, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
+from mesimqtt.messaging.receipts import TOO_LARGE
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import has_param
@@ -138,7 +139,7 @@ class Delivery:
             return False
         topic, extra = self._write(device, thread, message, cls, name)
         if device.packet_max and not device.fits(topic, message.payload, extra):
-            self._receipts.too_large(device, feed, message)
+            self._receipts.passed_over(device, feed, message, TOO_LARGE)
             return self._pass_over(feed, seq)
         if qos and seq <= feed.resent_upto:  # [MQTT-3.3.1-2]
             extra = extra._replace(dup=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
 
 log = logging.getLogger(__name__)
-_NOT_AUTHORIZED = 5  # as a CONNACK says it
+NOT_AUTHORIZED = 5  # as a CONNACK says it
 _CACHE_MAX = 10_000
 PROBE_USER = "$health"  # nobody's address, so that it has no inbox and no rule names it
 
@@ -42,7 +42,7 @@ class Entry:
         if request.certificate_user is not None and not password:
             return self._certified(request.certificate_user, request)
         if password is None:
-            return Refusal(_NOT_AUTHORIZED, "no token: connect with the address as user name and the token as password")
+            return Refusal(NOT_AUTHORIZED, "no token: connect with the address as user name and the token as password")
         identity = self._known.get(password)
         if identity is None and hmac.compare_digest(password, self.probe):
             return Identity(user=PROBE_USER)
@@ -50,23 +50,23 @@ class Entry:
             try:
                 identity = self._short(password) if len(password) == SHORT_LENGTH else self._jwt(password, request)
             except (TokenError, AddressError) as error:
-                return Refusal(_NOT_AUTHORIZED, str(error))
+                return Refusal(NOT_AUTHORIZED, str(error))
             if len(self._known) >= _CACHE_MAX:
                 self._known.popitem(last=False)
             self._known[password] = identity
         misfit = self._misfit(identity, request)
-        return Refusal(_NOT_AUTHORIZED, misfit) if misfit else identity
+        return Refusal(NOT_AUTHORIZED, misfit) if misfit else identity
 
     def _certified(self, name: str, request: ConnectRequest) -> Identity | Refusal:
         """Let in whom a verified certificate names: TLS has proved what a token would."""
         if request.username and request.username != name:
-            return Refusal(_NOT_AUTHORIZED, "the certificate belongs to another user")
+            return Refusal(NOT_AUTHORIZED, "the certificate belongs to another user")
         try:
             user = self._hub.directory.user(check_address(name))
         except AddressError as error:
-            return Refusal(_NOT_AUTHORIZED, f"the certificate's name: {error}")
+            return Refusal(NOT_AUTHORIZED, f"the certificate's name: {error}")
         if user is None or not user.active:
-            return Refusal(_NOT_AUTHORIZED, "no such user, or disabled")
+            return Refusal(NOT_AUTHORIZED, "no such user, or disabled")
         return Identity(user=user.address)
 
     def _misfit(self, identity: Identity, request: ConnectRequest) -> str:

@@ -12,14 +12,16 @@ from mesimqtt.domain.errors import AddressError, OperationError
 from mesimqtt.domain.ids import MidFactory
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.engine import codes
+from mesimqtt.hooks import Identity, Refusal
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.accept import Acceptor
 from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.asides import Asides
+from mesimqtt.messaging.bots import Bots
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
-from mesimqtt.messaging.entry import Entry
+from mesimqtt.messaging.entry import NOT_AUTHORIZED, Entry
 from mesimqtt.messaging.groups import Groups
 from mesimqtt.messaging.history import History
 from mesimqtt.messaging.hub import Hub
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+    from mesimqtt.hooks import ConnectRequest
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.operations_base import Caller
@@ -97,6 +99,7 @@ class Messaging:
         self.claim = self._make_claim()
         self.check_health: Callable[[], Awaitable[dict[str, Any]]] | None = None
         self.read_metrics: Callable[[], str] | None = None
+        self.bots = Bots(hub, self.claim, self._receipts)
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
         self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
         store.committer.on_seal = self._receipts.seal
@@ -122,7 +125,10 @@ class Messaging:
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who a CONNECT is from, or why it is refused."""
-        return self._entry.check_connect(request)
+        verdict = self._entry.check_connect(request)
+        if isinstance(verdict, Identity) and self.bots.owns(verdict.user, request.client_id):
+            return Refusal(NOT_AUTHORIZED, "that device is a bot of this server", codes.CLIENT_ID_NOT_VALID)
+        return verdict
 
     @property
     def probe(self) -> bytes:
@@ -152,10 +158,12 @@ class Messaging:
         self.claim.audit.tick(now)
         self._sweeper.tick(now)
         self.modules.tick(now)
+        self.bots.tick(now)
         self.keys.tick(now)
 
     def close(self) -> None:
-        """Begin nothing more: what waits for a module was never acknowledged, and comes again."""
+        """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
+        self.bots.close()
         self.modules.close()
 
     def _failed(self, batch: Batch, health: Health) -> None:

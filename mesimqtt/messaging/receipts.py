@@ -180,8 +180,8 @@ class Receipts:
             return self.fail(user, lane, message, Status.FAILED, UNCONFIRMED)
         return self.fail(user, lane, message, Status.EXPIRED)
 
-    def too_large(self, device: Device, feed: Feed, message: Message) -> None:
-        """Pass a message over for a device it does not fit; a verdict once no device with a cursor takes it."""
+    def passed_over(self, device: Device, feed: Feed, message: Message, reason: str) -> None:
+        """Pass a message over for a device that cannot take it; a verdict once no device with a cursor does."""
         if not device.row_id or message.kind or message.sender_id == device.user.id:
             return  # no cursor, an event, a copy: a gap, and nobody's verdict
         self._cursors[id(feed)] = (device, feed)
@@ -195,7 +195,7 @@ class Receipts:
             acked = other.acked if other is not None else device_rows.cursor(read, row.id, feed.thread.id)
             if row.id != device.row_id and seq not in acked:
                 return
-        self.fail(device.user, feed.lane, message, Status.FAILED, TOO_LARGE)
+        self.fail(device.user, feed.lane, message, Status.FAILED, reason)
 
     # ---- into the batch --------------------------------------------------------------------------------------
 

@@ -135,14 +135,24 @@ class World:
         for peer in self.peers:
             peer.read_out()
         self.peers.clear()
+        self._cancel()
         self.loop.queue.clear()
         self.store.abandon()
         self.open()
 
     def close(self) -> None:
         """Let go of the folder."""
+        self._cancel()
         self.store.abandon()
         self._asyncio.close()
+
+    def _cancel(self) -> None:
+        """End what is still being asked or handled: its server is gone."""
+        for task in self.asked:
+            task.cancel()
+        if self.asked:
+            self._asyncio.run_until_complete(asyncio.wait(self.asked))
+        self.asked.clear()
 
     def now(self) -> float:
         """Return monotonic seconds."""

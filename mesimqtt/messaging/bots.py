@@ -1,0 +1,120 @@
+"""The bots of this server and what they share. Each is a user whose device is a function (docs/bots.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.addresses import check_address, encode_address
+from mesimqtt.domain.rates import RateLimit, parse_windows
+from mesimqtt.messaging.bot import Bot
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+
+    from mesimqtt.engine.ports import Claim
+    from mesimqtt.messaging.bot_link import BotLink
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.receipts import Receipts
+
+DEVICE = "bot"
+GIVEN_UP = "bot"
+
+
+class Bots:
+    """Connects bots whose users are there and active, and looks after what is to be tried again."""
+
+    def __init__(self, hub: Hub, claim: Claim, receipts: Receipts) -> None:
+        self._hub = hub
+        self._receipts = receipts
+        self._bots: dict[tuple[str, str], Bot] = {}
+        self._acks: list[tuple[BotLink, int]] = []
+        self._working: set[asyncio.Task[None]] = set()
+        self._next_second = 0.0
+        self.claim = claim
+        self.root = hub.settings.root
+        self.settings = hub.settings.bots
+        self.payload_max = hub.settings.limits.payload_max
+        self.now = hub.now
+        self.count = hub.count
+
+    def add(self, address: str, device: str = DEVICE) -> Bot:
+        """Return the bot of that user and device, made at the first call; it comes online when its user is there.
+
+        Raises:
+            AddressError: that is no address.
+
+        """
+        bot = self._bots.get((address, device))
+        if bot is None:
+            answers = RateLimit(parse_windows(self.settings.answers))
+            bot = self._bots[address, device] = Bot(self, check_address(address), device, answers)
+            self._connect(bot)
+        return bot
+
+    def owns(self, address: str, device: str) -> bool:
+        """Tell whether a device is a bot's: no client can be it."""
+        return (address, device) in self._bots
+
+    def _connect(self, bot: Bot) -> None:
+        user = self._hub.directory.user(bot.address)
+        if user is None or not user.active or user.is_leaving or (link := bot.connect()) is None:
+            return
+        committer = self._hub.committer
+        committer.batch.after.append(lambda ok: link.begin() if ok else link.close("store: cannot write"))
+        committer.wake()
+
+    def tick(self, now: float) -> None:
+        """Connect who can be connected, about once a second; try again what is due."""
+        if now >= self._next_second:
+            self._next_second = now + 1.0
+            for bot in self._bots.values():
+                if not bot.is_online:
+                    self._connect(bot)
+        for bot in self._bots.values():
+            bot.wake()
+
+    def close(self) -> None:
+        """Take all bots offline."""
+        for bot in self._bots.values():
+            bot.disconnect("the server is stopping")
+        self._bots.clear()
+        for task in list(self._working):
+            task.cancel()
+
+    def began(self, task: asyncio.Task[None] | None) -> None:
+        """Take note of who is at work: he ends with the server."""
+        if task is not None:
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    def ack_soon(self, link: BotLink, number: int) -> None:
+        """Acknowledge in the loop's next turn: who hands over is not done yet."""
+        self._acks.append((link, number))
+        if len(self._acks) == 1:
+            self._hub.spawn(self._acknowledge())
+
+    async def _acknowledge(self) -> None:
+        acks, self._acks = self._acks, []
+        for link, number in acks:
+            link.ack(number)
+
+    def give_up(self, link: BotLink, number: int) -> None:
+        """Give a message that a bot cannot handle its verdict, 0x80 `bot`, unless another device may still take it."""
+        token = link.drop(number)
+        if type(token) is tuple:  # what is not stored is judged as unanswered
+            feed, message = token
+            feed.acked.add(message.seq)
+            self._receipts.passed_over(link.claim_state, feed, message, GIVEN_UP)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a bot's work beside everything else."""
+        self._hub.spawn(coroutine)
+
+    def draw_cid(self) -> str:
+        """Return a cid that is unique over restarts."""
+        return f"bot-{self._hub.mids.draw():016x}"
+
+    def out_prefix(self, address: str) -> bytes:
+        """Return where a user publishes."""
+        return f"{self.root}/{encode_address(address)}/out/".encode()
