@@ -17,6 +17,7 @@ from mesimqtt.messaging import operations
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.messaging.module_loader import load_modules
+from mesimqtt.services.webhooks.dispatcher import Dispatcher
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.store.throttle import FailedLogins
@@ -110,6 +111,7 @@ class App:
         self.store = store
         self.messaging = messaging
         self.broker: Broker | None = None
+        self.webhooks: Dispatcher | None = None
         self.bound: list[tuple[str, str, int]] = []
         self._failed = failed
         self._control: ControlServer | None = None
@@ -133,6 +135,8 @@ class App:
         """Open listeners and the control socket. Raises MesimqttError, whose text says what to do."""
         from mesimqtt.broker.broker import Broker  # noqa: PLC0415 - amqtt costs half a second, offline commands need none
 
+        self.webhooks = Dispatcher(self.messaging.webhooks)
+        self.messaging.webhooks.serve(self.webhooks)
         keeper = SessionKeeper(self.store)
         kept = list(keeper.restore())
         retained = keeper.restore_retained()
@@ -164,6 +168,9 @@ class App:
         if self.broker is not None:
             await self.store.committer.drain()
             await self.broker.shutdown()
+            self.messaging.webhooks.close()
+        if self.webhooks is not None:
+            await self.webhooks.close()
         await self.store.close()
 
     def _metrics(self) -> str:

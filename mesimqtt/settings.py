@@ -173,6 +173,47 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookEndpoint:
+    """Where events are told (docs/webhooks.md). `secret`: one, or two with a space between while it is rotated."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str
+    url: str
+    secret: str = ""
+    secret_file: str = ""
+    events: tuple[str, ...] = ()
+    payload: bool = False
+    format: Literal["standard", "mesibo"] = "standard"
+    batch_max: int | None = None
+    batch_age_s: float | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhooks:
+    """Who is told what happens, how it is batched and tried again, and how much may wait (docs/webhooks.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    endpoints: tuple[WebhookEndpoint, ...] = ()
+    private_hosts: tuple[str, ...] = ()
+    endpoints_max: int = 100
+    batch_max: int = 500
+    batch_bytes_max: int = 1024 * 1024
+    batch_age_s: float = 0.25
+    answer_s: float = 5.0
+    concurrency: int = 16
+    retries_s: tuple[float, ...] = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    outbox_events_max: int = 1_000_000
+    outbox_bytes_max: int = 512 * 1024 * 1024
+    dead_letters_max: int = 10_000
+    dead_kept_s: int = 30 * 86_400
+    offline_after_s: float = 10.0
+    secret_overlap_s: int = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerOptions:
     """What a listener of `broker.listeners` can do beyond amqtt's own keys; by its name under `listeners`."""
 
@@ -226,5 +267,6 @@ class Settings:
     bots: Bots = field(default_factory=Bots)
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)
     broker: dict[str, Any] = field(default_factory=default_broker)

@@ -86,6 +86,11 @@ class TokenSigner:
         # What every token of ours begins with: one that begins so has a header that needs no reading.
         self._own_head = jwt.encode({}, secret, algorithm="HS256").partition(".")[0].encode() + b"."
 
+    def derive(self, purpose: bytes, salt: bytes) -> bytes:
+        """Return 32 bytes that nobody can know without the server's secret, for another use than tokens."""
+        # No signed text of a JWT begins so: it has no NUL.
+        return hmac.digest(self._secret, b"\0" + purpose + b"\0" + salt, "sha256")
+
     def issue(
         self,
         user: str,

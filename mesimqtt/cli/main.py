@@ -24,6 +24,7 @@ from mesimqtt.cli import (
     token,
     up,
     user,
+    webhook,
 )
 from mesimqtt.cli.output import clean
 from mesimqtt.cli.quick import Root, quicken
@@ -87,6 +88,7 @@ _PARTS = (
     bench,
     demo,
     spec,
+    webhook,
 )
 for _part in _PARTS:
     _part.register(app)

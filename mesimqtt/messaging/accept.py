@@ -243,6 +243,8 @@ class Acceptor:
         if now - peer.full_told_at >= _FULL_TOLD_S:
             peer.full_told_at = now
             self._hub.news(peer, {"event": "inbox-full", "messages": peer.inbox_messages, "bytes": peer.inbox_bytes})
+            if self._hub.on_full is not None:
+                self._hub.on_full(peer)
 
     # ---- after the commit ------------------------------------------------------------------------------------
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mesimqtt.domain.hosts import is_loopback
+from mesimqtt.domain.hosts import is_loopback, is_public
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from urllib.parse import SplitResult
 
 FETCH_S = 5.0
@@ -25,8 +24,11 @@ class FetchError(Exception):
     """Nothing was fetched; the text says why."""
 
 
-def check_url(url: str) -> SplitResult:
-    """Return the parts of an address that may be fetched: https, or http on this machine. Raises FetchError."""
+def check_url(url: str, *, private_hosts: Collection[str] = (), is_private: bool = False) -> SplitResult:
+    """Return the parts of an address that may be fetched: https, or http on this machine. Raises FetchError.
+
+    http is also for hosts in `private_hosts`, and for any if it `is_private`.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -34,7 +36,8 @@ def check_url(url: str) -> SplitResult:
         raise FetchError("it is no address") from None
     if parts.username is not None or parts.password is not None or not parts.hostname or port == 0:
         raise FetchError("it is https://HOST[:PORT]/PATH, without a name or password")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+    is_near = is_private or is_loopback(parts.hostname) or parts.hostname in private_hosts
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_near):
         raise FetchError("it must begin with https://; http:// is for this machine alone")
     if not url.isascii() or any(character.isspace() for character in url):
         raise FetchError("it must be plain ASCII without spaces")
@@ -59,7 +62,7 @@ def fetch(
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(info[4][0]) for info in found]
         if host not in private_hosts and not is_loopback(host):
-            _check_public(addresses)
+            check_public(addresses)
         connection = socket.create_connection((addresses[0], port), timeout=within_s)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"{host} cannot be reached: {error}") from None
@@ -99,11 +102,10 @@ def _get(connection: socket.socket, parts: SplitResult, port: int) -> tuple[byte
         return body, {name.lower(): value for name, value in answer.getheaders()}
 
 
-def _check_public(addresses: list[str]) -> None:
+def check_public(addresses: Iterable[str]) -> None:
+    """Raise FetchError unless all these IP addresses are of the open Internet."""
     for address in addresses:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-        if not mapped.is_global or mapped.is_multicast:
+        if not is_public(address):
             raise FetchError(f"{address} is a private address; list its host if that is meant")
 
 

@@ -46,6 +46,7 @@ class Hub:
     """The shared parts. `acked` is where acknowledged (or, at QoS 0, written) tokens go.
 
     `reserve` is called when a device waits for packet ids, `news` tells a user's devices something on `in/session`.
+    `on_full` is told that an inbox refuses messages; None: nobody asks.
     `spawn` runs a coroutine beside everything else; `asking` counts the questions that wait for their answer.
     """
 
@@ -60,6 +61,7 @@ class Hub:
     reserve: Callable[[Device], None] = _nothing
     news: Callable[[User, dict[str, object]], None] = _silent
     spawn: Callable[[Coroutine[Any, Any, None]], object] = _spawn
+    on_full: Callable[[User], None] | None = None
     counters: dict[str, int] = field(default_factory=dict)
     asking: int = 0
     observers: Observers = field(default_factory=Observers)

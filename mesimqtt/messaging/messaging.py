@@ -34,6 +34,7 @@ from mesimqtt.messaging.router import Router
 from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
 from mesimqtt.messaging.transient import Transients
+from mesimqtt.messaging.webhooks import Webhooks
 from mesimqtt.store import conversations, users
 from mesimqtt.store import history as history_rows
 from mesimqtt.store import messages as message_rows
@@ -105,6 +106,7 @@ class Messaging:
         store.committer.on_seal = self._receipts.seal
         store.committer.on_committed = self._acceptor.committed
         store.committer.on_failed = self._failed
+        self.webhooks = Webhooks(hub, signer)
 
     def _make_claim(self) -> Router:
         asides = Asides(
@@ -160,6 +162,7 @@ class Messaging:
         self.modules.tick(now)
         self.bots.tick(now)
         self.keys.tick(now)
+        self.webhooks.tick(now)
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
@@ -227,7 +230,10 @@ class Messaging:
 
     async def group_add(self, address: str, owner: str | None = None) -> bool:
         """Create a group; False if it was there."""
-        return await self.groups.add(address, owner)
+        is_new = await self.groups.add(address, owner)
+        if is_new:
+            self.webhooks.group_changed(address, "created")
+        return is_new
 
     async def group_join(self, address: str, users: list[str]) -> list[str]:
         """Add members; return who is new."""
@@ -240,6 +246,7 @@ class Messaging:
     async def group_delete(self, address: str) -> None:
         """Delete a group."""
         await self.groups.delete(address)
+        self.webhooks.group_changed(address, "deleted")
 
     def group_changed(self, address: str) -> None:
         """Take note that a group's row or rights changed."""

@@ -12,6 +12,7 @@ from mesimqtt.messaging import (  # noqa: F401 - importing them registers their 
     operations_server,
     operations_tokens,
     operations_users,
+    operations_webhooks,
 )
 from mesimqtt.messaging.operations_base import OPERATIONS, OPERATOR, Answer, ArgumentError, Caller, Desk, Operation
 

@@ -211,6 +211,14 @@ ARGUMENT_TYPES: dict[str, ArgumentType] = {
         {"type": ["integer", "string", "null"]},
     ),
     "bool": ArgumentType("true or false", lambda value: isinstance(value, bool), {"type": "boolean"}),
+    "bool | None": ArgumentType(
+        "true, false or null", lambda value: value is None or isinstance(value, bool), {"type": ["boolean", "null"]}
+    ),
+    "list[str] | None": ArgumentType(
+        f"a list of at most {ADDRESSES_MAX} texts, or null",
+        lambda value: value is None or _is_texts(value),
+        {**_TEXTS, "type": ["array", "null"]},
+    ),
     "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
     "dict[str, str]": ArgumentType(
         "an object whose values are texts", _is_map, {"type": "object", "additionalProperties": {"type": "string"}}

@@ -15,6 +15,9 @@ from mesimqtt.store.messages import RUN_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mesimqtt.domain.events import Event
+    from mesimqtt.store.recorder import Recorder
+
 log = logging.getLogger(__name__)
 _COUNTERS_MAX = 100_000
 
@@ -39,10 +42,14 @@ UPSERT_CURSOR = "INSERT OR REPLACE INTO cursor (device_id, conversation_id, acke
 class Batch:
     """What the next transaction holds. `rows` and the states are tried again after a failure, the rest fails.
 
-    `lanes` and `cursors` are keyed, so that a later value of the same batch replaces an earlier one.
+    `lanes` and `cursors` are keyed, so that a later value of the same batch replaces an earlier one. `events` are for
+    webhooks and nothing else; `recorded` says afterwards what was written for them: (endpoint, events, bytes).
     """
 
-    __slots__ = ("_early", "accepts", "after", "cursors", "fragile", "functions", "lanes", "rows", "steps", "touched")
+    __slots__ = (
+        "_early", "accepts", "after", "cursors", "events", "fragile", "functions", "lanes", "recorded", "rows", "steps",
+        "touched",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._early = (0, 0, 0, 0)
@@ -55,6 +62,8 @@ class Batch:
         self.functions: list[Function] = []
         self.after: list[Callable[[bool], None]] = []
         self.touched: Iterable[int] = ()  # conversations that got messages, once it is written
+        self.events: list[Event] = []
+        self.recorded: list[tuple[int, int, int]] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -66,6 +75,7 @@ class Batch:
             or self.fragile
             or self.functions
             or self.after
+            or self.events
         )
 
     def split(self, accepts_max: int) -> Batch:
@@ -96,6 +106,7 @@ class Batch:
         self.lanes = {**failed.lanes, **self.lanes}
         self.cursors = {**failed.cursors, **self.cursors}
         self.rows[:0] = failed.rows
+        self.events[:0] = failed.events
 
 
 def is_environment(error: BaseException) -> bool:
@@ -117,12 +128,16 @@ class Function:
 
 
 class Writer:
-    """Writes batches. Owns the counters that no other thread may touch: seq per conversation, change per sender."""
+    """Writes batches. Owns the counters that no other thread may touch: seq per conversation, change per sender.
+
+    `recorder` is None unless somebody has a webhook.
+    """
 
     def __init__(self) -> None:
         self._seqs: dict[int, int] = {}
         self._changes: dict[int, int] = {}
         self._repeated: list[tuple[Message, int]] = []
+        self.recorder: Recorder | None = None
 
     def forget(self) -> None:
         """Forget the counters; they are read again from the tables."""
@@ -146,6 +161,8 @@ class Writer:
                 self._accept(connection, batch, made)
             self._number(connection, batch.steps)
             self._rows(connection, batch)
+            if self.recorder is not None:
+                self.recorder.record(connection, batch)
             connection.execute("COMMIT")
         except BaseException as error:
             for conversation in made:

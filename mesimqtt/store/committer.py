@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.store.database import Database
+    from mesimqtt.store.recorder import Recorder
     from mesimqtt.store.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,10 @@ class Committer:
         """Tell whether nothing is being written or waits to be."""
         is_asked = self._busy or self._scheduled or self._woken or self._lazy_since is not None
         return not is_asked and not self.batch
+
+    def tell(self, recorder: Recorder | None) -> None:
+        """Record for webhooks what each commit tells, from the next on; None: nothing is recorded, at no cost."""
+        self._writer.recorder = recorder
 
     def wake(self) -> None:
         """Commit what the batch holds, at the end of this loop turn or after the commit that runs."""

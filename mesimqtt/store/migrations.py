@@ -129,7 +129,22 @@ _HISTORY_3: tuple[str, ...] = (  # history, search, retention
 _GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
 _PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence
 _API_3: tuple[str, ...] = ()  # idempotency keys
-_WEBHOOKS_3: tuple[str, ...] = ()  # the outbox
+_WEBHOOKS_3 = _statements("""
+CREATE TABLE webhook (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, is_fixed INTEGER NOT NULL, url TEXT NOT
+    NULL, events TEXT NOT NULL, payload INTEGER NOT NULL, format TEXT NOT NULL, batch_max INTEGER NOT NULL,
+    batch_age_ms INTEGER NOT NULL, salt BLOB NOT NULL, former_salt BLOB NOT NULL, former_until INTEGER NOT NULL,
+    active INTEGER NOT NULL, batch_last INTEGER NOT NULL, attempts INTEGER NOT NULL, next_at INTEGER NOT NULL, error
+    TEXT NOT NULL, succeeded_at INTEGER NOT NULL, sent INTEGER NOT NULL, created_at INTEGER NOT NULL);
+CREATE UNIQUE INDEX webhook_name ON webhook (name);
+CREATE TABLE outbox (id INTEGER NOT NULL PRIMARY KEY, webhook_id INTEGER NOT NULL, letter_key TEXT NOT NULL,
+    created_at INTEGER NOT NULL, count INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX outbox_webhook_id ON outbox (webhook_id);
+CREATE TABLE dead_letter (id INTEGER NOT NULL PRIMARY KEY, webhook_id INTEGER NOT NULL, letter_key TEXT NOT NULL,
+    created_at INTEGER NOT NULL, died_at INTEGER NOT NULL, count INTEGER NOT NULL, attempts INTEGER NOT NULL, reason
+    TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX dead_letter_webhook_id ON dead_letter (webhook_id);
+CREATE INDEX dead_letter_died_at ON dead_letter (died_at);
+""")
 _SERVER_3: tuple[str, ...] = (
     "CREATE TABLE heartbeat (id INTEGER NOT NULL PRIMARY KEY, beat_at INTEGER NOT NULL)",  # what a health check commits
 )

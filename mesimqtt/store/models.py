@@ -9,6 +9,7 @@ from peewee import (
     TextField,
 )
 
+from mesimqtt.store import models_webhooks
 from mesimqtt.store.model_base import Table
 from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
 from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
@@ -330,4 +331,5 @@ TABLES = [
     Progress,
     SearchChange,
     Heartbeat,
+    *models_webhooks.TABLES,
 ]

@@ -1,0 +1,1 @@
+"""The sending of webhooks: from the outbox to the endpoints."""
