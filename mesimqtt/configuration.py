@@ -12,8 +12,9 @@ from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError, RateError
+from mesimqtt.domain.policies import PolicyError, check_policy
 from mesimqtt.domain.rates import parse_windows
-from mesimqtt.settings import Settings, default_broker
+from mesimqtt.settings import Settings, default_broker, default_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,10 +132,15 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             parse_windows(text)
         except RateError as error:
             raise MesimqttError(f"{where}: {name}: {error}") from None
+    for name, policy in settings.policies.items():
+        try:
+            check_policy(policy)
+        except PolicyError as error:
+            raise MesimqttError(f"{where}: policies.{name}: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     broker = {**default_broker(), **settings.broker}
     known = {"default", "ws", *(broker["listeners"] or ())}
     for name in settings.listeners:  # options of a name that is misspelt would protect nothing
         if name not in known:
             raise MesimqttError(f"{where}: listeners.{name}: broker.listeners has no listener of that name")
-    return replace(settings, broker=broker)
+    return replace(settings, broker=broker, policies={**default_policies(), **settings.policies})

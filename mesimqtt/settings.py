@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from mesimqtt.domain.policies import DEFAULT, GUEST, GUEST_POLICY, Policy
+
 _STRICT = {"extra": "forbid"}  # pydantic's word for: an unknown key is an error
 
 
@@ -87,6 +89,24 @@ class Rates:
     connects_per_address: str = ""
     failed_logins: str = "900:10"
     loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who is online, and what is told of it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    grace_s: float = 5.0
+    interval_s: float = 1.0
+    last_seen_resolution_s: int = 300
+    typing_s: float = 10.0
+    payload_max: int = 4_096
+
+
+def default_policies() -> dict[str, Policy]:
+    """Return the policies that there are where a configuration does not say; it may change them and name more."""
+    return {DEFAULT: Policy(), GUEST: GUEST_POLICY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +282,8 @@ class Settings:
     mqtt: Mqtt = field(default_factory=Mqtt)
     messaging: Messaging = field(default_factory=Messaging)
     rates: Rates = field(default_factory=Rates)
+    presence: Presence = field(default_factory=Presence)
+    policies: dict[str, Policy] = field(default_factory=default_policies)
     plugins: Plugins = field(default_factory=Plugins)
     modules: Modules = field(default_factory=Modules)
     bots: Bots = field(default_factory=Bots)

@@ -6,12 +6,11 @@ import logging
 import re
 from hashlib import blake2b
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
-from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
 from mesimqtt.messaging.modules import unjudged
@@ -39,6 +38,16 @@ _STORED = Outcome.STORED  # to look a member up in its class takes as long as a 
 _LATER = ("edit", "recall", "when", "age")
 
 
+class Bound(NamedTuple):
+    """Why a message is refused, as its status says it."""
+
+    code: Status
+    rule: str | None = None
+    retry_after: int | None = None
+    reason: str | None = None
+    limit: int | None = None
+
+
 class Acceptor:
     """Accepts messages. A refusal is a status at once; an acceptance answers after COMMIT."""
 
@@ -59,7 +68,6 @@ class Acceptor:
         self._unanswered = 0
         self._modules = modules
         modules.accept, modules.admit = self._judged, self._known
-        self._rates = RateLimit(parse_windows(hub.settings.rates.messages))
 
     def plain(
         self, sender: User, rest: bytes, payload: bytes, connection: Connection, qos: int, packet_id: int
@@ -98,8 +106,9 @@ class Acceptor:
         target = self._hub.directory.target(sender, key, kind, out.name)
         if target is None:
             prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
+            bound = self._bound(sender, len(payload)) or Bound(Status.INVALID_DESTINATION)
             found = self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload))
-            return found or self._statuses.refuse(sender, out.cid, Status.INVALID_DESTINATION, names)
+            return found or self._refuse(sender, out.cid, bound, names)
         if self._modules and judged is None and not unjudged.get():
             return self._ask_modules(sender, target, out, payload, connection, qos, packet_id)
         later = [word for word in _LATER if getattr(out.params, word)]
@@ -214,28 +223,43 @@ class Acceptor:
         """Refuse what must not enter the store; True: it was accepted before. None: it may enter."""
         hub, settings = self._hub, self._hub.settings.messaging
         peer, group = target.peer, target.group
-        code: Status | None = None
-        rule: str | None = None
-        retry_after: int | None = None
-        if self._rates and (wait := self._rates.take(sender.address, hub.now())):
-            code, retry_after = Status.RATE_LIMITED, ceil(wait)
+        bound = self._bound(sender, size) if sender.is_bounded else None
+        if bound is not None:
+            pass
         elif target.verdict is not None and not target.verdict.is_silent:
-            code, rule = target.verdict.status, target.verdict.rule
+            bound = Bound(target.verdict.status, rule=target.verdict.rule)
         elif group is not None and not group.active:
-            code = Status.GROUP_PAUSED
+            bound = Bound(Status.GROUP_PAUSED)
         elif group is not None and not group.members.get(sender.id, (False, False))[0]:
-            code, rule = Status.DENIED, "group.send"
+            bound = Bound(Status.DENIED, rule="group.send")
         elif peer is not None and peer is not sender:
             waiting, size_now = hub.directory.inbox(peer)
             if waiting >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
-                code = Status.INBOX_FULL
+                bound = Bound(Status.INBOX_FULL)
                 self._tell_full(peer)
-        if code is not None:
+        if bound is not None:
             found = digest is not None and self._was_accepted(sender, cid, target.names, digest)
-            return found or self._statuses.refuse(sender, cid, code, target.names, rule=rule, retry_after=retry_after)
+            return found or self._refuse(sender, cid, bound, target.names)
         if not hub.store.has_room() or self._unanswered >= hub.settings.store.pending_max:
             return self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
         return None
+
+    def _bound(self, sender: User, size: int) -> Bound | None:
+        """Return which bound of a sender's own a message breaks; it is counted. None: none."""
+        policy = sender.policy
+        if sender.rate is not None and (wait := sender.rate.take(sender.address, self._hub.now())):
+            return Bound(Status.RATE_LIMITED, retry_after=ceil(wait))
+        if not policy.outgoing:
+            return Bound(Status.DENIED, rule="policy.outgoing")
+        if policy.payload_max and size > policy.payload_max:
+            return Bound(Status.BAD_REQUEST, reason="limit", limit=policy.payload_max)
+        return None
+
+    def _refuse(self, sender: User, cid: str | None, bound: Bound, names: Names) -> Refused:
+        code, rule, retry_after, reason, limit = bound
+        return self._statuses.refuse(
+            sender, cid, code, names, rule=rule, retry_after=retry_after, reason=reason, limit=limit
+        )
 
     def _tell_full(self, peer: User) -> None:
         """Tell somebody on `in/session`, at most once a minute, that his inbox refuses messages."""
@@ -295,6 +319,8 @@ class Acceptor:
         if group is None:
             peer = target.peer
             recipients = [peer] if peer is not None and peer is not sender else []
+            if target.verdict is not None:
+                recipients = self._delivery.hold(thread, message, recipients)
             self._delivery.committed(thread, message, recipients, sender)
             return
         settings = self._hub.settings.messaging
@@ -316,6 +342,10 @@ class Acceptor:
                     self._receipts.fail(member, lane, message, Status.INBOX_FULL)
                 continue
             recipients.append(member)
+        if target.held:
+            held = [member for member in recipients if member.id in target.held]
+            self._delivery.hold(thread, message, held)
+            recipients = [member for member in recipients if member not in held]
         self._delivery.committed(thread, message, recipients, sender)
 
     def _event(self, message: Message) -> None:

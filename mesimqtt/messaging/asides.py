@@ -17,6 +17,7 @@ from mesimqtt.messaging.devices import ReadMark
 from mesimqtt.messaging.model import Names
 from mesimqtt.messaging.operations_base import Caller
 from mesimqtt.messaging.properties5 import STORE
+from mesimqtt.messaging.typing import PresenceError
 from mesimqtt.topics import MID_PATTERN, Kind, OutTopic
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from mesimqtt.engine.properties import Properties
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.model import Target, Thread, User
     from mesimqtt.messaging.operations_base import Answer
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
+    from mesimqtt.messaging.typing import Typing
 
 log = logging.getLogger(__name__)
 _RPC_PAYLOAD_MAX = 64 * 1024
@@ -47,12 +49,14 @@ class Asides:
         statuses: Statuses,
         receipts: Receipts,
         transients: Transients,
+        typing: Typing,
         perform: Callable[[str, dict[str, Any], Caller], Awaitable[Answer]],
     ) -> None:
         self._hub = hub
         self._statuses = statuses
         self._receipts = receipts
         self._transients = transients
+        self._typing = typing
         self._perform = perform
         rates = hub.settings.rates
         reads, presence = (RateLimit(parse_windows(text)) for text in (rates.reads, rates.presence))
@@ -77,12 +81,13 @@ class Asides:
             return self._statuses.refuse(device.user, None, Status.RATE_LIMITED, names, retry_after=ceil(wait))
         key = f"{'g' if is_group else 'u'}/{encode_address(out.name)}".encode()
         target = self._hub.directory.target(device.user, key, "g" if is_group else "u", out.name)
-        if target is None:
+        if target is None or (_is_unknown(target) and not target.thread.id):
             return self._statuses.refuse(device.user, None, Status.INVALID_DESTINATION, names)
         if out.kind in (Kind.READ_USER, Kind.READ_GROUP):
             return self._read(device, names, target.thread, payload, qos, packet_id)
-        self._presence(device, target.thread, payload)
-        return True
+        if _is_unknown(target):
+            return self._statuses.refuse(device.user, None, Status.INVALID_DESTINATION, names)
+        return self._presence(device, names, key, target, payload)
 
     # ---- READ ------------------------------------------------------------------------------------------------
 
@@ -125,18 +130,15 @@ class Asides:
 
     # ---- presence, rpc ---------------------------------------------------------------------------------------
 
-    def _presence(self, device: Device, thread: Thread, payload: bytes) -> None:
-        user, group = device.user, thread.group
-        if group is not None:
-            users = [self._hub.directory.known_user(number) for number in group.members if number != user.id]
-            place = f"presence/g/{group.level}/{user.level}"
-        else:
-            users = [thread.peer(user)]
-            place = f"presence/u/{user.level}"
-        for peer in users:
-            for other in peer.devices if peer is not None else ():
-                if other is not device:
-                    self._hub.tell(other, place, payload)
+    def _presence(self, device: Device, names: Names, key: bytes, target: Target, payload: bytes) -> bool | Refused:
+        limit = self._hub.settings.presence.payload_max
+        if len(payload) > limit:
+            return self._statuses.refuse(device.user, None, Status.BAD_REQUEST, names, reason="limit", limit=limit)
+        try:
+            self._typing.publish(device, key, target, payload)
+        except PresenceError as error:
+            return self._statuses.refuse(device.user, None, Status.BAD_REQUEST, names, reason=str(error))
+        return True
 
     def _rpc(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
         if self._hub.asking >= RPC_PENDING_MAX:
@@ -171,6 +173,11 @@ class Asides:
         except Exception:  # the edge: a mistake of ours is told without its insides
             log.exception("rpc: %s failed", operation[:64])
             return _refused("internal", "the server met an unexpected error; its log has the details")
+
+
+def _is_unknown(target: Target) -> bool:
+    """Tell whether the sender may not know of a target: what he has of it he may still read, no more."""
+    return target.verdict is not None and target.verdict.status is Status.INVALID_DESTINATION
 
 
 def _refused(code: str, message: str) -> Answer:

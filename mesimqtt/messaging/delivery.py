@@ -49,6 +49,18 @@ class Delivery:
             if feed is not None and feed.sent == seq - 1 and not feed.behind:
                 self._pass_over(feed, seq)
 
+    def hold(self, thread: Thread, message: Message, users: list[User]) -> list[User]:
+        """Keep a committed message from users who block its sender; for their devices it is a gap. Return nobody."""
+        for user in users:
+            lane = self._hub.directory.lane(thread, user)
+            if lane is not None:
+                self._receipts.hold(user, lane, message)
+            for device in user.devices:
+                feed = device.feeds.get(thread.id)
+                if feed is not None and not feed.behind:
+                    self._pass_over(feed, message.seq)
+        return []
+
     def _live(self, device: Device, thread: Thread, message: Message) -> None:
         if not device.filters:
             return  # it publishes only
@@ -320,6 +332,8 @@ class Delivery:
                 feed.acked.include(feed.sent + 1, message.seq - 1)
             if message.mid <= device.sent_before_mid and device.connection.session_present:
                 feed.resent_upto = max(feed.resent_upto, message.seq)
+            if device.user.is_discreet and self._hub.is_held(device.user, feed.thread, message):
+                self._receipts.hold(device.user, feed.lane, message)  # the server died before it could
             if not self._give(device, feed, message):
                 # Behind another conversation next time: one that is stuck must not hold up the rest.
                 device.behind[feed.thread.id] = device.behind.pop(feed.thread.id)

@@ -37,6 +37,7 @@ class Directory:
         self._group_ids: dict[int, Group] = {}
         self._threads: dict[tuple[int, int, int], Thread] = {}
         self.judges: list[Callable[[User, Target], Verdict | None]] = []  # asked once per target and epoch
+        self.dress: Callable[[User, UserRow | Arrival], None] = _as_he_is  # what else a row says of a user
 
     def user(self, address: str) -> User | None:
         """Return the user with this address, None if there is none."""
@@ -49,6 +50,7 @@ class Directory:
         if user is None or user.id != row.user_id:
             user = self._keep(User(row.user_id, row.address, row.created_at, active=bool(row.active), root=self._root))
             user.change, user.read_change = row.change, row.read_change
+            self.dress(user, row)
         return user
 
     def create(self, address: str, now_ms: int) -> User | None:
@@ -196,6 +198,14 @@ class Directory:
             group.active = row is not None and bool(row.active)
             group.members = members.rights(self._store.read, group.id)
 
+    def in_memory(self) -> list[User]:
+        """Return the users who are in memory, online or not."""
+        return list(self._users.values())
+
+    def cached(self, address: str) -> User | None:
+        """Return a user only if he is in memory."""
+        return self._users.get(address)
+
     def online(self) -> list[User]:
         """Return the users who have a live connection."""
         return [user for user in self._users.values() if user.devices]
@@ -224,6 +234,7 @@ class Directory:
         if row is None:
             return None
         user = User(row.id, row.address, row.created_at, active=bool(row.active), root=self._root)
+        self.dress(user, row)
         return self._keep(user)
 
     def _keep(self, user: User) -> User:
@@ -247,3 +258,7 @@ class Directory:
             thread = Thread(found.id if found else 0, kind, a, b, found.last_seq if found else 0)
             self._threads[kind, a, b] = thread
         return thread
+
+
+def _as_he_is(_user: User, _row: UserRow | Arrival) -> None:
+    """Add nothing: the directory before messaging is wired."""

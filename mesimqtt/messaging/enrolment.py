@@ -147,7 +147,7 @@ class Enrolment:
 
     def _displace(self, user: User) -> None:
         known = rows.of_user(self._hub.store.read, user.id)
-        bound = self._hub.settings.messaging.devices_max
+        bound = user.policy.devices_max or self._hub.settings.messaging.devices_max
         online = {device.row_id: device for device in user.devices}
         longest_unseen = sorted(known, key=lambda row: row.id in online)  # stable: who is online comes last
         for row in longest_unseen[: max(0, len(known) + 1 - bound)]:

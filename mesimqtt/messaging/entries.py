@@ -53,12 +53,12 @@ def shown(connection: sqlite3.Connection, messages: Iterable[Message], seen: See
     """Return those messages that a user may see.
 
     What failed for him, or expired before it reached him, is not his: its sender was told so. What was written to a
-    device of his that never confirms is.
+    device of his that never confirms is. What was held (receipts.py) counts as failed and read, and nothing was told.
     """
     found = []
     for message in messages:
         seq = message.seq
-        if message.sender_id == seen.user_id or message.kind or seq in seen.read:
+        if message.sender_id == seen.user_id or message.kind or (seq in seen.read and seq not in seen.failed):
             found.append(message)
         elif seq in seen.failed:
             statuses = message_rows.statuses_of(connection, message)

@@ -16,9 +16,11 @@ from mesimqtt.tokens import SHORT_LENGTH, Claims, TokenError, TokenSigner, hash_
 
 if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.policies import Policies
 
 log = logging.getLogger(__name__)
-NOT_AUTHORIZED = 5  # as a CONNACK says it
+NOT_AUTHORIZED, _UNAVAILABLE = 5, 3  # as a CONNACK says it
+_RATE_EXCEEDED = 0x9F  # [MQTT 5.0, section 3.2.2.2]: Connection rate exceeded
 _CACHE_MAX = 10_000
 PROBE_USER = "$health"  # nobody's address, so that it has no inbox and no rule names it
 
@@ -26,8 +28,9 @@ PROBE_USER = "$health"  # nobody's address, so that it has no inbox and no rule 
 class Entry:
     """Checks the token of a CONNECT. A refusal is the same 5 to the client whatever its reason; the log has it."""
 
-    def __init__(self, hub: Hub, signer: TokenSigner) -> None:
+    def __init__(self, hub: Hub, signer: TokenSigner, policies: Policies) -> None:
         self._hub = hub
+        self._policies = policies
         self._signer = signer
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
         self.probe = secrets.token_hex(32).encode()  # the password of the server's own health check, never written
@@ -55,7 +58,15 @@ class Entry:
                 self._known.popitem(last=False)
             self._known[password] = identity
         misfit = self._misfit(identity, request)
-        return Refusal(NOT_AUTHORIZED, misfit) if misfit else identity
+        return Refusal(NOT_AUTHORIZED, misfit) if misfit else self._in_time(identity)
+
+    def _in_time(self, identity: Identity) -> Identity | Refusal:
+        """Return who this is, unless his policy says that he connects too often."""
+        user = self._hub.directory.user(identity.user)
+        limit = self._policies.limit(user.policy.logins) if user is not None and user.policy.logins else None
+        if limit is not None and (wait := limit.take(identity.user, self._hub.now())):
+            return Refusal(_UNAVAILABLE, f"connects too often for his policy, next in {wait:.1f} s", _RATE_EXCEEDED)
+        return identity
 
     def _certified(self, name: str, request: ConnectRequest) -> Identity | Refusal:
         """Let in whom a verified certificate names: TLS has proved what a token would."""
@@ -67,7 +78,7 @@ class Entry:
             return Refusal(NOT_AUTHORIZED, f"the certificate's name: {error}")
         if user is None or not user.active:
             return Refusal(NOT_AUTHORIZED, "no such user, or disabled")
-        return Identity(user=user.address)
+        return self._in_time(Identity(user=user.address))
 
     def _misfit(self, identity: Identity, request: ConnectRequest) -> str:
         """Return why a good token is not one for this CONNECT; '' if it is."""

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from mesimqtt.domain.ids import MidFactory
+    from mesimqtt.domain.messages import Message
     from mesimqtt.messaging.directory import Directory
-    from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.model import Thread, User
     from mesimqtt.settings import Settings
     from mesimqtt.store.committer import Committer
     from mesimqtt.store.store import Store
@@ -32,6 +33,11 @@ def _silent(_user: User, _news: dict[str, object]) -> None:
     """Tell nothing: the hub before messaging is wired."""
 
 
+def _never(_user: User, *_what: object) -> bool:
+    """Hide and hold nothing: the hub before messaging is wired."""
+    return False
+
+
 _spawned: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before its end
 
 
@@ -47,6 +53,7 @@ class Hub:
 
     `reserve` is called when a device waits for packet ids, `news` tells a user's devices something on `in/session`.
     `on_full` is told that an inbox refuses messages; None: nobody asks.
+    `hides` and `is_held` are asked of a discreet recipient: which receipt he does not give, what is not for him.
     `spawn` runs a coroutine beside everything else; `asking` counts the questions that wait for their answer.
     """
 
@@ -60,6 +67,8 @@ class Hub:
     acked: Callable[[Device, list[object]], None] = _nobody
     reserve: Callable[[Device], None] = _nothing
     news: Callable[[User, dict[str, object]], None] = _silent
+    hides: Callable[[User, Message, int], bool] = _never
+    is_held: Callable[[User, Thread, Message], bool] = _never
     spawn: Callable[[Coroutine[Any, Any, None]], object] = _spawn
     on_full: Callable[[User], None] | None = None
     counters: dict[str, int] = field(default_factory=dict)

@@ -27,17 +27,22 @@ from mesimqtt.messaging.history import History
 from mesimqtt.messaging.hub import Hub
 from mesimqtt.messaging.inbox import Inbox
 from mesimqtt.messaging.keys import Keys
+from mesimqtt.messaging.lifetimes import Lifetimes
 from mesimqtt.messaging.modules import Modules
+from mesimqtt.messaging.people import People
+from mesimqtt.messaging.policies import Policies
+from mesimqtt.messaging.presence import Presence
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.router import Router
 from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
 from mesimqtt.messaging.transient import Transients
+from mesimqtt.messaging.typing import Typing
 from mesimqtt.messaging.webhooks import Webhooks
-from mesimqtt.store import conversations, users
 from mesimqtt.store import history as history_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store import users
 from mesimqtt.topics import TopicError, format_params, parse_out
 
 if TYPE_CHECKING:
@@ -81,7 +86,10 @@ class Messaging:
         directory = hub.directory
         if spawn is not None:
             hub.spawn = spawn
+        self.people = People(hub, Policies(settings, store))
+        self.presence, self._typing = Presence(hub, self.people), Typing(hub, self.people)
         self._receipts = Receipts(hub)
+        self._lifetimes = Lifetimes(hub, self.policies, self._receipts, self._delete_users)
         self._statuses = Statuses(hub)
         self._delivery = Delivery(hub, self._receipts)
         self._transients = Transients(hub, self._statuses)
@@ -90,7 +98,7 @@ class Messaging:
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
         hub.news = self._enrolment.news
         self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
-        self._entry = Entry(hub, signer)
+        self._entry = Entry(hub, signer, self.policies)
         self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
         self.keys.on_changed = self._entry.forget
         self.access = Access(settings, directory.is_member)
@@ -110,7 +118,12 @@ class Messaging:
 
     def _make_claim(self) -> Router:
         asides = Asides(
-            self._hub, statuses=self._statuses, receipts=self._receipts, transients=self._transients, perform=self._rpc
+            self._hub,
+            statuses=self._statuses,
+            receipts=self._receipts,
+            transients=self._transients,
+            typing=self._typing,
+            perform=self._rpc,
         )
         return Router(
             self._hub,
@@ -121,7 +134,14 @@ class Messaging:
             acceptor=self._acceptor,
             enrolment=self._enrolment,
             asides=asides,
+            presence=self.presence,
+            typing=self._typing,
         )
+
+    @property
+    def policies(self) -> Policies:
+        """Return what holds for classes of users."""
+        return self.people.policies
 
     # ---- for the broker ------------------------------------------------------------------------------------------
 
@@ -161,6 +181,9 @@ class Messaging:
         self._sweeper.tick(now)
         self.modules.tick(now)
         self.bots.tick(now)
+        self._lifetimes.tick(now)
+        self._typing.tick(now)
+        self.presence.tick(now)
         self.keys.tick(now)
         self.webhooks.tick(now)
 
@@ -185,7 +208,10 @@ class Messaging:
             return
         row = users.by_id(self.store.read, user.id)
         user.active = row is not None and bool(row.active)
+        if row is not None:
+            self.people.dress(user, row)
         self._hub.directory.epoch += 1
+        self.presence.review(user, None)
         if not user.active:
             self._close(user.devices, f"user {reason}")
             self.on_revoked(user.address, "")
@@ -209,10 +235,13 @@ class Messaging:
         self._entry.forget()
         self._close(user.devices, "user deleted")
         await self._hub.committer.drain()  # what was accepted for him before is there to be judged
-        await self._withdraw_inbox(user)
+        await self._lifetimes.withdraw_inbox(user)
         for group in users.groups_of(self.store.read, user.id):
             await self.groups.leave(group, [address])
         await self._hub.committer.drain()
+
+    async def _delete_users(self, addresses: list[str]) -> None:
+        await operations.perform(self, "user_delete", {"addresses": addresses})
 
     def user_deleted(self, number: int, address: str) -> None:
         """Forget a deleted user."""
@@ -220,6 +249,7 @@ class Messaging:
         if user is not None:
             self._close(user.devices, "user deleted")
         self._hub.directory.forget_user(address)
+        self.presence.gone(number, address)
         self._entry.forget()
         self.on_user_deleted(address)
 
@@ -251,22 +281,6 @@ class Messaging:
     def group_changed(self, address: str) -> None:
         """Take note that a group's row or rights changed."""
         self._hub.directory.refresh_group(address)
-
-    async def _withdraw_inbox(self, user: User) -> None:
-        directory, read = self._hub.directory, self.store.read
-        for conversation in conversations.of_user(read, user.id):
-            thread = directory.thread_of(conversation)
-            lane = directory.lane(thread, user) if thread is not None else None
-            if thread is None or lane is None:
-                continue
-            after = lane.acked.upto
-            while found := message_rows.page(read, thread, after, self.settings.store.page_messages):
-                for message in found:
-                    after = message.seq
-                    if message.sender_id != user.id and not message.kind and lane.covers(message.seq):
-                        self._receipts.fail(user, lane, message, Status.FAILED, "user-deleted")
-                await asyncio.sleep(0)  # others go on meanwhile
-        await self._hub.committer.drain()
 
     async def send(
         self,

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message
+from mesimqtt.domain.policies import Policy
 
 if TYPE_CHECKING:
+    from mesimqtt.domain.rates import RateLimit
     from mesimqtt.domain.status import Status
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.devices import Device
+
+
+NO_POLICY = Policy()
+NOT_HELD: frozenset[int] = frozenset()
 
 
 class User:
@@ -20,6 +26,7 @@ class User:
     __slots__ = (
         "active",
         "address",
+        "blocks",
         "change",
         "created_at",
         "devices",
@@ -29,11 +36,17 @@ class User:
         "in_prefix",
         "inbox_bytes",
         "inbox_messages",
+        "is_bounded",
+        "is_discreet",
         "is_leaving",
         "json",
         "lanes",
         "level",
         "out_prefix",
+        "policy",
+        "policy_key",
+        "privacy",
+        "rate",
         "read_change",
         "targets",
     )
@@ -57,6 +70,13 @@ class User:
         self.inbox_messages = -1  # not counted yet
         self.inbox_bytes = 0
         self.full_told_at = float("-inf")
+        self.policy = NO_POLICY  # this and what follows is people.py's
+        self.policy_key = ("", "{}")  # its name, and what differs from it for him
+        self.privacy: dict[str, str] = {}  # what he decides himself
+        self.rate: RateLimit | None = None
+        self.is_bounded = False  # his policy bounds his messages: their rate, their size
+        self.is_discreet = False  # he gives not all receipts, or there is somebody whom he blocks
+        self.blocks: dict[str, tuple[int, int]] | None = None  # address -> (kinds, since); None: not read
 
 
 class Group:
@@ -117,10 +137,10 @@ class Target:
     """Where a sender's topic `u/{peer}` or `g/{group}` leads.
 
     `verdict`: why nothing of his may go there, as things are; it is remembered until the directory's
-    epoch advances, so what a verdict rests on must advance it.
+    epoch advances, so what a verdict rests on must advance it. `held`: the members of a group who are not to get it.
     """
 
-    __slots__ = ("digest_prefix", "group", "json", "peer", "thread", "verdict")
+    __slots__ = ("digest_prefix", "group", "held", "json", "peer", "thread", "verdict")
 
     def __init__(self, thread: Thread, peer: User | None, group: Group | None) -> None:
         self.thread = thread
@@ -131,6 +151,7 @@ class Target:
         self.json = f'"{word}":{party.json}'.encode()
         self.digest_prefix = f"{kind}\0{party.level}\0".encode()
         self.verdict: Verdict | None = None
+        self.held = NOT_HELD
 
     @property
     def names(self) -> Names:

@@ -56,10 +56,8 @@ async def token_issue(
 
     `device` binds the tokens to one client id; `packet` is the largest packet that a short token's device takes.
     """
-    ttl = desk.messaging.settings.tokens.ttl_default_s if ttl is None else ttl
-    now_s = desk.now_s
-    _check_issue(ttl, now_s, device, scope, short=short, packet=packet)
-    single = desk.messaging.settings.tokens.single
+    now_s, settings, policies = desk.now_s, desk.messaging.settings.tokens, desk.messaging.policies
+    _check_issue(settings.ttl_default_s if ttl is None else ttl, now_s, device, scope, short=short, packet=packet)
 
     def work(connection: sqlite3.Connection) -> tuple[list[tuple[UserRow, TokenRow, str]], list[str]]:
         found = known_users(connection, addresses)
@@ -68,12 +66,15 @@ async def token_issue(
             raise OperationError(
                 "user-disabled", f"{disabled[0]!r} is disabled; first: mesimqtt user enable {disabled[0]}"
             )
-        revoked = [jti for user in found if single for jti in rows.revoke_all(connection, user.id, now_s)]
-        issued = []
+        revoked, issued = [], []
         for user in found:
-            token = TokenRow(new_jti(), user.id, short, device, scope, packet, now_s, now_s + ttl)
-            text = new_short_token() if short else _signed(desk, user, token)
-            rows.add(connection, token, hash_short_token(text) if short else None)
+            policy = policies.of(user.policy, user.rules)
+            if settings.single or policy.single_token:
+                revoked += rows.revoke_all(connection, user.id, now_s)
+            lasting = ttl or policy.token_ttl_s or settings.ttl_default_s
+            token, text = make_token(
+                desk, connection, user, lasting, device=device, scope=scope, short=short, packet=packet
+            )
             issued.append((user, token, text))
         return issued, revoked
 
@@ -81,13 +82,41 @@ async def token_issue(
     for jti in revoked:
         desk.messaging.token_revoked(jti)
     return {
-        "tokens": [{"address": user.address, "token": text, **_brief(token, now_s)} for user, token, text in issued]
+        "tokens": [
+            {"address": user.address, "token": text, **brief_token(token, now_s)} for user, token, text in issued
+        ]
     }
 
 
-def _check_issue(ttl: int, now_s: int, device: str | None, scope: str, *, short: bool, packet: int) -> None:
+def make_token(
+    desk: Desk,
+    connection: sqlite3.Connection,
+    user: UserRow,
+    ttl: int,
+    *,
+    device: str | None = None,
+    scope: str = "user",
+    short: bool = False,
+    packet: int = 0,
+) -> tuple[TokenRow, str]:
+    """Make a token of a user within a transaction; it ends with him at the latest. Return its row and its text."""
+    now_s = desk.now_s
+    end = now_s + ttl if user.expires_at is None else min(now_s + ttl, user.expires_at // 1000)
+    token = TokenRow(new_jti(), user.id, short, device, scope, packet, now_s, end)
+    text = new_short_token() if short else _signed(desk, user, token)
+    rows.add(connection, token, hash_short_token(text) if short else None)
+    return token, text
+
+
+def checked_ttl(ttl: int, now_s: int) -> int:
+    """Return how many seconds a token may live; raise ArgumentError otherwise."""
     if not 1 <= ttl <= FAR_FUTURE_S - now_s:
         raise ArgumentError("ttl must be at least 1 second and end before the year 10000")
+    return ttl
+
+
+def _check_issue(ttl: int, now_s: int, device: str | None, scope: str, *, short: bool, packet: int) -> None:
+    checked_ttl(ttl, now_s)
     if scope not in SCOPES:
         raise ArgumentError(f"scope is one of {', '.join(sorted(SCOPES))}")
     if device is not None and not (device.isprintable() and 0 < len(device.encode()) <= DEVICE_MAX_BYTES):
@@ -114,7 +143,7 @@ async def token_list(desk: Desk, *, address: str) -> Answer:
     """List the newest thousand tokens of a user, newest first; never their text."""
     user = known_user(desk.read, address)
     found = rows.of_user(desk.read, user.id, LISTED_MAX)
-    return {"address": user.address, "tokens": [_brief(token, desk.now_s) for token in found]}
+    return {"address": user.address, "tokens": [brief_token(token, desk.now_s) for token in found]}
 
 
 @operation(Scope.ADMIN)
@@ -152,7 +181,7 @@ def _show_jwt(desk: Desk, text: str) -> Answer:
 
 
 def _judged(desk: Desk, row: TokenRow, user: UserRow | None) -> Answer:
-    brief = _brief(row, desk.now_s)
+    brief = brief_token(row, desk.now_s)
     state, reason = brief["state"], ""
     if state == "valid":
         if user is not None and user.id != row.user_id:
@@ -204,7 +233,8 @@ async def token_revoke(desk: Desk, *, what: str) -> Answer:
     return {"revoked": revoked}
 
 
-def _brief(token: TokenRow, now_s: int) -> Answer:
+def brief_token(token: TokenRow, now_s: int) -> Answer:
+    """Return what may be told of a token: all but its text."""
     return {
         "jti": token.jti,
         "state": token.state(now_s),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.policies import DEFAULT
 from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
@@ -17,6 +20,8 @@ from mesimqtt.messaging.operations_base import (
     merged_profile,
     operation,
 )
+from mesimqtt.messaging.operations_people import change_privacy, checked_privacy
+from mesimqtt.messaging.operations_policies import checked_rules
 from mesimqtt.store import devices, tokens, users
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.store.users import UserRow
 
+_NOTHING: dict[str, str] = {}
 _STATES = {1: "active", 0: "disabled"}
 TOKENS_COUNTED_MAX = 1_000
 
@@ -116,6 +122,8 @@ async def user_show(desk: Desk, *, address: str) -> Answer:
     return {
         **_brief(user),
         "profile": user.profile,
+        **_class(user),
+        "presence": desk.messaging.presence.view(None, address),
         "groups": users.groups_of(desk.read, user.id),
         "devices": [
             {"device": each.client_id, "online": each.online == 1, "seen_at": each.seen_at}
@@ -126,21 +134,47 @@ async def user_show(desk: Desk, *, address: str) -> Answer:
     }
 
 
-@operation(Scope.BACKEND)
-async def user_set(desk: Desk, *, address: str, profile: dict[str, str]) -> Answer:
-    """Change keys of a user's profile; an empty value removes the key. `name` is checked, any other key is free."""
-    if not profile:
+@operation(Scope.BACKEND, example={"address": "alice", "profile": {"name": "Alice"}, "rules": {"peers": "all"}})
+async def user_set(
+    desk: Desk,
+    *,
+    address: str,
+    profile: dict[str, str] = _NOTHING,
+    policy: str | None = None,
+    rules: dict[str, str] = _NOTHING,
+    privacy: dict[str, str] = _NOTHING,
+) -> Answer:
+    """Change a user's profile, name his policy, or say what differs for him from it. An empty value takes a key back.
+
+    Of the profile others see `name`, `about`, `avatar` and what begins with `public.`; any other key is the backend's.
+    """
+    if not profile and policy is None and not rules and not privacy:
         raise ArgumentError("name at least one KEY=VALUE, for example name=Alice")
+    checked_privacy(privacy)
+    checked_rules(rules)
+    if policy and desk.messaging.policies.named(policy) is None:
+        raise OperationError("no-such-policy", f"no policy {policy[:64]!r}; make it with: mesimqtt policy set {policy}")
 
-    def work(connection: sqlite3.Connection) -> dict[str, str]:
+    def work(connection: sqlite3.Connection) -> UserRow:
         user = known_user(connection, address)
-        merged = merged_profile(user.profile, profile)
-        users.set_profile(connection, user.id, merged)
-        return merged
+        if profile:
+            users.set_profile(connection, user.id, merged_profile(user.profile, profile))
+        if policy is not None or rules:
+            kept = {key: value for key, value in {**json.loads(user.rules), **rules}.items() if value}
+            users.set_policy(connection, user.id, user.policy if policy is None else policy, kept)
+        if privacy:
+            change_privacy(connection, user, privacy)
+        return known_user(connection, address)
 
-    merged = await desk.messaging.store.committer.run(work)
+    user = await desk.messaging.store.committer.run(work)
     desk.messaging.user_changed(address, reason="profile")
-    return {"address": address, "profile": merged}
+    return {"address": address, "profile": user.profile, **_class(user)}
+
+
+def _class(user: UserRow) -> Answer:
+    found: Answer = {"policy": user.policy or DEFAULT, "rules": json.loads(user.rules)}
+    found |= {"privacy": json.loads(user.privacy)}
+    return found | ({"expires_at": user.expires_at} if user.expires_at is not None else {})
 
 
 def _brief(user: UserRow) -> Answer:

@@ -59,7 +59,9 @@ class Receipts:
             and lane.delivered.add(seq)
         ):
             self._lanes[id(lane)] = lane
-            if message.flags & FLAG_DELIVERY_RECEIPT:
+            if message.flags & FLAG_DELIVERY_RECEIPT and not (
+                user.is_discreet and hub.hides(user, message, FLAG_DELIVERY_RECEIPT)
+            ):
                 self._steps.append((lane, message, _DELIVERED, device.client_id, ""))
                 hub.committer.wake()
                 return
@@ -133,9 +135,13 @@ class Receipts:
         if seq in lane.failed and not self._may_follow(message, user):
             return
         lane.read.add(seq)
-        if lane.delivered.add(seq) and message.flags & FLAG_DELIVERY_RECEIPT and seq not in lane.failed:
+        shown = message.flags
+        if user.is_discreet:
+            for flag in (FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT):
+                shown &= ~flag if self._hub.hides(user, message, flag) else ~0
+        if lane.delivered.add(seq) and shown & FLAG_DELIVERY_RECEIPT and seq not in lane.failed:
             self._steps.append((lane, message, Status.DELIVERED, "", ""))
-        if message.flags & FLAG_READ_RECEIPT:
+        if shown & FLAG_READ_RECEIPT:
             self._reads.append((lane, message, Status.READ, "", ""))
         self._hub.committer.wake()
 
@@ -162,9 +168,16 @@ class Receipts:
     # ---- verdicts --------------------------------------------------------------------------------------------
 
     def fail(self, user: User, lane: Lane, message: Message, code: Status, reason: str = "") -> bool:
-        """Give a message its failure verdict for one recipient; False if it has one or was delivered."""
+        """Give a message its failure verdict for one recipient; False if it has one or was delivered.
+
+        What was held before is judged like what waits for somebody who is away.
+        """
         seq = message.seq
-        if seq in lane.delivered or seq in lane.failed or seq in lane.read:
+        if seq in lane.delivered:
+            return False
+        if seq in lane.failed and seq in lane.read:
+            lane.delivered.add(seq)
+        elif seq in lane.failed or seq in lane.read:
             return False
         lane.failed.add(seq)
         if lane.acked.add(seq):
@@ -173,6 +186,22 @@ class Receipts:
         self._steps.append((lane, message, code, "", reason))
         self._hub.committer.wake()
         return True
+
+    def hold(self, user: User, lane: Lane, message: Message) -> None:
+        """Keep a message from a user who blocks its sender: it is never delivered, and its sender is not told.
+
+        Failed and read, yet not delivered: no other way leads there, and `fail` knows it by that.
+        """
+        seq = message.seq
+        if seq in lane.failed or seq in lane.delivered:
+            return
+        lane.failed.add(seq)
+        lane.read.add(seq)
+        if lane.acked.add(seq):
+            self._left_inbox(user, message)
+        self._lanes[id(lane)] = lane
+        self._hub.count("held")
+        self._hub.committer.wake()
 
     def expire(self, user: User, lane: Lane, message: Message) -> bool:
         """Judge a message whose deadline has passed: `unconfirmed` if it was written at QoS 0, else expired."""

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.presence import Presence
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
+    from mesimqtt.messaging.typing import Typing
 
 FOLDER_RULE = "own-folder"
 NOBODY_RULE = "no such user here"  # to whom a plugin lets in, and who has no folder at all
@@ -46,6 +48,8 @@ class Router:
         acceptor: Acceptor,
         enrolment: Enrolment,
         asides: Asides,
+        presence: Presence,
+        typing: Typing,
     ) -> None:
         self._hub = hub
         self._root = hub.settings.root
@@ -58,6 +62,8 @@ class Router:
         self._acceptor = acceptor
         self._enrolment = enrolment
         self._asides = asides
+        self._presence = presence
+        self._typing = typing
         hub.acked = self._acknowledged
         hub.reserve = self._reserve
 
@@ -74,6 +80,7 @@ class Router:
         user.devices.append(device)
         if self._hub.observers.online:
             self._hub.observers.seen(device, is_online=True)
+        self._presence.connected(user)
         if self._enrolment.reselect(device):
             self._hub.committer.batch.after.append(lambda ok: self.subscribed(connection, []) if ok else None)
             self._hub.committer.wake()
@@ -90,6 +97,8 @@ class Router:
         device.left_in_flight = any(type(token) is tuple for token in connection.claimed.values())
         self._delivery.remember(device)
         self._receipts.close(device)
+        self._typing.disconnected(device)
+        self._presence.disconnected(device)
 
     def writable(self, connection: Connection) -> None:
         """Resume hand-over to a connection that was congested."""
@@ -163,6 +172,7 @@ class Router:
             return
         self._enrolment.follow(device)
         self._delivery.begin(device)
+        self._presence.begin(device)
         if device.status_behind:
             self._statuses.catch_up(device)
 

@@ -66,7 +66,8 @@ class Transients:
             delivery = Transient(message, recipient, now + settings.offline_answer_s)
             kept.deliveries.append(delivery)
             self._by_mid[message.mid, recipient.id] = delivery
-            best = self._hand_over(delivery)
+            is_held = target.verdict is not None or recipient.id in target.held
+            best = -1 if is_held else self._hand_over(delivery)
             if delivery.code:
                 continue
             if best < 0:
@@ -129,7 +130,7 @@ class Transients:
         ):
             if delivery.code == 0:
                 self._judge(delivery, Status.DELIVERED)
-            if delivery.message.flags & FLAG_READ_RECEIPT:
+            if self._is_shown(delivery, FLAG_READ_RECEIPT):
                 self._judge(delivery, Status.READ)
         return True
 
@@ -160,9 +161,13 @@ class Transients:
             device=device,
             reason=reason,
         )
-        if code == Status.DELIVERED and not message.flags & FLAG_DELIVERY_RECEIPT:
+        if code == Status.DELIVERED and not self._is_shown(delivery, FLAG_DELIVERY_RECEIPT):
             return
         self._statuses.tell(message.sender, message.cid, code, delivery.payload)
+
+    def _is_shown(self, delivery: Transient, flag: int) -> bool:
+        recipient, message = delivery.recipient, delivery.message
+        return bool(message.flags & flag) and not (recipient.is_discreet and self._hub.hides(recipient, message, flag))
 
     def _again(self, message: Accepted, before: Kept) -> bool | Refused:
         if message.digest != before.digest:
@@ -170,7 +175,7 @@ class Transients:
                 message.sender, message.cid, Status.BAD_REQUEST, message.target.names, reason="cid-reused"
             )
         for delivery in before.deliveries:
-            is_wanted = delivery.code != Status.DELIVERED or message.flags & FLAG_DELIVERY_RECEIPT
+            is_wanted = delivery.code != Status.DELIVERED or self._is_shown(delivery, FLAG_DELIVERY_RECEIPT)
             if delivery.code and is_wanted:
                 self._statuses.tell(message.sender, message.cid, delivery.code, delivery.payload)
         return True

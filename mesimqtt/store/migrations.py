@@ -127,7 +127,20 @@ _HISTORY_3: tuple[str, ...] = (  # history, search, retention
     INSERT INTO search_change (message_id) VALUES (old.id); END""",
 )
 _GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
-_PEOPLE_3: tuple[str, ...] = ()  # policies, blocks, contacts, presence
+_PEOPLE_3 = _statements("""
+ALTER TABLE user ADD COLUMN policy TEXT NOT NULL DEFAULT '';
+ALTER TABLE user ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE user ADD COLUMN privacy TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE user ADD COLUMN expires_at INTEGER;
+ALTER TABLE user ADD COLUMN seen_at INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX user_policy_created_at ON user (policy, created_at);
+CREATE INDEX user_expires_at ON user (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE tie (user_id INTEGER NOT NULL, kind INTEGER NOT NULL, peer TEXT NOT NULL, value TEXT NOT NULL, since
+    INTEGER NOT NULL, PRIMARY KEY (user_id, kind, peer)) WITHOUT ROWID;
+CREATE INDEX tie_peer_kind ON tie (peer, kind);
+CREATE TABLE policy (name TEXT NOT NULL PRIMARY KEY, rules TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
+""")  # policies, blocks, contacts, presence
 _API_3: tuple[str, ...] = ()  # idempotency keys
 _WEBHOOKS_3 = _statements("""
 CREATE TABLE webhook (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, is_fixed INTEGER NOT NULL, url TEXT NOT

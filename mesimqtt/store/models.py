@@ -13,15 +13,28 @@ from mesimqtt.store import models_webhooks
 from mesimqtt.store.model_base import Table
 from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
 from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
+from mesimqtt.store.models_people import Counter, Policy, Tie
 
 
 class User(Table):
-    """A user. `active` 0 means disabled. Times are milliseconds since 1970."""
+    """A user. `active` 0 means disabled. Times are milliseconds since 1970.
+
+    `policy` names his policy ('': the default one), `rules` what differs from it for him, `privacy` what he decides
+    himself. `expires_at` is his own end, `seen_at` when his last connection ended.
+    """
 
     address = TextField(unique=True)
     active = IntegerField(default=1)
     created_at = IntegerField()
     profile = TextField(default="{}")
+    policy = TextField(default="")
+    rules = TextField(default="{}")
+    privacy = TextField(default="{}")
+    expires_at = IntegerField(null=True)
+    seen_at = IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("policy", "created_at"), False),)
 
 
 class Token(Table):
@@ -332,4 +345,7 @@ TABLES = [
     SearchChange,
     Heartbeat,
     *models_webhooks.TABLES,
+    Tie,
+    Policy,
+    Counter,
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.store.ties import Tie
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -55,11 +57,16 @@ class Arrival(NamedTuple):
     revoked_at: int | None
     change: int
     read_change: int
+    policy: str
+    rules: str
+    privacy: str
+    is_blocking: int
 
 
-_ARRIVAL = """SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
+_ARRIVAL = f"""SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
     coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
-    coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0)
+    coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0), u.policy, u.rules, u.privacy,
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d})
     FROM token t JOIN user u ON u.id = t.user_id WHERE t.jti = ? AND u.active >= 0"""
 
 

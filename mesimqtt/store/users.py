@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mesimqtt.store import ties
+from mesimqtt.store.ties import Tie
 
 if TYPE_CHECKING:
     import sqlite3
 
 DELETED = -1
 FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
-_COLUMNS = "id, address, active, created_at, profile"
+_COLUMNS = f"""id, address, active, created_at, profile, policy, rules, privacy, expires_at,
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = user.id AND tie.kind = {Tie.BLOCK:d})"""
 _AT_ONCE = 500  # numbers that one statement names
 _NO_PROFILE = "{}"
+SEEN = "UPDATE user SET seen_at = max(seen_at, ?) WHERE id = ?"
 _SESSIONS = 'SELECT id FROM session WHERE "user" = ?'
 
 
 class UserRow(NamedTuple):
-    """A user as he is kept. `active` 0: disabled; `created_at` in milliseconds."""
+    """A user as he is kept. `active` 0: disabled; times in milliseconds.
+
+    `rules` and `privacy` are JSON, as they are kept; `is_blocking`: there is somebody whom he blocks.
+    """
 
     id: int
     address: str
     active: int
     created_at: int
     profile: dict[str, str]
+    policy: str = ""
+    rules: str = "{}"
+    privacy: str = "{}"
+    expires_at: int | None = None
+    is_blocking: int = 0
 
 
 def find(connection: sqlite3.Connection, address: str) -> UserRow | None:
@@ -95,6 +108,47 @@ def set_profile(connection: sqlite3.Connection, number: int, profile: dict[str, 
     connection.execute("UPDATE user SET profile = ? WHERE id = ?", (pack(profile), number))
 
 
+def set_policy(connection: sqlite3.Connection, number: int, policy: str, rules: dict[str, str]) -> None:
+    """Name a user's policy and what differs from it for him."""
+    connection.execute("UPDATE user SET policy = ?, rules = ? WHERE id = ?", (policy, pack(rules), number))
+
+
+def set_privacy(connection: sqlite3.Connection, number: int, privacy: dict[str, str]) -> None:
+    """Replace what a user decides himself."""
+    connection.execute("UPDATE user SET privacy = ? WHERE id = ?", (pack(privacy), number))
+
+
+def set_end(connection: sqlite3.Connection, number: int, expires_at: int | None) -> None:
+    """Set when a user is deleted by himself, in milliseconds; None: never."""
+    connection.execute("UPDATE user SET expires_at = ? WHERE id = ?", (expires_at, number))
+
+
+def ended(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[str]:
+    """Return addresses of users whose own end has come."""
+    rows = connection.execute("SELECT address FROM user WHERE expires_at <= ? AND active >= 0 LIMIT ?", (now_ms, limit))
+    return [row[0] for row in rows]
+
+
+def outlived(connection: sqlite3.Connection, policy: str, before_ms: int, limit: int) -> list[str]:
+    """Return addresses of users of a policy who were made before a time; who has an end of his own is left out."""
+    rows = connection.execute(
+        """SELECT address FROM user WHERE policy = ? AND created_at <= ? AND active >= 0 AND expires_at IS NULL
+        LIMIT ?""",
+        (policy, before_ms, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def seen_at(connection: sqlite3.Connection, number: int) -> int:
+    """Return when a user was last seen, in milliseconds; 0: never. After a crash his devices know better."""
+    row = connection.execute(
+        """SELECT max(seen_at, coalesce((SELECT max(seen_at) FROM device WHERE user_id = user.id), 0)) FROM user
+        WHERE id = ?""",
+        (number,),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     """Wipe a user's devices, memberships, tokens and sessions.
 
@@ -102,10 +156,12 @@ def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     is never given to somebody else. His conversations are judged by messaging, which knows the statuses.
     """
     connection.execute(
-        "UPDATE user SET address = ?, active = ?, profile = '{}' WHERE id = ?",
+        """UPDATE user SET address = ?, active = ?, profile = '{}', policy = '', rules = '{}', privacy = '{}',
+        expires_at = NULL, seen_at = 0 WHERE id = ?""",
         (f"{FORMER}{user.id}:{user.address}", DELETED, user.id),
     )
     connection.execute("UPDATE token SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL", (now_s, user.id))
+    ties.forget(connection, user.id, user.address)
     connection.execute("DELETE FROM member WHERE user_id = ?", (user.id,))
     connection.execute("DELETE FROM cursor WHERE device_id IN (SELECT id FROM device WHERE user_id = ?)", (user.id,))
     connection.execute("DELETE FROM device WHERE user_id = ?", (user.id,))
@@ -128,5 +184,8 @@ def pack(profile: dict[str, str]) -> str:
     return json.dumps(profile, ensure_ascii=False, separators=(",", ":"))
 
 
-def _user(row: tuple[int, str, int, int, str]) -> UserRow:
-    return UserRow(row[0], row[1], row[2], row[3], json.loads(row[4]) if row[4] != _NO_PROFILE else {})
+def _user(row: tuple[Any, ...]) -> UserRow:
+    return UserRow(
+        row[0], row[1], row[2], row[3], json.loads(row[4]) if row[4] != _NO_PROFILE else {}, row[5], row[6], row[7],
+        row[8], row[9],
+    )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.operations import perform
+from mesimqtt.messaging.policies import Policies
 from mesimqtt.settings import Settings
 from mesimqtt.store import users
 from mesimqtt.tokens import TokenSigner
@@ -48,6 +49,13 @@ class FakeStore:
         self.health = "ok"
 
 
+class FakePresence:
+    """Nobody is online."""
+
+    def view(self, asker: Any, address: str) -> dict[str, Any]:
+        return {"state": "offline", "asked": asker, "of": address}
+
+
 class FakeMessaging:
     """Writes down every call in `told`."""
 
@@ -59,6 +67,8 @@ class FakeMessaging:
         self.time_ms = NOW_MS
         self.groups: dict[str, set[str]] = {}
         self.access = Access(self.settings, self.is_member)
+        self.policies = Policies(self.settings, self.store)
+        self.presence = FakePresence()
 
     def now_ms(self) -> int:
         return self.time_ms

@@ -17,6 +17,7 @@ from unit.store.rows import memory
 
 STATEMENTS = [statement for statements in MIGRATIONS for statement in statements]
 ONLY_SQL = {  # models know no WHERE
+    "user_expires_at": "few users have an end of their own",
     "message_deadline": "the sweep's index holds the few rows that have a deadline",
     "message_edits": "holds the few that are edits",
     "message_age": "holds the few that disappear",

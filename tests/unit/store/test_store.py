@@ -143,7 +143,7 @@ def fill(store):
 def test_on_a_full_disk_states_can_still_be_written(folder):
     """What was refused is not there, what was committed is; with some room states are written again, then closed."""
     store = opened(folder, 0)
-    limit(store, 60)
+    limit(store, 200)
     count = fill(store)
     assert Health.FULL is store.health
     store.committer.row("UPDATE retained SET qos = 1 WHERE topic = ?", "fill1")
@@ -159,7 +159,7 @@ def test_on_a_full_disk_states_can_still_be_written(folder):
 def test_closing_on_a_full_disk(folder):
     """A store that cannot write closes all the same, gives the folder free, and has lost nothing it committed."""
     store = opened(folder, 0)
-    limit(store, 60)
+    limit(store, 200)
     count = fill(store)
     store.committer.row(ROW.replace("x'01'", "zeroblob(9000)"), "never")
     store.committer.wake()
