@@ -1,4 +1,4 @@
-"""The composition root: settings -> store, messaging, broker, control socket."""
+"""The composition root: settings -> store, messaging, broker, control socket, HTTP door."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
+    from mesimqtt.api.door import Door
     from mesimqtt.api.metrics import Metrics
     from mesimqtt.broker.broker import Broker
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
     from mesimqtt.messaging.access import AccessRules
+    from mesimqtt.messaging.operations import Caller
     from mesimqtt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ class App:
         self.bound: list[tuple[str, str, int]] = []
         self._failed = failed
         self._control: ControlServer | None = None
+        self._door: Door | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._tick_at = time.monotonic()
         self._registry: Metrics | None = None
@@ -145,12 +148,33 @@ class App:
         self.broker.engine.restore_retained(retained)
         self.messaging.on_user_deleted = self.broker.engine.forget_user
         self.messaging.on_revoked = self.broker.engine.revoke
+        self._open_door(self.broker)
         await self.broker.start()
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
         self._tick_at = time.monotonic() - TICK_S
         self._tick()
+
+    def _open_door(self, broker: Broker) -> None:
+        """Have the broker listen for HTTP, too, unless it is off."""
+        if self.settings.http.bind == "off":
+            return
+        from mesimqtt.api.application import Application  # noqa: PLC0415 - uvicorn costs 0.1 s, and HTTP may be off
+        from mesimqtt.api.door import Door  # noqa: PLC0415 - likewise
+        from mesimqtt.broker.peers import counted_as  # noqa: PLC0415 - the broker's, see `start`
+
+        async def perform(name: str, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
+            return await operations.perform(self.messaging, name, arguments, bound=self.bound, caller=caller)
+
+        self._door = Door(
+            self.settings.http,
+            Application(self.messaging, perform, counted_as=counted_as),
+            clock=time.monotonic,
+            take_over=broker.take_over,
+            stalled_s=self.settings.limits.stalled_s,
+        )
+        broker.http = self._door.connection
 
     def reload(self) -> None:
         """Read again what stands in files of its own: certificates, keys of others, rules of plugins."""
@@ -165,6 +189,8 @@ class App:
         if self._control is not None:
             await self._control.close()
         self.messaging.close()
+        if self._door is not None:
+            await self._door.close()
         if self.broker is not None:
             await self.store.committer.drain()
             await self.broker.shutdown()
@@ -188,6 +214,8 @@ class App:
         self._ticker = loop.call_later(TICK_S, self._tick)
         try:
             self.messaging.tick(time.monotonic())
+            if self._door is not None:
+                self._door.tick(time.monotonic())
         except Exception:
             log.exception("a periodic task failed; it is tried again")
 

@@ -139,7 +139,7 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             raise MesimqttError(f"{where}: policies.{name}: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     broker = {**default_broker(), **settings.broker}
-    known = {"default", "ws", *(broker["listeners"] or ())}
+    known = {"default", "ws", "http", *(broker["listeners"] or ())}
     for name in settings.listeners:  # options of a name that is misspelt would protect nothing
         if name not in known:
             raise MesimqttError(f"{where}: listeners.{name}: broker.listeners has no listener of that name")

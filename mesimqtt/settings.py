@@ -83,6 +83,7 @@ class Rates:
     reads: str = ""
     presence: str = ""
     rpc: str = ""
+    http: str = ""
     publishes: str = ""
     requests: str = ""
     connects: str = ""
@@ -107,6 +108,26 @@ class Presence:
 def default_policies() -> dict[str, Policy]:
     """Return the policies that there are where a configuration does not say; it may change them and name more."""
     return {DEFAULT: Policy(), GUEST: GUEST_POLICY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """The HTTP listener: the API under /v1, and MQTT over WebSocket at /mqtt."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    bind: str = "127.0.0.1:8080"
+    certfile: str = ""
+    keyfile: str = ""
+    origins: tuple[str, ...] = ()
+    connections_max: int = 1_000
+    head_max: int = 16 * 1024
+    headers_max: int = 100
+    body_max: int = 1024 * 1024
+    head_deadline_s: float = 10.0
+    body_deadline_s: float = 30.0
+    keep_alive_s: float = 60.0
+    access_log: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +305,7 @@ class Settings:
     rates: Rates = field(default_factory=Rates)
     presence: Presence = field(default_factory=Presence)
     policies: dict[str, Policy] = field(default_factory=default_policies)
+    http: Http = field(default_factory=Http)
     plugins: Plugins = field(default_factory=Plugins)
     modules: Modules = field(default_factory=Modules)
     bots: Bots = field(default_factory=Bots)

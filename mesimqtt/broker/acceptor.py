@@ -14,14 +14,14 @@ import logging
 import socket
 import ssl
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.proxy_protocol import HeaderError, read_header
 from mesimqtt.broker.tls import why
 
 if TYPE_CHECKING:
-    from mesimqtt.broker.protocol import ClientProtocol, Listener
+    from mesimqtt.broker.protocol import Accepted, Listener
     from mesimqtt.broker.tls import Tls
 
 ACCEPTS_PER_TURN = 64
@@ -171,10 +171,10 @@ class Acceptor:
         waiting.address = address
         return True
 
-    async def _connect(self, waiting: Waiting, protocol: ClientProtocol) -> None:
+    async def _connect(self, waiting: Waiting, protocol: Accepted) -> None:
         """Hand the socket to the loop, with TLS if the listener has it."""
         await self._loop.connect_accepted_socket(
-            lambda: protocol,
+            lambda: cast("asyncio.Protocol", protocol),
             waiting.socket,
             # Asked for here, so that a new certificate holds from the next connection on.
             ssl=self._tls.context if self._tls is not None else None,
@@ -182,7 +182,7 @@ class Acceptor:
             ssl_shutdown_timeout=GOODBYE_S if self._tls is not None else None,
         )
 
-    def _connected(self, waiting: Waiting, protocol: ClientProtocol, task: asyncio.Task[None]) -> None:
+    def _connected(self, waiting: Waiting, protocol: Accepted, task: asyncio.Task[None]) -> None:
         """Take note of the end of a handshake, also of one that was cancelled before it began."""
         self._handshakes.pop(task, None)
         error = None if task.cancelled() else task.exception()

@@ -18,7 +18,7 @@ from mesimqtt.broker.context import Context
 from mesimqtt.broker.foreign import ANSWER_KEPT_S, FAULTS, name_of
 from mesimqtt.broker.gate import Gate
 from mesimqtt.broker.isolated import Isolated
-from mesimqtt.broker.listeners import Listeners
+from mesimqtt.broker.listeners import HTTP, Listeners
 from mesimqtt.broker.pump import PumpTransport
 from mesimqtt.broker.services import BareServices
 from mesimqtt.broker.sessions import PluginSession, Sessions
@@ -27,6 +27,7 @@ from mesimqtt.broker.throttle import Throttle
 from mesimqtt.broker.traffic import Traffic
 from mesimqtt.broker.views import RetainedView, plugin_sessions, plugin_subscriptions
 from mesimqtt.broker.watchdog import Watchdog
+from mesimqtt.broker.websocket import take_over
 from mesimqtt.broker.wire import Wire
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Engine
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from amqtt.plugins.manager import PluginManager
     from amqtt.session import Session
 
+    from mesimqtt.broker.protocol import Listener
     from mesimqtt.broker.services import Services
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim
@@ -56,8 +58,11 @@ class Broker(amqtt.broker.Broker):
     """An amqtt broker whose data plane is ours.
 
     `services` is what our own plugins reach through their context; without it the broker stands alone,
-    with free topics in memory. `clock` gives seconds that never jump.
+    with free topics in memory. `clock` gives seconds that never jump. `http` makes the protocol of a connection to
+    the HTTP listener; None: there is no such listener.
     """
+
+    http: Callable[[Listener, str | None], Any] | None = None
 
     def __init__(
         self,
@@ -140,6 +145,12 @@ class Broker(amqtt.broker.Broker):
     def kind(self, listener: str) -> str:
         """Return what a listener speaks, as in a URL: `mqtt`, `mqtts`, `ws` or `wss`."""
         return self._listeners.kind(listener)
+
+    def take_over(self, address: str, transport: asyncio.Transport, head: bytes) -> None:
+        """Go on as MQTT over WebSocket with a connection of the HTTP listener; `head` is its request."""
+        listener = self._listeners.get(HTTP)
+        if listener is not None:
+            take_over(listener, address, transport, head)
 
     def reload(self) -> None:
         """Read again what stands in files of its own: certificates, rules of plugins. Connections stay."""
@@ -262,6 +273,8 @@ class Broker(amqtt.broker.Broker):
     async def _start_listeners(self) -> None:
         for name, listener in self.listeners_config.items():
             await self._listeners.open(name, listener)
+        if self.http is not None:
+            await self._listeners.open_http(self.listeners_config["default"], self.http)
 
     async def _client_connected(self, listener_name: str, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         """Take a connection that comes as adapters (amqtt's `external_connected`)."""

@@ -7,10 +7,10 @@ import logging
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import amqtt.broker
-from amqtt.contexts import ListenerType
+from amqtt.contexts import ListenerConfig, ListenerType
 
 from mesimqtt.broker.acceptor import Acceptor, Network
 from mesimqtt.broker.protocol import ClientProtocol, Listener
@@ -25,14 +25,15 @@ from mesimqtt.settings import ListenerOptions
 if TYPE_CHECKING:
     import asyncio
     import socket
-
-    from amqtt.contexts import ListenerConfig
+    from collections.abc import Callable
 
     from mesimqtt.broker.wire import Wire
     from mesimqtt.settings import Settings
 
 _ORIGIN = re.compile(r"\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@\s]+")
 OFF = "off"
+HTTP = "http"  # the name of the one listener that the section `http` sets
+MQTT_PATH = "/mqtt"  # of MQTT over WebSocket on it
 WATCH_S = 2.0  # how often certificates are looked at
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,10 @@ class Listeners:
         return self._by_name.get(name)
 
     def kind(self, name: str) -> str:
-        """Return what a listener speaks, as in a URL: `mqtt`, `mqtts`, `ws` or `wss`."""
+        """Return what a listener speaks, as in a URL: `mqtt`, `mqtts`, `ws`, `wss`, `http` or `https`."""
         listener = self._by_name[name]
-        return ("ws" if listener.kind is WebSocketProtocol else "mqtt") + ("" if listener.is_plain else "s")
+        kind = HTTP if name == HTTP else "ws" if listener.kind is WebSocketProtocol else "mqtt"
+        return kind + ("" if listener.is_plain else "s")
 
     async def open(self, name: str, config: ListenerConfig) -> None:
         """Listen. Raises MesimqttError, whose text says what to do."""
@@ -84,6 +86,33 @@ class Listeners:
             is_local=(config.bind or "").startswith(UNIX),
             kind=WebSocketProtocol if is_ws else ClientProtocol,
             policy=replace(policy, is_loopback=is_loopback) if is_ws else None,
+            certificate_names=options.certificate_user,
+        )
+        if tls is not None:
+            self._certificates.append(tls)
+        for bound in sockets:
+            await self._listen(listener, bound, tls, proxies)
+
+    async def open_http(self, default: ListenerConfig, make: Callable[[Listener, str | None], Any]) -> None:
+        """Listen for HTTP; `make` makes the protocol of a connection. Raises MesimqttError as `open` does."""
+        http = self._settings.http
+        if http.bind == OFF:
+            return
+        options = self._settings.listeners.get(HTTP) or ListenerOptions()
+        config = _http_config(self._settings, default)
+        _check_fit(HTTP, config, options)
+        proxies = _networks(HTTP, options)
+        tls = Tls(HTTP, config, options) if config.ssl else None
+        policy = _policy(HTTP, ListenerOptions(paths=(MQTT_PATH,), origins=http.origins), is_open=self._settings.open)
+        sockets, is_loopback = self._bind(HTTP, config, options, HTTP)
+        listener = self._by_name[HTTP] = Listener(
+            HTTP,
+            self._wire,
+            connections_max=0,  # of those that speak HTTP; a WebSocket is a client like any other
+            is_plain=tls is None,
+            is_local=http.bind.startswith(UNIX),
+            kind=make,
+            policy=replace(policy, is_loopback=is_loopback),
             certificate_names=options.certificate_user,
         )
         if tls is not None:
@@ -159,6 +188,17 @@ class Listeners:
             remove_unix(path, inode)
         for some in (self._servers, self._acceptors, self._certificates, self._unix, self.bound):
             some.clear()
+
+
+def _http_config(settings: Settings, default: ListenerConfig) -> ListenerConfig:
+    """Return the section `http` in amqtt's words: TLS of its own, else that of the listener `default`."""
+    http = settings.http
+    own = {"certfile": http.certfile, "keyfile": http.keyfile} if http.certfile or http.keyfile else {}
+    shared = {key: getattr(default, key) for key in ("certfile", "keyfile", "cafile", "capath", "cadata")}
+    try:
+        return ListenerConfig(bind=http.bind, ssl=bool(own) or default.ssl, **(own or shared))
+    except (ValueError, FileNotFoundError) as error:
+        raise MesimqttError(f"http: {error}; name both certfile and keyfile, or neither") from None
 
 
 def _policy(name: str, options: ListenerOptions, *, is_open: bool) -> Policy:

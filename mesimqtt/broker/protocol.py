@@ -8,13 +8,15 @@ happens per message, and a connection costs no task, no future and no timer of i
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.tls import certificate_user
 from mesimqtt.broker.wire import TURN_BYTES_MAX, Blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.broker.upgrade import Policy
     from mesimqtt.broker.wire import Wire
     from mesimqtt.engine.connection import Connection
@@ -26,6 +28,14 @@ SLICE_MIN = 4 * 1024
 SLICE_MAX = 64 * 1024
 CHEAP_S = 0.001
 SHARE_S = 0.005
+
+
+class Accepted(Protocol):
+    """A protocol that a listener makes for a connection, and that takes back what `admit` counted at its end."""
+
+    @property
+    def is_made(self) -> bool:
+        """Tell whether `connection_made` was called, so that `connection_lost` will be."""
 
 
 class Listener:
@@ -47,7 +57,7 @@ class Listener:
         connections_max: int,
         is_plain: bool,
         is_local: bool = False,
-        kind: type[ClientProtocol] | None = None,
+        kind: Callable[[Listener, str | None], Any] | None = None,
         policy: Policy | None = None,
         certificate_names: str = "",
     ) -> None:
@@ -56,12 +66,12 @@ class Listener:
         self.connections_max = connections_max
         self.is_plain = is_plain
         self.is_local = is_local
-        self.kind = kind or ClientProtocol
+        self.kind: Callable[[Listener, str | None], Any] = kind or ClientProtocol
         self.policy = policy
         self.certificate_names = certificate_names
         self.connections = 0
 
-    def protocol(self, address: str | None = None) -> ClientProtocol:
+    def protocol(self, address: str | None = None) -> Any:  # noqa: ANN401 - an asyncio.Protocol that is `Accepted`
         """Make the protocol of one accepted connection, for an `address` that was admitted, if one is given."""
         return self.kind(self, address)
 

@@ -178,6 +178,16 @@ class SocketTransport(asyncio.Transport):
             return self._peer
         return self if name == "socket" else default
 
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return whose input this is."""
+        return self.protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the input to another protocol from now on."""
+        if isinstance(protocol, asyncio.Protocol):
+            self.protocol = protocol
+            self.receive = protocol.data_received
+
     def is_closing(self) -> bool:
         """Tell whether it is closed, or will be once everything is written."""
         return self._is_closing

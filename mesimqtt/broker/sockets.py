@@ -107,7 +107,7 @@ def _remove_stale(where: str, path: Path) -> None:
 
 def _explain(error: OSError, name: str, kind: str, where: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        how = f"--{kind} ADDR:PORT" if name in ("default", "ws") else "its bind in the configuration"
+        how = f"--{kind} ADDR:PORT" if name in ("default", "ws", "http") else "its bind in the configuration"
         return f"listener {name!r}: {where} is in use; stop the other server there or choose another port: {how}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"listener {name!r}: not allowed to listen on {where}; choose a port above 1023"

@@ -150,3 +150,14 @@ class WebSocketProtocol(ClientProtocol):
         if written != len(data):
             self._direct = -1
             super().write(memoryview(data)[written:])
+
+
+def take_over(listener: Listener, address: str, transport: asyncio.Transport, head: bytes) -> None:
+    """Go on as MQTT over WebSocket with a connection of `address`, admitted already, that began as HTTP.
+
+    `head` is its request as it was read, with what followed it.
+    """
+    protocol = WebSocketProtocol(listener, address)
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    protocol.data_received(head)

@@ -85,7 +85,7 @@ class _Stage:
         import subprocess
 
         command = [sys.executable, "-m", "mesimqtt", "--data", str(self.data), "serve", "--mqtt", "127.0.0.1:0"]
-        command += ["--ws", "off"]
+        command += ["--ws", "off", "--http", "off"]
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 - ourselves
             try:

@@ -15,6 +15,7 @@ from mesimqtt.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
+    from mesimqtt.settings import Http as HttpSettings
     from mesimqtt.settings import Settings
 
 WAIT_S = 5.0  # for a command that has the data folder for a moment
@@ -34,6 +35,14 @@ Ws = Annotated[
         "--ws", metavar="ADDR:PORT", help="Where MQTT over WebSocket listens, 127.0.0.1:8083 by default; off: nowhere."
     ),
 ]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        "--http",
+        metavar="ADDR:PORT",
+        help="Where the HTTP API listens, and MQTT over WebSocket at /mqtt; 127.0.0.1:8080 by default; off: nowhere.",
+    ),
+]
 
 
 def register(root: typer.Typer) -> None:
@@ -45,7 +54,7 @@ def serve(
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="See config/default.yaml.")] = None,
     mqtt: Mqtt = None,
     ws: Ws = None,
-    http: Annotated[str, typer.Option("--http", metavar="off", help="HTTP: off, until a later release.")] = "off",
+    http: Http = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Free topics without a token, for clients on this machine only.")
     ] = False,
@@ -58,9 +67,7 @@ def serve(
     TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
     configuration. SIGHUP reads certificates, keys of others and files of rules again.
     """
-    if http != "off":
-        raise UsageError("--http comes with a later release; until then leave it out, or say --http off.")
-    settings = server_settings(config, mqtt=mqtt, ws=ws, open_=open_, insecure=insecure)
+    settings = server_settings(config, mqtt=mqtt, ws=ws, http=http, open_=open_, insecure=insecure)
 
     async def ready(app: App) -> None:
         announce(app, as_json=json)
@@ -81,7 +88,13 @@ def announce(app: App, *, as_json: bool) -> None:
 
 
 def server_settings(
-    config: Path | None, *, mqtt: str | None, open_: bool, insecure: bool, ws: str | None = None
+    config: Path | None,
+    *,
+    mqtt: str | None,
+    open_: bool,
+    insecure: bool,
+    ws: str | None = None,
+    http: str | None = None,
 ) -> Settings:
     """Return the settings of a server: the file's, changed by the options; refuse what would be unsafe.
 
@@ -103,9 +116,9 @@ def server_settings(
         _check_bind(mqtt)
         listeners["default"]["bind"] = mqtt
     _set_websocket(listeners, ws, is_default=config is None)
-    if mqtt == "off" and len(listeners) == 1:
+    settings = replace(settings, broker=broker, http=_set_http(settings.http, http), open=settings.open or open_)
+    if mqtt == "off" and len(listeners) == 1 and settings.http.bind == "off":
         raise UsageError("--mqtt off would leave nothing that listens.")
-    settings = replace(settings, broker=broker, open=settings.open or open_)
     _check_reach(settings, listeners, insecure=insecure)
     return settings
 
@@ -131,6 +144,20 @@ def _set_websocket(listeners: dict[str, Any], ws: str | None, *, is_default: boo
         del listeners["ws"]
 
 
+def _set_http(settings: HttpSettings, http: str | None) -> HttpSettings:
+    """Return the section `http` as `--http` says; None leaves it as it is."""
+    from dataclasses import replace
+
+    if http is not None:
+        _check_bind(http)
+        return replace(settings, bind=http)
+    if settings.bind == type(settings)().bind and not is_free(*bound_address(settings.bind)):
+        # Nobody asked for it, as above.
+        tell(f"mesimqtt: {settings.bind} is in use, so there is no HTTP; choose another: --http ADDR:PORT")
+        return replace(settings, bind="off")
+    return settings
+
+
 def is_free(host: str, port: int) -> bool:
     """Tell whether nobody listens there."""
     import socket
@@ -145,7 +172,8 @@ def is_free(host: str, port: int) -> bool:
 
 
 def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: bool) -> None:
-    for name, listener in listeners.items():
+    http = {"bind": settings.http.bind, "ssl": bool(settings.http.certfile)}
+    for name, listener in [*listeners.items(), ("http", http)]:
         bind = str((listener or {}).get("bind") or listeners["default"].get("bind") or "")
         if bind == "off" or bind.startswith("unix:") or (listener or {}).get("type") == "external":
             continue

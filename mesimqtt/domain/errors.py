@@ -8,13 +8,17 @@ class MesimqttError(Exception):
 
 
 class OperationError(MesimqttError):
-    """An operation (rpc, HTTP, CLI) was refused. `code` is a stable word, e.g. `no-such-user`."""
+    """An operation (rpc, HTTP, CLI) was refused. `code` is a stable word, e.g. `no-such-user`.
+
+    `retry_after` is after how many seconds it may be tried again; 0: that is not what stands in the way.
+    """
 
     exit_code = 1
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, retry_after: int = 0) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
 
 
 class StoreError(MesimqttError):

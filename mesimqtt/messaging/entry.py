@@ -88,7 +88,8 @@ class Entry:
             return "the token belongs to another user"
         if request.certificate_user is not None and request.certificate_user != identity.user:
             return "token and certificate belong to different users"
-        if identity.device is not None and request.client_id != identity.device:
+        # A request of HTTP (version 0) has no client id: there a bound token speaks for its device.
+        if identity.device is not None and request.version and request.client_id != identity.device:
             return "the token is bound to another device"
         return ""
 

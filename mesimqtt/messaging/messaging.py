@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from mesimqtt.tokens import TokenSigner
 
 log = logging.getLogger(__name__)
+_CODES = frozenset({"store", "cid-reused"})  # reasons that say more to a program than the name of their status
 
 
 class Messaging:
@@ -328,7 +329,7 @@ class Messaging:
             watched.pop((user.id, cid), None)
         answer: dict[str, Any] = json.loads(text)
         if code >= Status.FAILED:
-            raise OperationError(TITLES[code], self._told(code, answer, sender, to, group))
+            raise _refusal(code, answer, self._told(code, answer, sender, to, group))
         return answer
 
     def _told(self, code: int, answer: dict[str, Any], sender: str, to: str | None, group: str | None) -> str:
@@ -367,6 +368,11 @@ class Messaging:
 
     async def _rpc(self, op: str, args: dict[str, Any], caller: Caller) -> dict[str, Any]:
         return await operations.perform(self, op, args, caller=caller)
+
+
+def _refusal(code: int, answer: dict[str, Any], told: str) -> OperationError:
+    reason = answer.get("reason")
+    return OperationError(reason if reason in _CODES else TITLES[code], told, retry_after=answer.get("retry_after", 0))
 
 
 def _make_hub(

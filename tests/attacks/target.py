@@ -32,7 +32,18 @@ class Target:
             config = config.replace(old, new, 1)
         (folder / "config.yaml").write_text(config)
         self._log = folder / "log"
-        self.command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(self.data), "--mqtt", "127.0.0.1:0"]
+        self.command = [
+            sys.executable,
+            "-m",
+            "mesimqtt",
+            "serve",
+            "--data",
+            str(self.data),
+            "--mqtt",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+        ]
         self.command += ["--ws", "127.0.0.1:0", "--config", str(folder / "config.yaml"), *options]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -21,7 +21,7 @@ from mesimqtt.app import Clock
 
 
 def serve(data, *options):
-    command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0", "--http", "off"]
     command += ["--ws", "off", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
 
@@ -230,7 +230,18 @@ def test_a_jump_of_the_clock_is_not_seen(monkeypatch):
 def test_a_start_that_is_killed_starts_again(tmp_path):
     """Row 124: kill -9 while the data folder is being made or migrated; the next start finishes it."""
     for seconds in (0.01, 0.03):
-        command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0"]
+        command = [
+            sys.executable,
+            "-m",
+            "mesimqtt",
+            "serve",
+            "--data",
+            str(tmp_path / "data"),
+            "--mqtt",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+        ]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             end = time.monotonic() + 10
             while not (tmp_path / "data").exists() and time.monotonic() < end:

@@ -20,6 +20,7 @@ import contextlib
 import socket
 import threading
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from conformance.wire311 import (
@@ -39,6 +40,7 @@ from integration.server import wait_until
 from mesimqtt.app import running
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.loop import loop_factory
+from mesimqtt.settings import Http
 from unit.engine.both_ends import Network
 from unit.engine.fake_keeper import FakeKeeper
 
@@ -375,7 +377,9 @@ class DiskWorld(SocketWorld):
         super().__init__(thread, **limits)
 
     async def _started(self, **limits: Any) -> Broker:
-        app = await self._stack.enter_async_context(running(settings_of(**limits), self._data))
+        app = await self._stack.enter_async_context(
+            running(replace(settings_of(**limits), http=Http(bind="off")), self._data)
+        )
         assert app.broker is not None
         return app.broker
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from integration.server import Server
 from mesimqtt.app import running
-from mesimqtt.settings import Settings
+from mesimqtt.settings import Http, Settings
 from mesimqtt.settings import Store as StoreSettings
 
 USERS = ["alice", "bob"]
@@ -76,7 +76,7 @@ class PageLimit:
         """Serve on a free port."""
         settings = Settings()
         broker = {**settings.broker, "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:0"}}}
-        settings = replace(settings, broker=broker, store=StoreSettings(ballast_bytes=ballast))
+        settings = replace(settings, broker=broker, http=Http(bind="off"), store=StoreSettings(ballast_bytes=ballast))
         disk = cls()
         disk.data = folder / "data"
         async with running(settings, disk.data) as disk.app:

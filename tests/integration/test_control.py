@@ -16,7 +16,7 @@ from mesimqtt.api.control import CONNECTIONS_MAX, LINE_MAX, ControlServer
 from mesimqtt.api.names import SOCKET_NAME, with_short_name
 from mesimqtt.app import running
 from mesimqtt.domain.errors import MesimqttError, OperationError
-from mesimqtt.settings import Settings
+from mesimqtt.settings import Http, Settings
 from mesimqtt.store.database import is_locked
 
 if TYPE_CHECKING:
@@ -241,7 +241,8 @@ def test_a_server_that_cannot_make_its_socket_leaves_nothing_behind(tmp_path: Pa
     (data / SOCKET_NAME).mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = replace(Settings(), broker=Settings().broker | {"listeners": {"default": {"bind": f"127.0.0.1:{port}"}}})
+    broker = Settings().broker | {"listeners": {"default": {"bind": f"127.0.0.1:{port}"}}}
+    settings = replace(Settings(), broker=broker, http=Http(bind="off"))
 
     async def start() -> None:
         async with running(settings, data):

@@ -16,7 +16,7 @@ from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.app import running
 from mesimqtt.broker.broker import Broker
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.settings import ListenerOptions, Settings
+from mesimqtt.settings import Http, ListenerOptions, Settings
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 
@@ -33,6 +33,7 @@ async def chat(folder, listener, **options):
     settings = replace(
         settings,
         broker={**settings.broker, "listeners": listeners},
+        http=Http(bind="off"),
         listeners={"default": ListenerOptions(**options)},
     )
     async with running(settings, folder / "data") as app:

@@ -53,7 +53,7 @@ def received(*where: str) -> str:
 def test_websocket_alone(tmp_path: Path) -> None:
     """With `--mqtt off` the WebSocket is all that listens, and says so; `listen` says what it lacks."""
     command = [sys.executable, "-m", "mesimqtt", "--data", str(tmp_path / "data")]
-    options = ["--mqtt", "off", "--ws", "127.0.0.1:0", "--json"]
+    options = ["--mqtt", "off", "--ws", "127.0.0.1:0", "--http", "off", "--json"]
     with subprocess.Popen([*command, "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         said = json.loads(process.stdout.readline())

@@ -109,9 +109,9 @@ def test_a_command_ends_live_connections_within_a_second(tmp_path: Path, act: st
 def test_a_second_server_and_a_port_in_use(tmp_path: Path) -> None:
     """Both are told in one line that says what to do, and the first server goes on."""
     with Server(tmp_path / "data") as server:
-        second = refused("serve", "--data", str(server.data), "--mqtt", "127.0.0.1:0", "--ws", "off")
+        second = refused("serve", "--data", str(server.data), "--mqtt", "127.0.0.1:0", "--ws", "off", "--http", "off")
         other = ("--data", str(tmp_path / "other"))
-        port = refused("serve", *other, "--mqtt", f"127.0.0.1:{server.port}", "--ws", "off")
+        port = refused("serve", *other, "--mqtt", f"127.0.0.1:{server.port}", "--ws", "off", "--http", "off")
 
         assert f"{server.data} is in use by another mesimqtt server; stop it or choose another --data" in second
         assert (
@@ -160,7 +160,7 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path) -> None:
 
     for text, told in wrong.items():
         file.write_text(f"{text}\n")
-        assert told in refused("serve", "--data", str(tmp_path / "data"), "--config", str(file))
+        assert told in refused("serve", "--data", str(tmp_path / "data"), "--config", str(file), "--http", "off")
 
 
 def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +174,9 @@ def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[
         connection.execute(f"PRAGMA {pragma}")
         connection.close()
 
-    assert "install a newer mesimqtt" in refused("--data", str(newer), "serve", "--mqtt", "127.0.0.1:0", "--ws", "off")
+    assert "install a newer mesimqtt" in refused(
+        "--data", str(newer), "serve", "--mqtt", "127.0.0.1:0", "--ws", "off", "--http", "off"
+    )
     assert "install a newer mesimqtt" in refused_here(capsys, "user", "list", "--data", str(newer))
     assert "is an SQLite file of another program" in refused_here(capsys, "user", "list", "--data", str(foreign))
     assert "cannot make the data folder" in refused_here(capsys, "user", "add", "bob", "--data", "/dev/null/data")

@@ -117,4 +117,4 @@ def test_mqtt_can_be_switched_off_if_something_is_left() -> None:
         name: listener["bind"] for name, listener in settings.broker["listeners"].items()
     }
     with pytest.raises(typer.BadParameter, match="nothing that listens"):
-        server_settings(None, mqtt="off", ws="off", open_=False, insecure=False)
+        server_settings(None, mqtt="off", ws="off", http="off", open_=False, insecure=False)
