@@ -9,7 +9,6 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +27,7 @@ EXP_MAX = 2**40
 KID_MAX = 256
 KEYS_MAX = 100
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
+_read_json = json.JSONDecoder().raw_decode  # without `json.loads`' look for encodings and blanks around
 _REQUIRED_KEYS = frozenset(_REQUIRED)
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 _FORBIDDEN_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
@@ -37,8 +37,7 @@ class TokenError(ValueError):
     """A token was not accepted. The text goes to the log, never to the client."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """The verified contents of a token. Times are seconds since 1970."""
 
     user: str
@@ -78,6 +77,7 @@ class TokenSigner:
         if len(secret) < 32:
             raise MesimqttError("the token secret is shorter than 32 bytes; delete it to have a new one made")
         self._secret = secret
+        self._mac = hmac.new(secret, digestmod="sha256")  # copied for each token: the key is worked in once
         self._issuer = issuer
         self._leeway_s = leeway_s
         self.public_keys = [PublicKey(*key) for key in public_keys]
@@ -167,13 +167,21 @@ class TokenSigner:
         The signature is compared as it is written: only the canonical spelling of the right one is equal.
         """
         signed, _, signature = raw.rpartition(b".")
-        wanted = binascii.b2a_base64(hmac.digest(self._secret, signed, "sha256"), newline=False)
+        mac = self._mac.copy()
+        mac.update(signed)
+        wanted = binascii.b2a_base64(mac.digest(), newline=False)
         if not hmac.compare_digest(wanted.translate(_TO_URL).rstrip(b"="), signature):
             raise TokenError("bad signature")
         try:
-            claims = json.loads(_segment(signed.partition(b".")[2]).decode())
+            # The signature is over the spelling, so that no other need be refused here.
+            segment = signed.partition(b".")[2]
+            raw = binascii.a2b_base64(segment.translate(_FROM_URL) + b"=" * (-len(segment) % 4), strict_mode=True)
+            text = raw.decode()
+            claims, size = _read_json(text)
         except (ValueError, RecursionError):
             raise TokenError("the claims are no JSON") from None
+        if size != len(text):
+            raise TokenError("more than claims")
         if not isinstance(claims, dict) or not claims.keys() >= _REQUIRED_KEYS:
             missing = [key for key in _REQUIRED if key not in claims] if isinstance(claims, dict) else ["everything"]
             raise TokenError(f"{missing[0]} is missing")
@@ -195,7 +203,8 @@ class TokenSigner:
             raise TokenError("sub and jti are texts")
         if not isinstance(scope, str) or scope not in SCOPES or not (device is None or isinstance(device, str)):
             raise TokenError("scope is user, backend or admin, dev a text")
-        return Claims(user, jti, claims["iat"], claims["exp"], scope, device, read_acl(claims.get("acl", [])), foreign)
+        acl = read_acl(claims["acl"]) if "acl" in claims else ()
+        return Claims(user, jti, claims["iat"], claims["exp"], scope, device, acl, foreign)
 
 
 def _reason(error: Exception) -> str:

@@ -236,15 +236,24 @@ def is_sound(verdict: Any) -> bool:  # noqa: ANN401 - whatever a plugin gave
         return all(isinstance(code, int) for code in codes) and codes[0] in _CODES and codes[1] in _REASON_CODES
     if not isinstance(verdict, Identity):
         return False
-    texts: list[Any] = [verdict.user, verdict.jti, verdict.scope]
-    numbers: list[Any] = [verdict.expires_at, verdict.packet_max]
-    rules: Any = verdict.acl
+    said: Any = verdict
     return (
-        all(isinstance(text, str) for text in texts)
-        and bool(verdict.user)
-        and (verdict.device is None or type(verdict.device) is str)
-        and all(isinstance(number, (int, float)) and number >= 0 for number in numbers)  # NaN is not
-        and isinstance(rules, tuple)
-        and all(isinstance(rule, tuple) and len(rule) == _RULE for rule in rules)
-        and all(isinstance(text, str) for rule in rules for text in rule)
+        isinstance(said.user, str)
+        and bool(said.user)
+        and isinstance(said.jti, str)
+        and isinstance(said.scope, str)
+        and (said.device is None or type(said.device) is str)
+        and _is_number(said.expires_at)
+        and _is_number(said.packet_max)
+        and isinstance(said.acl, tuple)
+        and (not said.acl or _are_rules(said.acl))
     )
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401 - as above
+    return isinstance(value, (int, float)) and value >= 0  # NaN is not
+
+
+def _are_rules(rules: tuple[Any, ...]) -> bool:
+    are_pairs = all(isinstance(rule, tuple) and len(rule) == _RULE for rule in rules)
+    return are_pairs and all(isinstance(text, str) for rule in rules for text in rule)

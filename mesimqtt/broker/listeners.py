@@ -154,7 +154,7 @@ class Listeners:
             self._acceptors.append(acceptor)
         elif is_available():
             if self._reactor is None:
-                self._reactor = Reactor(self._wire.loop)
+                self._reactor = Reactor(self._wire.loop, begin=self._wire.begin_turn, flush=self._wire.flush)
             self._servers.append(self._reactor.listen(bound, listener.protocol))
         elif listener.is_local:
             loop = self._wire.loop

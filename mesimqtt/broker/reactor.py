@@ -26,15 +26,23 @@ _NOBODY = asyncio.Protocol()
 logger = logging.getLogger(__name__)
 
 if sys.platform == "linux":
-    from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+    from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
-    _READABLE = EPOLLIN | EPOLLHUP | EPOLLERR
+    _ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+    _READABLE = EPOLLIN | _ENDING
     _WRITABLE = EPOLLOUT | EPOLLHUP | EPOLLERR
+    # Edge-triggered while nothing waits to be written: the kernel need not look again at every socket that was read.
+    # Then nobody else tells of what one read has left, of input or of the end: `_turn` asks for it.
+    _INPUT = EPOLLIN | EPOLLRDHUP | EPOLLET
 
 
 def is_available() -> bool:
     """Tell whether this platform has epoll; elsewhere the loop's own servers do."""
     return hasattr(select, "epoll")
+
+
+def _nothing() -> None:
+    """Do nothing around a turn."""
 
 
 class Reactor:
@@ -44,26 +52,38 @@ class Reactor:
     one per turn, and asks for names that nobody needs), and 2 KiB of memory; their reads cost the same.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        begin: Callable[[], None] = _nothing,
+        flush: Callable[[], None] = _nothing,
+    ) -> None:
+        """Watch nothing yet. `begin` is called before all reads of a turn, `flush` after them, before any is closed."""
         self.loop = loop
+        self._begin = begin
+        self._flush = flush
         self._epoll = select.epoll()
         self._sockets: dict[int, SocketTransport] = {}
         self._leaving: list[SocketTransport] = []
-        self._servers: set[SocketServer] = set()
+        self._servers: dict[int, SocketServer] = {}
         self._is_scheduled = False
         self.blocked = 0  # connections with unwritten output
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def listen(self, bound: socket.socket, make: Callable[[], asyncio.Protocol]) -> SocketServer:
         """Accept connections on a listening socket; `make` makes the protocol of each."""
-        server = SocketServer(self, bound, make)
-        self._servers.add(server)
-        return server
+        return SocketServer(self, bound, make)
+
+    def accept(self, server: SocketServer, descriptor: int) -> None:
+        """Watch a listening socket."""
+        self._servers[descriptor] = server
+        self._epoll.register(descriptor, EPOLLIN)
 
     def add(self, transport: SocketTransport) -> None:
         """Watch a new connection."""
         self._sockets[transport.descriptor] = transport
-        self._epoll.register(transport.descriptor, EPOLLIN)
+        self._epoll.register(transport.descriptor, _INPUT)
 
     def watch(self, descriptor: int, before: int, events: int) -> None:
         """Watch a socket for other events; for none, not at all: its peer's end alone would wake us again and again."""
@@ -86,37 +106,56 @@ class Reactor:
         """Return how much unwritten output is one connection's share, among all that have some."""
         return UNWRITTEN_TOTAL // max(self.blocked, 1)
 
-    def retire(self, server: SocketServer) -> None:
+    def retire(self, descriptor: int) -> None:
         """Forget a server; with the last of them and the last connection the epoll goes, too."""
-        self._servers.discard(server)
+        self._servers.pop(descriptor, None)
         self._close_if_idle()
 
     def _turn(self) -> None:
+        """Serve all that is ready, and write what came of it: a turn of the loop between the two costs 10 µs."""
+        self._begin()
+        self._is_scheduled = True  # `_end` comes below
         find = self._sockets.get
         read = os.read
-        for descriptor, event in self._epoll.poll(0, EVENTS_MAX):
-            transport = find(descriptor)
-            if transport is None:
-                continue
-            if event & _WRITABLE and transport.unwritten is not None:
-                transport.write_on()
-            if not (event & _READABLE and transport.wants_input):
-                continue
-            try:
-                data = read(descriptor, READ_SIZE)
-            except (BlockingIOError, InterruptedError):
-                continue  # an event of a socket that was closed this turn, whose number is another's now
-            except OSError:
-                transport.abort()
-                continue
-            if not data:
-                transport.close()
-                continue
-            try:
-                transport.receive(data)
-            except Exception:
-                logger.exception("a connection failed; it is closed, the others go on")
-                transport.abort()
+        try:
+            for descriptor, event in self._epoll.poll(0, EVENTS_MAX):
+                transport = find(descriptor)
+                if transport is None:
+                    self._accept(descriptor)
+                    continue
+                if event & _WRITABLE and transport.unwritten is not None:
+                    transport.write_on()
+                if not (event & _READABLE and transport.wants_input):
+                    continue
+                try:
+                    data = read(descriptor, READ_SIZE)
+                except (BlockingIOError, InterruptedError):
+                    continue  # an event of a socket that was closed this turn, whose number is another's now
+                except OSError:
+                    transport.abort()
+                    continue
+                if not data:
+                    transport.close()
+                    continue
+                try:
+                    transport.receive(data)
+                except Exception:
+                    logger.exception("a connection failed; it is closed, the others go on")
+                    transport.abort()
+                if (event & _ENDING or len(data) == READ_SIZE) and transport.wants_input:
+                    transport.look_again()
+        finally:
+            self._flush()
+            self._end()
+
+    def _accept(self, descriptor: int) -> None:
+        server = self._servers.get(descriptor)
+        if server is None:  # an event of a socket that is gone
+            return
+        try:
+            server.accept()
+        except OSError:
+            logger.exception("cannot accept; the others go on")
 
     def _end(self) -> None:
         self._is_scheduled = False
@@ -159,7 +198,7 @@ class SocketTransport(asyncio.Transport):
     def __init__(self, reactor: Reactor, descriptor: int, peer: object, protocol: asyncio.Protocol) -> None:
         self._reactor = reactor
         self._peer = peer
-        self._events = EPOLLIN
+        self._events = _INPUT
         self._high = self._low = 0
         self._is_closing = self._is_full = False
         self.descriptor = descriptor
@@ -270,6 +309,11 @@ class SocketTransport(asyncio.Transport):
             self._is_full = False
             self.protocol.resume_writing()
 
+    def look_again(self) -> None:
+        """Have the next turn read on, though nothing new may come."""
+        if self._events == _INPUT:
+            self._reactor.watch(self.descriptor, _INPUT, _INPUT)
+
     def close(self) -> None:
         """Close once everything is written."""
         if self._is_closing:
@@ -302,7 +346,10 @@ class SocketTransport(asyncio.Transport):
             self._reactor.blocked -= 1
 
     def _watch(self) -> None:
-        events = (EPOLLIN if self.wants_input else 0) | (EPOLLOUT if self.unwritten is not None else 0)
+        if self.unwritten is None:
+            events = _INPUT if self.wants_input else 0
+        else:
+            events = EPOLLOUT | (EPOLLIN if self.wants_input else 0)
         if events != self._events:
             self._reactor.watch(self.descriptor, self._events, events)
             self._events = events
@@ -324,15 +371,13 @@ class SocketServer:
         """Accept nothing more."""
         if self._retry is not None:
             self._retry.cancel()
-        if self._bound.fileno() >= 0:
-            self._reactor.loop.remove_reader(self._bound.fileno())
-            self._bound.close()
-            self._reactor.retire(self)
+        descriptor = self._bound.fileno()
+        if descriptor >= 0:
+            self._bound.close()  # and the epoll knows it no more
+            self._reactor.retire(descriptor)
 
-    def _start(self) -> None:
-        self._reactor.loop.add_reader(self._bound.fileno(), self._accept)
-
-    def _accept(self) -> None:
+    def accept(self) -> None:
+        """Take newcomers."""
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 # A socket object for each connection would cost as much as all the rest.
@@ -343,11 +388,14 @@ class SocketServer:
                 if error.errno not in _NO_FILES:
                     raise
                 logger.error("cannot accept: %s; newcomers wait", error.strerror)  # noqa: TRY400 - no trace is needed
-                self._reactor.loop.remove_reader(self._bound.fileno())
+                self._reactor.watch(self._bound.fileno(), EPOLLIN, 0)
                 self._retry = self._reactor.loop.call_later(RETRY_S, self._start)
                 return
             os.set_blocking(descriptor, False)
             self._open(descriptor, peer)
+
+    def _start(self) -> None:
+        self._reactor.accept(self, self._bound.fileno())
 
     def _open(self, descriptor: int, peer: object) -> None:
         protocol = self._make()

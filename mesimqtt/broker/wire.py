@@ -74,6 +74,10 @@ class Wire:
             self._is_scheduled = True
             self.loop.call_soon(self.flush)
 
+    def begin_turn(self) -> None:
+        """Schedule no flush: the caller does it himself when he has read all that there is."""
+        self._is_scheduled = True
+
     def flush(self) -> None:
         """Write the output of every connection that has some; close those that the engine is done with."""
         self._is_scheduled = False

@@ -24,6 +24,7 @@ from mesimqtt.hooks import ConnectRequest
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
 
+_NAME = b"\0\4MQTT"
 NEVER_S = 0xFFFFFFFF  # a Session Expiry Interval that does not expire [MQTT 5.0, 3.1.2.11.2]
 
 
@@ -62,12 +63,11 @@ class RefusedError(Exception):
 def read(body: bytes, connection: Connection) -> Arrival:
     """Return what a CONNECT says; sets the connection's version. Raises MalformedError or RefusedError."""
     end = len(body)
-    name, position = read_field(body, 0, end)
-    if name == b"MQIsdp":
-        raise RefusedError(BAD_PROTOCOL, "MQTT 3.1 is not spoken here")
-    if name != b"MQTT" or position >= end:  # [MQTT-3.1.2-1]
+    if not body.startswith(_NAME) or end == len(_NAME):  # [MQTT-3.1.2-1]
+        if read_field(body, 0, end)[0] == b"MQIsdp":
+            raise RefusedError(BAD_PROTOCOL, "MQTT 3.1 is not spoken here")
         raise MalformedError("not MQTT")
-    level = body[position]
+    level, position = body[len(_NAME)], len(_NAME)
     if level not in (PROTOCOL_LEVEL, FIVE):  # [MQTT-3.1.2-2]
         raise RefusedError(BAD_PROTOCOL, f"protocol level {level}")
     if position + 4 > end:
@@ -100,11 +100,13 @@ def read(body: bytes, connection: Connection) -> Arrival:
         listener=connection.listener,
         certificate_user=connection.certificate_user,
     )
+    if level == PROTOCOL_LEVEL:
+        return Arrival(request, keep_alive_s, will, None, 0, 0xFFFF)
     return Arrival(
         request,
         keep_alive_s,
         will,
-        found.number(properties.SESSION_EXPIRY, 0) if level == FIVE else None,
+        found.number(properties.SESSION_EXPIRY, 0),
         found.number(properties.MAXIMUM_PACKET_SIZE, 0),
         found.number(properties.RECEIVE_MAXIMUM, 0xFFFF),
     )

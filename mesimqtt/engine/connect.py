@@ -169,8 +169,8 @@ def _resumes(connection: Connection, arrival: Arrival) -> bool:
 def bound(connection: Connection, packet_max: int, receive_maximum: int) -> None:
     """Take the client's own limits, and those of its token."""
     identity, five, limits = connection.identity, connection.five, connection.engine.limits
-    bounds = [size for size in (packet_max, identity.packet_max if identity is not None else 0) if size]
-    connection.packet_max = min(bounds, default=0)
+    own = identity.packet_max if identity is not None else 0
+    connection.packet_max = min(packet_max, own) if packet_max and own else packet_max or own
     connection.inflight_max = min(limits.inflight_max, receive_maximum)  # [MQTT-3.3.4-9]
     connection.counts_all = receive_maximum < 2 * limits.inflight_max
     if five is not None:

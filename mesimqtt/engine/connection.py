@@ -16,6 +16,7 @@ from mesimqtt.engine.packets import (
     walk,
 )
 from mesimqtt.engine.session import Held
+from mesimqtt.engine.single import take_single
 from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 
 if TYPE_CHECKING:
@@ -139,11 +140,17 @@ class Connection:
         """Take what one read returned; every complete packet in it is processed before this returns."""
         engine = self.engine
         engine.now = now
-        engine.counters.bytes_in += len(data)
-        if self.state is CLOSED or not data:
+        size = len(data)
+        engine.counters.bytes_in += size
+        state = self.state
+        if state is CLOSED or not data:
+            return
+        is_fresh = state is OPEN and self.pending is None and self.discard is None
+        if is_fresh and not (self.observed or self.congested) and take_single(self, data, size):
+            self.seen = now
             return
         try:
-            if self.state is OPEN and self.pending is None and self.discard is None:
+            if is_fresh:
                 reader.parse(self, data, now)
             else:
                 self._receive_more(data, now)

@@ -25,7 +25,8 @@ class Wheel(Generic[_Item]):
 
     def put(self, item: _Item, at: float) -> None:
         """Look at `item` not before `at`; an earlier appointment is forgotten."""
-        self.remove(item)
+        if item.due:
+            self.remove(item)
         due = max(int(at * _PER_SECOND) + 1, self._turned + 1)
         bucket = self._buckets.get(due)
         if bucket is None:

@@ -218,6 +218,71 @@ def test_paused_reading(world: World) -> None:
     assert b"later" == protocol.data
 
 
+def test_more_than_one_read(world: World) -> None:
+    """What a read has left comes with the next turn, though nothing new arrives."""
+    client, protocol = world.connect()
+    protocol.transport.pause_reading()
+    sent = bytes(range(256)) * 2_000
+    client.sendall(sent)
+    protocol.transport.resume_reading()
+    world.until(lambda: len(protocol.data) == len(sent))
+
+    assert sent == protocol.data
+
+
+def test_the_end_right_behind_the_data(world: World) -> None:
+    """An end that comes together with the last data is seen, too; so is one behind more data than one read takes."""
+    for sent in (b"bye", b"x" * 150_000):
+        client, protocol = world.connect()
+        protocol.transport.pause_reading()
+        client.sendall(sent)
+        client.close()
+        world.turn()
+        protocol.transport.resume_reading()
+        world.until(lambda protocol=protocol: protocol.said[-1] == "lost")
+
+        assert sent == protocol.data
+
+
+def test_reading_goes_on_after_a_pause_amid_the_data(world: World) -> None:
+    """A protocol that pauses and resumes while it is given data misses nothing, also with output that waits."""
+
+    def blink(protocol: Recorder, _data: bytes) -> None:
+        protocol.transport.pause_reading()
+        protocol.transport.resume_reading()
+
+    world.on_data = blink
+    client, protocol = world.connect()
+    protocol.transport.write(LOT)
+    client.sendall(b"one")
+    world.until(lambda: protocol.data == b"one")
+    client.settimeout(DEADLINE_S)
+    left = len(LOT)
+    while left:
+        left -= len(client.recv(1 << 20))
+        world.turn()
+    client.sendall(b"two")
+    world.until(lambda: protocol.data == b"onetwo")
+
+    assert "lost" not in protocol.said
+
+
+def test_what_stands_around_a_turn() -> None:
+    """Before all reads of a turn one is called, after them the other; a connection is closed after both."""
+    world = World()
+    order: list[str] = []
+    world.reactor._begin = lambda: order.append("begin")
+    world.reactor._flush = lambda: order.append("flush")
+    client, protocol = world.connect()
+    order.clear()
+    world.on_data = lambda one, data: (order.append(data.decode()), one.transport.close())
+    client.sendall(b"data")
+    world.until(lambda: protocol.said[-1] == "lost")
+    world.close()
+
+    assert ["begin", "data", "flush"] == order[:3]
+
+
 def test_a_peer_that_resets(world: World) -> None:
     """A connection whose peer resets it ends, paused with unwritten output or not."""
     (one, reading), (other, waiting) = world.connect(), world.connect()

@@ -1,0 +1,91 @@
+"""A read that is exactly one packet: the short way does what the long way does."""
+
+from __future__ import annotations
+
+import pytest
+
+from unit.engine.both_ends import Message, Network, ack, packet, publish, text
+
+READS = {
+    "a message": publish("a", b"hello", qos=1, packet_id=7),
+    "an empty one": publish("a", b"", qos=1, packet_id=7),
+    "one whose length takes two bytes": publish("a", b"x" * 200, qos=1, packet_id=7),
+    "one whose length takes three": publish("a", b"x" * 20_000, qos=1, packet_id=7),
+    "one to nobody": publish("b", b"hello", qos=1, packet_id=7),
+    "one on a new topic": publish("c", b"hello", qos=1, packet_id=7),
+    "packet id 0": publish("a", b"hello", qos=1, packet_id=0),
+    "no topic": packet(0x32, text("") + b"\0\7hello"),
+    "a topic that reaches past its packet": packet(0x32, b"\0\xff" + b"a\0\7hello"),
+    "a packet id that does": packet(0x32, text("hello") + b"\0"),
+    "hardly anything": packet(0x32, b"\0\1a"),
+    "an acknowledgement": ack("PUBACK", 9),
+    "one of packet id 0": ack("PUBACK", 0),
+    "one that is too long": packet(0x40, b"\0\1\0"),
+    "two messages": publish("a", b"1", qos=1, packet_id=7) + publish("a", b"2", qos=1, packet_id=8),
+    "one and a half": publish("a", b"hello", qos=1, packet_id=7) + publish("a", b"2", qos=1, packet_id=8)[:5],
+    "QoS 0": publish("a", b"hello"),
+    "QoS 2": publish("a", b"hello", qos=2, packet_id=7),
+    "retained": publish("a", b"hello", qos=1, packet_id=7, retain=True),
+    "repeated": publish("a", b"hello", qos=1, packet_id=7, dup=True),
+}
+
+
+def outcome(reads: list[bytes], *, inflight_max: int = 64) -> list[object]:
+    """Return all that can be seen of a publisher's reads, once the routes of `a` and `b` are known."""
+    network = Network(inflight_max=inflight_max, payload_max=10_000)
+    subscribers = [network.subscribed(("a", qos), client_id=f"s{qos}") for qos in (1, 2)]
+    publisher = network.connected("p")
+    for topic in ("a", "b"):
+        publisher.send(publish(topic, b"first", qos=1, packet_id=1))
+    for read in reads:
+        publisher.connection.receive(read, network.now)
+    counters = network.engine.counters
+    return [
+        publisher.raw(),
+        publisher.closed,
+        [subscriber.raw() for subscriber in subscribers],
+        [sorted(subscriber.connection.session.inflight) for subscriber in subscribers],
+        (counters.messages_in, counters.messages_out, counters.acks_in, counters.acks_out, counters.bytes_in),
+    ]
+
+
+@pytest.mark.parametrize("name", READS)
+@pytest.mark.parametrize("inflight_max", [1, 64])
+def test_one_read_is_as_good_as_two(name, inflight_max):
+    """What comes in two parts takes the long way: nobody can tell the difference, whatever it is."""
+    read = READS[name]
+    whole = outcome([read], inflight_max=inflight_max)
+
+    assert whole == outcome([read[:1], read[1:]], inflight_max=inflight_max)
+
+
+def test_who_gets_his_own_message_has_its_acknowledgement_before_it(network):
+    """PUBACK stands before the message, for a client that is subscribed to what it publishes."""
+    client = network.subscribed(("a", 1))
+    client.send(publish("a", b"first", qos=1, packet_id=1))
+    answer = client.send(publish("a", b"second", qos=1, packet_id=2))
+
+    assert ("PUBACK", 2) == answer[0]
+    assert isinstance(answer[1], Message)
+    assert b"second" == answer[1].payload
+
+
+def test_receivers_are_written_to_before_the_sender(network):
+    """The one waits for a message, the other for no more than its acknowledgement."""
+    subscriber, publisher = network.subscribed(("a", 1)), network.connected("p")
+    publisher.send(publish("a", b"first", qos=1, packet_id=1))
+    subscriber.received()
+    network.engine.dirty.clear()
+    publisher.connection.receive(publish("a", b"second", qos=1, packet_id=2), network.now)
+
+    assert [subscriber.connection, publisher.connection] == network.engine.dirty
+
+
+def test_a_route_that_changed_is_found_anew(network):
+    """Who subscribed meanwhile gets the next message."""
+    publisher = network.connected("p")
+    publisher.send(publish("a", b"first", qos=1, packet_id=1))
+    subscriber = network.subscribed(("a", 1))
+    publisher.send(publish("a", b"second", qos=1, packet_id=2))
+
+    assert [b"second"] == [message.payload for message in subscriber.received()]
