@@ -71,6 +71,9 @@ class Messaging:
     verdict_grace_s: float = 30.0
     ack_delay_s: float = 1.0
     expiry_zero_kept_s: float = 60.0
+    amend_window_s: int = 3_600
+    scheduled_max: int = 1_000
+    send_recipients_max: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

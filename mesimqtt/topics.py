@@ -24,6 +24,8 @@ FLAG_FORWARDED = 0x80
 FLAGS_DEFAULT = FLAG_DELIVERY_RECEIPT | FLAG_READ_RECEIPT
 _FLAGS_ALLOWED = FLAGS_DEFAULT | FLAG_TRANSIENT | FLAG_FORWARDED
 _OWN_PARAMS = frozenset({"type", "expiry", "flags", "ref", "edit", "recall", "when", "age"})
+PRIORITY_MAX = 15
+AGE_FROM = ("read", "delivered", "sent")  # when an `age` begins, the default first
 CONTENT_TYPE = "content-type"  # these four are properties of their own in MQTT 5.0
 RESPONSE_TOPIC = "response-topic"
 CORRELATION_DATA = "correlation-data"
@@ -52,7 +54,11 @@ class ParamsError(TopicError):
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The parameters of one message. `raw` is the sender's spelling, without `seq`, `''` if none."""
+    """The parameters of one message. `raw` is the sender's spelling, without `seq`, `''` if none.
+
+    `age_from`, `priority` and `has_stub` are keys of the sender's own that the server heeds, too: `age-from`,
+    `priority` and, beside `recall`, `stub`.
+    """
 
     raw: str = ""
     type: int = 0
@@ -63,6 +69,21 @@ class Params:
     recall: str | None = None
     when: int = 0
     age: int = 0
+    age_from: str = AGE_FROM[0]
+    priority: int | None = None
+    has_stub: bool = True
+
+    @property
+    def is_rare(self) -> bool:
+        """Tell whether it asks for more than delivery (messaging/particulars.py)."""
+        return bool(
+            self.when
+            or self.edit
+            or self.recall
+            or self.age
+            or self.flags & FLAG_FORWARDED
+            or self.priority is not None
+        )
 
     @property
     def is_transient(self) -> bool:
@@ -163,7 +184,23 @@ def _checked(raw_values: dict[str, bytes], level: str) -> Params:
         recall=_mid(values, "recall"),
         when=_number(values, "when", WHEN_MAX_S) if "when" in values else 0,
         age=_number(values, "age", EXPIRY_MAX_S) if "age" in values else 0,
+        age_from=_age_from(values),
+        priority=_priority(values),
+        has_stub=values.get("stub") != "0",
     )
+
+
+def _age_from(values: dict[str, str]) -> str:
+    word = values.get("age-from", AGE_FROM[0])
+    if "age" in values and word not in AGE_FROM:
+        raise ParamsError(f"parameter 'age-from' is one of {', '.join(AGE_FROM)}")
+    return word
+
+
+def _priority(values: dict[str, str]) -> int | None:
+    """Return the priority; what is none is the application's own affair, as any key that is not the contract's."""
+    text = values.get("priority", "")
+    return int(text) if _NUMBER.fullmatch(text) and int(text) <= PRIORITY_MAX else None
 
 
 def _check_native(values: dict[str, str]) -> None:

@@ -23,6 +23,11 @@ _PARAMS = {
     "when": "Deliver after that many seconds.",
     "age": "Delete everywhere that many seconds after it was read.",
 }
+_HEEDED = {  # keys of the sender's own that the server heeds, by their field in Params
+    "age_from": ("age-from", "When an age begins: read (the default), delivered or sent."),
+    "priority": ("priority", "0 (most urgent) to 15: which conversation a returning device gets first."),
+    "has_stub": ("stub", "Beside recall, 0: nothing is to be seen of the message any more."),
+}
 _NAMES = {"bytes": "Opaque bytes, delivered identical."}
 
 
@@ -167,7 +172,7 @@ def _schemas() -> Json:
 
 def _parameters() -> Json:
     """Return the keys of a parameter level, which a client of MQTT 5.0 may write as user properties."""
-    own = [each for each in fields(Params) if each.name != "raw"]
+    own = [each for each in fields(Params) if each.name != "raw" and each.name not in _HEEDED]
     properties: Json = {}
     for each in own:
         kind = {"type": "integer", "minimum": 0}
@@ -175,5 +180,6 @@ def _parameters() -> Json:
             kind = {"type": "string", "pattern": f"^{LEVELS['mid'][0]}$"}
         properties[each.name] = {**kind, "description": _PARAMS[each.name]}
     properties["seq"] = {"type": "integer", "description": "The message's number in its conversation; on `in/` only."}
+    properties |= {key: {"type": "string", "description": text} for key, text in _HEEDED.values()}
     properties |= {name: {"type": "string"} for name in sorted(NATIVE_PARAMS)}
     return {"type": "object", "properties": properties, "additionalProperties": {"type": "string"}}

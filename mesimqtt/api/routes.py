@@ -68,6 +68,8 @@ TABLE: dict[str, str] = {
     "history": "GET /v1/users/{address}/history 200",
     "sync": "GET /v1/users/{address}/sync 200",
     "trace": "GET /v1/messages/{mid}/trace 200",
+    "message_scheduled": "GET /v1/users/{address}/scheduled 200",
+    "message_cancel": "DELETE /v1/users/{address}/scheduled/{mid} 200",
     # webhooks
     "webhook_add": "POST /v1/webhooks 201",
     "webhook_list": "GET /v1/webhooks 200",

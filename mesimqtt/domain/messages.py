@@ -45,7 +45,8 @@ class Message:
     """One message or event. Slots, not a frozen dataclass: 20 000 a second are made.
 
     The committer fills `seq`, `change` and `outcome`; `expires_at` and `ts` are milliseconds since 1970,
-    `deadline` is set where a sweep must look before the default expiry of a year.
+    `deadline` is set where a sweep must look before the default expiry of a year. `state` 0x21 or 0x22: it was taken
+    back or wiped, or (1) its reader hides it: nobody is to get it.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Message:
         "payload",
         "sender_id",
         "seq",
+        "state",
         "ts",
     )
 
@@ -100,6 +102,7 @@ class Message:
         self.seq = seq
         self.change = 0
         self.outcome = _STORED
+        self.state = 0
 
 
 class Step:

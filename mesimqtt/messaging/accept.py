@@ -4,48 +4,38 @@ from __future__ import annotations
 
 import logging
 import re
-from hashlib import blake2b
-from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.status import TITLES, Status
-from mesimqtt.messaging.model import Accepted, Names, Target, Thread, User
+from mesimqtt.messaging.admission import Bound
+from mesimqtt.messaging.model import Accepted, Due, Names, Target, Thread, User
 from mesimqtt.messaging.modules import unjudged
+from mesimqtt.messaging.particulars import Sent, Traits, digest_of
 from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
 from mesimqtt.store.committer import Health
-from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params, same_params
+from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
     from mesimqtt.engine.connection import Connection
+    from mesimqtt.messaging.admission import Admission
     from mesimqtt.messaging.delivery import Delivery
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.modules import Entry, Modules
+    from mesimqtt.messaging.particulars import Particulars
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
-    from mesimqtt.store.batch import Batch
+    from mesimqtt.store.batch import Batch, Rider
 
 log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
-_FULL_TOLD_S = 60.0
 _STORED = Outcome.STORED  # to look a member up in its class takes as long as a call
-_LATER = ("edit", "recall", "when", "age")
-
-
-class Bound(NamedTuple):
-    """Why a message is refused, as its status says it."""
-
-    code: Status
-    rule: str | None = None
-    retry_after: int | None = None
-    reason: str | None = None
-    limit: int | None = None
 
 
 class Acceptor:
@@ -59,12 +49,16 @@ class Acceptor:
         receipts: Receipts,
         transients: Transients,
         modules: Modules,
+        particulars: Particulars,
+        admission: Admission,
     ) -> None:
         self._hub = hub
+        self._admission = admission
         self._statuses = statuses
         self._delivery = delivery
         self._receipts = receipts
         self._transients = transients
+        self._particulars = particulars
         self._unanswered = 0
         self._modules = modules
         modules.accept, modules.admit = self._judged, self._known
@@ -106,16 +100,32 @@ class Acceptor:
         target = self._hub.directory.target(sender, key, kind, out.name)
         if target is None:
             prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
-            bound = self._bound(sender, len(payload)) or Bound(Status.INVALID_DESTINATION)
-            found = self._was_accepted(sender, out.cid, names, _digest(prefix, out.params, payload))
-            return found or self._refuse(sender, out.cid, bound, names)
+            bound = self._admission.bound(sender, len(payload)) or Bound(Status.INVALID_DESTINATION)
+            found = self._was_accepted(sender, out.cid, names, digest_of(prefix, out.params, payload))
+            return found or self._admission.refuse(sender, out.cid, bound, names)
         if self._modules and judged is None and not unjudged.get():
             return self._ask_modules(sender, target, out, payload, connection, qos, packet_id)
-        later = [word for word in _LATER if getattr(out.params, word)]
-        if later:
-            reason = f"{later[0]}: not served yet"
-            return self._statuses.refuse(sender, out.cid, Status.BAD_REQUEST, names, reason=reason)
+        if out.params.is_rare:
+            digest = judged.digest if judged is not None else None
+            if digest is None and out.cid:
+                digest = digest_of(target.digest_prefix, out.params, payload)
+            return self._rare(Sent(sender, target, out, payload, digest, connection, qos, packet_id), judged)
         return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id, judged=judged)
+
+    def _rare(self, sent: Sent, judged: Entry | None) -> bool | Refused:
+        """Take a message that asks for more than delivery; a resend is known before what it asks for is judged."""
+        sender, target, out, payload, digest, connection, qos, packet_id = sent
+        if digest is not None and (found := self._was_accepted(sender, out.cid, target.names, digest)):
+            return found
+        taken = self._particulars.take(sent)
+        if not isinstance(taken, Traits):
+            return taken
+        accepted = self._accept(
+            sender, target, out.cid, out.params, payload, connection, qos, packet_id, judged=judged, rider=taken
+        )
+        if accepted is not False:
+            self._particulars.dropped(taken)
+        return accepted
 
     def _accept(
         self,
@@ -129,10 +139,11 @@ class Acceptor:
         packet_id: int,
         *,
         judged: Entry | None = None,
+        rider: Rider | None = None,
     ) -> bool | Refused:
         hub = self._hub
         if judged is None:
-            digest = _digest(target.digest_prefix, params, payload) if cid else None
+            digest = digest_of(target.digest_prefix, params, payload) if cid else None
             refusal = self._refusal(sender, target, cid, digest, len(payload))
             if refusal is not None:
                 return refusal
@@ -160,6 +171,9 @@ class Acceptor:
             peer.inbox_messages += 1
             peer.inbox_bytes += len(payload)
         self._unanswered += 1
+        if rider is not None:
+            rider.message = message
+            hub.committer.batch.riders.append(rider)
         hub.committer.batch.accepts.append(message)
         hub.committer.wake()
         return False
@@ -177,10 +191,11 @@ class Acceptor:
         packet_id: int,
     ) -> bool | Refused:
         """Have the modules judge what could enter the store."""
-        digest = _digest(target.digest_prefix, out.params, payload) if out.cid else None
-        refusal = self._refusal(sender, target, out.cid, digest, len(payload))
-        if refusal is not None:
-            return refusal
+        digest = digest_of(target.digest_prefix, out.params, payload) if out.cid else None
+        if not out.params.when:  # then it is judged at its time
+            refusal = self._refusal(sender, target, out.cid, digest, len(payload))
+            if refusal is not None:
+                return refusal
         return self._modules.take(sender, out, payload, digest, connection, qos, packet_id)
 
     def _known(self, entry: Entry) -> bool | Refused | None:
@@ -221,54 +236,16 @@ class Acceptor:
         self, sender: User, target: Target, cid: str | None, digest: bytes | None, size: int
     ) -> bool | Refused | None:
         """Refuse what must not enter the store; True: it was accepted before. None: it may enter."""
-        hub, settings = self._hub, self._hub.settings.messaging
-        peer, group = target.peer, target.group
-        bound = self._bound(sender, size) if sender.is_bounded else None
-        if bound is not None:
-            pass
-        elif target.verdict is not None and not target.verdict.is_silent:
-            bound = Bound(target.verdict.status, rule=target.verdict.rule)
-        elif group is not None and not group.active:
-            bound = Bound(Status.GROUP_PAUSED)
-        elif group is not None and not group.members.get(sender.id, (False, False))[0]:
-            bound = Bound(Status.DENIED, rule="group.send")
-        elif peer is not None and peer is not sender:
-            waiting, size_now = hub.directory.inbox(peer)
-            if waiting >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
-                bound = Bound(Status.INBOX_FULL)
-                self._tell_full(peer)
+        hub = self._hub
+        bound = (self._admission.bound(sender, size) if sender.is_bounded else None) or self._admission.forbidden(
+            sender, target, size
+        )
         if bound is not None:
             found = digest is not None and self._was_accepted(sender, cid, target.names, digest)
-            return found or self._refuse(sender, cid, bound, target.names)
+            return found or self._admission.refuse(sender, cid, bound, target.names)
         if not hub.store.has_room() or self._unanswered >= hub.settings.store.pending_max:
             return self._statuses.refuse(sender, cid, Status.FAILED, target.names, reason="store")
         return None
-
-    def _bound(self, sender: User, size: int) -> Bound | None:
-        """Return which bound of a sender's own a message breaks; it is counted. None: none."""
-        policy = sender.policy
-        if sender.rate is not None and (wait := sender.rate.take(sender.address, self._hub.now())):
-            return Bound(Status.RATE_LIMITED, retry_after=ceil(wait))
-        if not policy.outgoing:
-            return Bound(Status.DENIED, rule="policy.outgoing")
-        if policy.payload_max and size > policy.payload_max:
-            return Bound(Status.BAD_REQUEST, reason="limit", limit=policy.payload_max)
-        return None
-
-    def _refuse(self, sender: User, cid: str | None, bound: Bound, names: Names) -> Refused:
-        code, rule, retry_after, reason, limit = bound
-        return self._statuses.refuse(
-            sender, cid, code, names, rule=rule, retry_after=retry_after, reason=reason, limit=limit
-        )
-
-    def _tell_full(self, peer: User) -> None:
-        """Tell somebody on `in/session`, at most once a minute, that his inbox refuses messages."""
-        now = self._hub.now()
-        if now - peer.full_told_at >= _FULL_TOLD_S:
-            peer.full_told_at = now
-            self._hub.news(peer, {"event": "inbox-full", "messages": peer.inbox_messages, "bytes": peer.inbox_bytes})
-            if self._hub.on_full is not None:
-                self._hub.on_full(peer)
 
     # ---- after the commit ------------------------------------------------------------------------------------
 
@@ -277,11 +254,12 @@ class Acceptor:
         if batch.accepts:
             self._hub.count("accepted", len(batch.accepts))
         for message in batch.accepts:
-            if isinstance(message, Accepted):
+            kind = type(message)
+            if kind is Accepted:
                 self._unanswered -= 1
             try:
                 if isinstance(message, Accepted):
-                    self._answer(message)
+                    self._answer(message, is_due=kind is Due)
                 else:
                     self._event(message)
             except Exception:  # the others of this commit must have their answers
@@ -289,8 +267,10 @@ class Acceptor:
         for step in batch.steps:
             self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)
+        for rider in batch.riders:
+            rider.done(True)
 
-    def _answer(self, message: Accepted) -> None:
+    def _answer(self, message: Accepted, *, is_due: bool) -> None:
         sender, target = message.sender, message.target
         connection = message.connection
         if message.outcome is _STORED:
@@ -299,7 +279,8 @@ class Acceptor:
             thread = target.thread
             if thread.last_seq == 0:
                 self._hub.directory.began(thread)
-            self._statuses.sent(sender, target.json, message, message.change)
+            if not is_due:
+                self._statuses.sent(sender, target.json, message, message.change)
             if target.peer is not sender:
                 self._receipts.own(sender, thread, message.seq)
             self._hand_over(message, sender, target, thread)
@@ -336,7 +317,7 @@ class Acceptor:
                 member.inbox_bytes += len(message.payload)
             waiting, size = self._hub.directory.inbox(member)
             if waiting > settings.inbox_messages_max or size > settings.inbox_bytes_max:
-                self._tell_full(member)
+                self._admission.tell_full(member)
                 lane = self._hub.directory.lane(thread, member)
                 if lane is not None:
                     self._receipts.fail(member, lane, message, Status.INBOX_FULL)
@@ -366,26 +347,27 @@ class Acceptor:
                     hub.committer.batch.accepts.append(message)
                     hub.committer.lazily(hub.now())
                 continue
-            self._unanswered -= 1
             self._uncount(message)
+            if type(message) is Due:
+                continue  # it waits in the schedule, and is tried again
+            self._unanswered -= 1
             told = self._statuses.refuse(
                 message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="store"
             )
-            connection = message.connection
-            if connection is not None and message.qos:
-                if connection.five is None:
-                    connection.close(f"store: {health}")
-                else:
-                    connection.acknowledge(message.packet_id, message.qos, *told)
+            self.not_kept(message.connection, message.qos, message.packet_id, told)
+        for rider in batch.riders:
+            rider.done(False)
+
+    def not_kept(self, connection: Connection | None, qos: int, packet_id: int, told: Refused) -> None:
+        """Answer a PUBLISH that the store could not take; 3.1.1 has no other way to say so than to close."""
+        if connection is not None and qos:
+            if connection.five is None:
+                connection.close(f"store: {self._hub.committer.health}")
+            else:
+                connection.acknowledge(packet_id, qos, *told)
 
     def _uncount(self, message: Accepted) -> None:
         peer = message.target.peer
         if peer is not None and peer.inbox_messages > 0:
             peer.inbox_messages -= 1
             peer.inbox_bytes -= len(message.payload)
-
-
-def _digest(prefix: bytes, params: Params, payload: bytes) -> bytes:
-    """Return what a resend must have in common with the first send: destination, parameters, payload."""
-    same = same_params(params.raw).encode() if params.raw else b""
-    return blake2b(b"%b%b\0%b" % (prefix, same, payload), digest_size=16).digest()

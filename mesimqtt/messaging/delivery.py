@@ -9,6 +9,7 @@ from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, PLAIN, Device, Extra, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
+from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import has_param
@@ -31,6 +32,7 @@ class Delivery:
     def __init__(self, hub: Hub, receipts: Receipts) -> None:
         self._hub = hub
         self._receipts = receipts
+        self.withdrawn: dict[tuple[int, int], float] = {}  # (mid, user or 0 for all) lately: what a read may not know
         self._sent: dict[int, dict[int, int]] = {}  # device row -> conversation -> last seq sent, for DUP
 
     def committed(self, thread: Thread, message: Message, recipients: list[User], sender: User | None) -> None:
@@ -138,6 +140,9 @@ class Delivery:
         seq = message.seq
         user = device.user
         lane = feed.lane
+        if message.state or (self.withdrawn and self._is_withdrawn(message, user)):
+            self._receipts.settle(user, lane, message)
+            return self._pass_over(feed, seq)
         if seq in feed.acked or seq in lane.failed or not lane.covers(seq) or message.expires_at <= self._hub.now_ms():
             return self._pass_over(feed, seq)
         thread = feed.thread
@@ -159,6 +164,9 @@ class Delivery:
             return False
         feed.sent = seq
         return True
+
+    def _is_withdrawn(self, message: Message, user: User) -> bool:
+        return (message.mid, 0) in self.withdrawn or (message.mid, user.id) in self.withdrawn
 
     def _pass_over(self, feed: Feed, seq: int) -> bool:
         feed.acked.add(seq)
@@ -314,10 +322,12 @@ class Delivery:
             return
         device.is_paging = True
         thread, after, known = feed.thread, feed.sent, feed.thread.last_seq
-        limit = self._hub.settings.store.page_messages
+        limit, reader = self._hub.settings.store.page_messages, device.user.id
 
         def read(connection: sqlite3.Connection) -> list[Message]:
-            return message_rows.page(connection, thread, after, limit)
+            found = message_rows.page(connection, thread, after, limit)
+            amend_rows.mark_hidden(connection, reader, found)
+            return found
 
         def done(found: list[Message]) -> None:
             device.is_paging = False

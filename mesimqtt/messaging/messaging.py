@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.domain.addresses import encode_address
-from mesimqtt.domain.errors import AddressError, OperationError
+from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.ids import MidFactory
-from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.engine import codes
 from mesimqtt.hooks import Identity, Refusal
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.accept import Acceptor
 from mesimqtt.messaging.access import Access
+from mesimqtt.messaging.admission import Admission
 from mesimqtt.messaging.asides import Asides
 from mesimqtt.messaging.bots import Bots
+from mesimqtt.messaging.deletion import Deletion
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
@@ -29,21 +27,25 @@ from mesimqtt.messaging.inbox import Inbox
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.lifetimes import Lifetimes
 from mesimqtt.messaging.modules import Modules
+from mesimqtt.messaging.particulars import Particulars
 from mesimqtt.messaging.people import People
 from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.router import Router
+from mesimqtt.messaging.scheduled import Schedule
+from mesimqtt.messaging.sending import Letter, Sending
 from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
 from mesimqtt.messaging.transient import Transients
 from mesimqtt.messaging.typing import Typing
+from mesimqtt.messaging.vanish import Vanishing
 from mesimqtt.messaging.webhooks import Webhooks
+from mesimqtt.messaging.withdrawal import Withdrawals
 from mesimqtt.store import history as history_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.store import users
-from mesimqtt.topics import TopicError, format_params, parse_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
     from mesimqtt.tokens import TokenSigner
 
 log = logging.getLogger(__name__)
-_CODES = frozenset({"store", "cid-reused"})  # reasons that say more to a program than the name of their status
 
 
 class Messaging:
@@ -95,10 +96,11 @@ class Messaging:
         self._delivery = Delivery(hub, self._receipts)
         self._transients = Transients(hub, self._statuses)
         self.modules = Modules(hub, self._statuses)
-        self._acceptor = Acceptor(hub, self._statuses, self._delivery, self._receipts, self._transients, self.modules)
+        self._acceptor = self._make_acceptor(hub)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
         hub.news = self._enrolment.news
         self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
+        self._sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
         self._entry = Entry(hub, signer, self.policies)
         self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
         self.keys.on_changed = self._entry.forget
@@ -112,10 +114,29 @@ class Messaging:
         self.bots = Bots(hub, self.claim, self._receipts)
         self.on_user_deleted: Callable[[str], None] = _nothing  # the engine's sessions of that name go, too
         self.on_revoked: Callable[[str, str], None] = _nothing  # user, or token id: its delayed wills go
-        store.committer.on_seal = self._receipts.seal
-        store.committer.on_committed = self._acceptor.committed
-        store.committer.on_failed = self._failed
+        self._follow_commits()
         self.webhooks = Webhooks(hub, signer)
+
+    def _follow_commits(self) -> None:
+        committer = self.store.committer
+        committer.on_seal = self._receipts.seal
+        committer.on_committed = self._acceptor.committed
+        committer.on_failed = self._failed
+
+    def _make_acceptor(self, hub: Hub) -> Acceptor:
+        """Return the acceptor, with all that looks after messages before and after it."""
+        withdrawals = Withdrawals(hub, self._statuses, self._receipts, self._delivery)
+        admission = Admission(hub, self._statuses)
+        self.schedule = Schedule(hub, self._statuses, admission)
+        particulars = Particulars(hub, self._statuses, withdrawals, self.schedule)
+        acceptor = Acceptor(
+            hub, self._statuses, self._delivery, self._receipts, self._transients, self.modules, particulars, admission
+        )
+        self.schedule.acceptor = acceptor
+        self._sending = Sending(hub, self._statuses, acceptor)
+        self._deletion = Deletion(hub, withdrawals)
+        self._vanishing = Vanishing(hub, self._receipts, withdrawals)
+        return acceptor
 
     def _make_claim(self) -> Router:
         asides = Asides(
@@ -283,73 +304,37 @@ class Messaging:
         """Take note that a group's row or rights changed."""
         self._hub.directory.refresh_group(address)
 
-    async def send(
-        self,
-        sender: str,
-        *,
-        to: str | None = None,
-        group: str | None = None,
-        type: int = 0,  # noqa: A002 - the contract's word
-        expiry: int | None = None,
-        payload: bytes,
-        cid: str | None = None,
-    ) -> dict[str, Any]:
-        """Send a message as `sender`; return its mid, cid and SENT once it is committed.
+    async def send(self, sender: str, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
+        """Send a message to a user (`kind` u) or group (g); return SENT once it is committed.
 
         Raises:
             OperationError: it was refused; `code` is the status' name.
 
         """
-        user = self.party(sender)
-        if not user.active:
-            raise OperationError("user-disabled", f"{sender!r} is disabled; first: mesimqtt user enable {sender}")
-        if len(payload) > self.settings.limits.payload_max:
-            raise OperationError("bad-request", f"a message has at most {self.settings.limits.payload_max} bytes")
-        pairs: dict[str, str | int] = {"type": type} if type else {}
-        if expiry is not None:
-            pairs["expiry"] = expiry
-        cid = cid or f"op-{self._hub.mids.draw():016x}"
-        try:
-            level = encode_address(to if to is not None else group or "")
-            tail = f"/{format_params(pairs)}" if pairs else ""
-            out = parse_out(f"{'u' if to is not None else 'g'}/{level}/{cid}{tail}")
-        except (AddressError, TopicError) as error:
-            raise OperationError("bad-request", str(error)) from None
-        self._hub.directory.counters(user)
-        future: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        watched = self._statuses.watched
-        watched[user.id, cid] = lambda code, text: None if future.done() else future.set_result((code, text))
-        try:
-            self._acceptor.message(user, out, payload, None, 0, 0)
-            code, text = await asyncio.wait_for(future, self.settings.messaging.offline_answer_s + 5)
-        except TimeoutError:
-            again = f"look at: mesimqtt stats; then send again, with --cid {cid}"
-            raise OperationError("store", f"no verdict in time; {again}") from None
-        finally:
-            watched.pop((user.id, cid), None)
-        answer: dict[str, Any] = json.loads(text)
-        if code >= Status.FAILED:
-            raise _refusal(code, answer, self._told(code, answer, sender, to, group))
-        return answer
+        return await self._sending.send(self.party(sender), kind, name, letter, is_operator=is_operator)
 
-    def _told(self, code: int, answer: dict[str, Any], sender: str, to: str | None, group: str | None) -> str:
-        """Return a refusal as a sentence for the operator, who may know everything."""
-        reason = answer.get("reason") or answer.get("rule")
-        if code == Status.INVALID_DESTINATION and to is not None:
-            return f"no user {to!r}; make it with: mesimqtt user add {to}"
-        if code == Status.INVALID_DESTINATION and self._hub.directory.group(group or "") is None:
-            return f"no group {group!r}; make it with: mesimqtt group add {group}"
-        if code == Status.INVALID_DESTINATION:
-            return f"{sender!r} is not a member of {group!r}; first: mesimqtt group join {group} {sender}"
-        if reason == "store":
-            return f"not sent: the store cannot take it now ({self.store.health}); look at: mesimqtt stats"
-        return f"{to or group}: {TITLES[code]}{f' ({reason})' if reason else ''}"
+    async def send_all(self, sender: str, places: list[tuple[str, str]], letter: Letter) -> dict[str, Any]:
+        """Send a message to several users and groups; return a status for each."""
+        return await self._sending.send_all(self.party(sender), places, letter)
+
+    def scheduled(self, address: str, *, after: tuple[int, int], limit: int) -> list[dict[str, Any]]:
+        """Return what a user has scheduled after (due, mid)."""
+        return self.schedule.waiting(self.party(address), after=after, limit=limit)
+
+    async def cancel(self, address: str, mid: int) -> bool:
+        """Cancel a user's message that waits for its time; False if there is none."""
+        return await self.schedule.cancel(self.party(address), mid)
+
+    async def hide(self, address: str, mids: list[int]) -> list[int]:
+        """Delete messages for one user alone; return those that are his."""
+        return await self._deletion.hide(self.party(address), mids)
 
     async def status(
         self, mid: str, *, asker: str | None = None, limit: int = 1000, cursor: str | None = None
     ) -> dict[str, Any]:
         """Return the statuses of one message."""
-        return await self._queries.status(mid, asker=asker, limit=limit, cursor=cursor)
+        waiting = self.schedule.status(mid, asker)
+        return waiting or await self._queries.status(mid, asker=asker, limit=limit, cursor=cursor)
 
     def trace(self, mid: str, *, after: str = "") -> dict[str, Any]:
         """Return where a message is and how it got there."""
@@ -368,11 +353,6 @@ class Messaging:
 
     async def _rpc(self, op: str, args: dict[str, Any], caller: Caller) -> dict[str, Any]:
         return await operations.perform(self, op, args, caller=caller)
-
-
-def _refusal(code: int, answer: dict[str, Any], told: str) -> OperationError:
-    reason = answer.get("reason")
-    return OperationError(reason if reason in _CODES else TITLES[code], told, retry_after=answer.get("retry_after", 0))
 
 
 def _make_hub(

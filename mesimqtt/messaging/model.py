@@ -169,3 +169,9 @@ class Accepted(Message):
     connection: Connection | None
     packet_id: int
     qos: int
+
+
+class Due(Accepted):
+    """A scheduled message whose time has come: its sender was told SENT when he gave it."""
+
+    __slots__ = ()

@@ -220,6 +220,11 @@ ARGUMENT_TYPES: dict[str, ArgumentType] = {
         {**_TEXTS, "type": ["array", "null"]},
     ),
     "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
+    "dict[str, str] | None": ArgumentType(
+        "an object whose values are texts, or null",
+        lambda value: value is None or _is_map(value),
+        {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+    ),
     "dict[str, str]": ArgumentType(
         "an object whose values are texts", _is_map, {"type": "object", "additionalProperties": {"type": "string"}}
     ),

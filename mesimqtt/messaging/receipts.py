@@ -8,9 +8,12 @@ from mesimqtt.domain.messages import Lane, Message, MessageKind, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store.amend import HIDDEN
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.messaging.devices import Device, Feed
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
@@ -35,6 +38,8 @@ class Receipts:
         self._lanes: dict[int, Lane] = {}
         self._cursors: dict[int, tuple[Device, Feed]] = {}
         self._devices: dict[int, Device] = {}
+        self.aged: Callable[[User, Message, str], None] = _ageless  # what has parameters was delivered or read
+        self.skipped: Callable[[User, Thread, int, int], None] = _ageless  # after which seq, up to which one: read
         self.left: dict[int, tuple[int, int]] = {}  # who went away -> (status, read change): its row may come later
 
     # ---- acknowledgements ------------------------------------------------------------------------------------
@@ -59,6 +64,8 @@ class Receipts:
             and lane.delivered.add(seq)
         ):
             self._lanes[id(lane)] = lane
+            if message.params:
+                self.aged(user, message, "delivered")
             if message.flags & FLAG_DELIVERY_RECEIPT and not (
                 user.is_discreet and hub.hides(user, message, FLAG_DELIVERY_RECEIPT)
             ):
@@ -115,13 +122,15 @@ class Receipts:
             limit = self._hub.settings.messaging.read_upto_max
             found = message_rows.unread_before(connection, thread, user.id, lane.floor, message.seq, limit)
         else:
-            if message.sender_id == user.id or message.kind:
+            if message.sender_id == user.id or message.kind or message.state:
                 return False
             found = [message]
         for one in found:
             self._read_one(user, lane, one)
         if upto:
             # Older ones than the newest 1 000 are read all the same; they raise no status of their own.
+            if len(found) == self._hub.settings.messaging.read_upto_max:
+                self.skipped(user, thread, lane.read.upto, found[0].seq - 1)
             for seqs in (lane.read, lane.delivered):
                 if found and found[0].seq - 1 > seqs.upto and len(found) == self._hub.settings.messaging.read_upto_max:
                     seqs.fill(found[0].seq - 1)
@@ -135,6 +144,8 @@ class Receipts:
         if seq in lane.failed and not self._may_follow(message, user):
             return
         lane.read.add(seq)
+        if message.params:
+            self.aged(user, message, "read")
         shown = message.flags
         if user.is_discreet:
             for flag in (FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT):
@@ -173,7 +184,7 @@ class Receipts:
         What was held before is judged like what waits for somebody who is away.
         """
         seq = message.seq
-        if seq in lane.delivered:
+        if seq in lane.delivered or message.state > HIDDEN:
             return False
         if seq in lane.failed and seq in lane.read:
             lane.delivered.add(seq)
@@ -202,6 +213,24 @@ class Receipts:
         self._lanes[id(lane)] = lane
         self._hub.count("held")
         self._hub.committer.wake()
+
+    def settle(self, user: User, lane: Lane, message: Message) -> None:
+        """Take note that nobody is to get a message any more, or that `user` is not: nothing more can come of it."""
+        seq = message.seq
+        if not lane.covers(seq):
+            return
+        if lane.acked.add(seq):
+            self._left_inbox(user, message)
+        if message.state != HIDDEN:  # what a user hides from himself is judged at its deadline like any other
+            lane.delivered.add(seq)
+            lane.read.add(seq)
+        self._lanes[id(lane)] = lane
+        self._hub.committer.lazily(self._hub.now())
+
+    def drop(self, mids: set[int], user: int = 0) -> None:
+        """Forget the steps of messages (to one user) that are not in a batch yet: they were overtaken."""
+        for steps in (self._steps, self._reads):
+            steps[:] = [each for each in steps if each[1].mid not in mids or (user and each[0].user_id != user)]
 
     def expire(self, user: User, lane: Lane, message: Message) -> bool:
         """Judge a message whose deadline has passed: `unconfirmed` if it was written at QoS 0, else expired."""
@@ -288,3 +317,7 @@ class Receipts:
             run.messages.append(message)
         self._steps.clear()
         self._reads.clear()
+
+
+def _ageless(*_: object) -> None:
+    """Let nothing vanish: receipts before messaging is wired."""

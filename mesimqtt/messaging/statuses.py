@@ -12,6 +12,7 @@ from mesimqtt.messaging.devices import NO_ROOM, WRITTEN
 from mesimqtt.messaging.model import NOBODY, Names
 from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.store import messages as rows
+from mesimqtt.store import scheduled
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
     from mesimqtt.store.messages import StatusRow
+    from mesimqtt.store.scheduled import Row
 
 PAGE = 1024
+NEWEST = 2**63 - 1  # no change number is higher
 
 
 class Statuses:
@@ -35,7 +38,7 @@ class Statuses:
             tuple[int, str], Callable[[int, bytes], None]
         ] = {}  # (sender, cid) -> who waits for a verdict
 
-    def sent(self, sender: User, names: bytes, message: Message, change: int) -> None:
+    def sent(self, sender: User, names: bytes, message: Message | Row, change: int) -> None:
         """Tell SENT of one committed message; `names` is `"peer":…` or `"group":…`."""
         if not sender.devices and not self.watched and not self._hub.observers.status:
             sender.change = max(sender.change, change)
@@ -136,10 +139,7 @@ class Statuses:
     def repeat(self, sender: User, mid: int) -> None:
         """Tell the current statuses of a message again: its sender sent it again."""
         connection = self._hub.store.read
-        message = rows.by_mid(connection, mid)
-        if message is None:
-            return
-        for row in rows.statuses_of(connection, message):
+        for row in statuses_of(connection, mid):
             payload = self.row_payload(row)
             if payload is None:
                 continue
@@ -185,7 +185,9 @@ class Statuses:
         device.status_loading = True
 
         def read(connection: sqlite3.Connection) -> list[StatusRow]:
-            return rows.statuses_since(connection, user.id, after, since, PAGE)
+            found = rows.statuses_since(connection, user.id, after, since, PAGE)
+            upto = found[-1].change if found else NEWEST
+            return sorted([*found, *scheduled.statuses_since(connection, user.id, after, since, upto, PAGE)])
 
         def done(found: list[StatusRow]) -> None:
             device.status_loading = False
@@ -201,6 +203,12 @@ class Statuses:
                 self.catch_up(device)
 
         hub.store.read_later(read, done)
+
+    def told(self, sender_id: int, row: StatusRow) -> None:
+        """Tell a status that was committed on its own to the sender, if he is online."""
+        sender, payload = self._hub.directory.known_user(sender_id), self.row_payload(row)
+        if sender is not None and payload is not None:
+            self._push(sender, row.cid.encode(), row.mid, row.status, payload, row.change)
 
     def _tell_page(self, device: Device, found: list[StatusRow]) -> bool:
         """Hand over one page; False when the device has no room for all of it."""
@@ -280,10 +288,21 @@ class Statuses:
                     code = max(code, Status(row.status))
                 if row.status == Status.READ:
                     counts["read"] += 1
+                if row.status in (Status.DELETED, Status.WIPED):
+                    code = max(code, Status(row.status))
             payload = status_payload(
                 message.cid, format_mid(message.mid), code, newest, group=thread.group.address, counts=counts
             )
             self.tell(sender, message.cid, code, payload)
+
+
+def statuses_of(connection: sqlite3.Connection, mid: int) -> list[StatusRow]:
+    """Return the newest status for each recipient of a message, sent or scheduled."""
+    message = rows.by_mid(connection, mid)
+    if message is not None:
+        return rows.statuses_of(connection, message)
+    waiting = scheduled.find(connection, mid)
+    return scheduled.statuses_of(connection, waiting) if waiting is not None else []
 
 
 def _text(value: str) -> str:

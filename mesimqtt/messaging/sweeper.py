@@ -9,7 +9,7 @@ from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.domain.status import Status
 from mesimqtt.engine import codes
 from mesimqtt.messaging.devices import is_in_flight
-from mesimqtt.store import conversations
+from mesimqtt.store import conversations, scheduled
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import has_param
@@ -42,6 +42,9 @@ class Sweeper:
         self._receipts = receipts
         self._enrolment = enrolment
         self._transients = transients
+        self.tasks = [
+            hub.store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens,
+        ]  # once a second  # fmt: skip
         self._next_second = 0.0
         self._next_hour = 0.0
         self._judged = 0  # every mid below was looked at when it had lived for the default expiry
@@ -54,8 +57,7 @@ class Sweeper:
         if now < self._next_second:
             return
         self._next_second = now + 1.0
-        store, statuses = self._hub.store, self._statuses
-        for task in (store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens):
+        for task in self.tasks:
             _guarded(task)
         if self._hub.committer.is_idle:
             self._hub.directory.trim()
@@ -158,6 +160,7 @@ class Sweeper:
             hub.committer.row(device_rows.DELETE, number)
         kept_since = now_ms - settings.status_kept_s * 1000
         hub.committer.row(message_rows.FORGET_CIDS, first_mid_at(kept_since))
+        hub.committer.row(scheduled.FORGET, first_mid_at(kept_since), kept_since)
         hub.committer.wake()
 
 

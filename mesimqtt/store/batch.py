@@ -47,8 +47,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_early", "accepts", "after", "cursors", "events", "fragile", "functions", "lanes", "recorded", "rows", "steps",
-        "touched",
+        "_early", "accepts", "after", "cursors", "events", "fragile", "functions", "lanes", "recorded", "riders",
+        "rows", "steps", "touched",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -64,6 +64,7 @@ class Batch:
         self.touched: Iterable[int] = ()  # conversations that got messages, once it is written
         self.events: list[Event] = []
         self.recorded: list[tuple[int, int, int]] = []
+        self.riders: list[Rider] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -88,6 +89,9 @@ class Batch:
         if len(self.accepts) > accepts_max:
             rest.accepts = self.accepts[accepts_max:]
             del self.accepts[accepts_max:]
+            later = set(map(id, rest.accepts))
+            rest.riders = [rider for rider in self.riders if id(rider.message) in later]
+            self.riders = [rider for rider in self.riders if id(rider.message) not in later]
             # The first so many of each were put off before, by a split that left the first so many accepts.
             accepts, after, functions, fragile = self._early
             if accepts > accepts_max:
@@ -114,6 +118,28 @@ def is_environment(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) != sqlite3.SQLITE_ERROR
     return type(error) is sqlite3.DatabaseError or isinstance(error, MemoryError)
+
+
+class Rider:
+    """What is written in the same transaction as a message, if that one is stored (and not a resend).
+
+    `steps` are those that it returned: they are numbered after all others of the batch.
+    """
+
+    __slots__ = ("message", "steps")
+
+    message: Message
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def write(self, connection: sqlite3.Connection) -> list[Step]:
+        """Write in the committer's thread; return the statuses that come of it."""
+        raise NotImplementedError
+
+    def done(self, ok: bool) -> None:
+        """Take note, on the loop, of the COMMIT (or its failure), after the message itself was answered."""
+        raise NotImplementedError
 
 
 class Function:
@@ -160,6 +186,8 @@ class Writer:
             if batch.accepts:
                 self._accept(connection, batch, made)
             self._number(connection, batch.steps)
+            for rider in batch.riders:
+                self._ride(connection, rider)
             self._rows(connection, batch)
             if self.recorder is not None:
                 self.recorder.record(connection, batch)
@@ -191,6 +219,10 @@ class Writer:
         connection.execute("RELEASE function")
         self.forget()  # it may have written messages or removed them
 
+    def _ride(self, connection: sqlite3.Connection, rider: Rider) -> None:
+        rider.steps = rider.write(connection) if rider.message.outcome is Outcome.STORED else []
+        self._number(connection, rider.steps)
+
     def _accept(self, connection: sqlite3.Connection, batch: Batch, made: list[Conversation]) -> None:
         fresh = self._deduplicated(connection, batch.accepts)
         seqs = self._seqs
@@ -214,7 +246,7 @@ class Writer:
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
                 message.expires_at, message.deadline, message.flags, message.params, message.payload,
             ))  # fmt: skip
-            if message.kind:
+            if message.kind or message.change:  # an event has no SENT, a scheduled message has had its own
                 continue
             run = runs.get((number, sender))
             if run is not None and run.last_seq == seq - 1 and seq - run.first_seq < RUN_MAX:
@@ -263,14 +295,7 @@ class Writer:
                 change = conversations.last_change(connection, sender)
             changes[sender] = step.change = change + 1
         if steps:
-            connection.executemany(
-                INSERT_STEP,
-                [
-                    (s.sender_id, s.change, s.conversation.id, s.recipient_id, s.first_seq, s.last_seq, s.status, s.ts,
-                     s.device, s.reason)
-                    for s in steps
-                ],
-            )  # fmt: skip
+            insert_steps(connection, steps)
 
     def _rows(self, connection: sqlite3.Connection, batch: Batch) -> None:
         if batch.lanes:
@@ -298,6 +323,18 @@ class Writer:
             self.forget()
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+
+
+def insert_steps(connection: sqlite3.Connection, steps: list[Step]) -> None:
+    """Insert statuses that have their numbers."""
+    connection.executemany(
+        INSERT_STEP,
+        [
+            (s.sender_id, s.change, s.conversation.id, s.recipient_id, s.first_seq, s.last_seq, s.status, s.ts,
+             s.device, s.reason)
+            for s in steps
+        ],
+    )  # fmt: skip
 
 
 def _works(write: Callable[..., object], *values: Any) -> bool:  # noqa: ANN401 - SQLite's own types

@@ -113,22 +113,36 @@ class Committer:
 
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(result: T | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.call(call, done)
+        return future
+
+    def call(self, call: Callable[[sqlite3.Connection], T], done: Callable[[T | BaseException], None]) -> None:
+        """Run `call` inside the next transaction, then `done` on the loop with its result or with why there is none.
+
+        As `run`, without a future: for what is no coroutine.
+        """
         function = Function(call)
         self.batch.functions.append(function)
 
-        def done(ok: bool) -> None:
-            if future.done():
-                return
+        def after(ok: bool) -> None:
             if function.error is not None:
-                future.set_exception(function.error)
-            elif not ok:
-                future.set_exception(StoreError(f"the store cannot write now ({self.health}); nothing was changed"))
+                done(function.error)
+            elif ok:
+                done(function.result)
             else:
-                future.set_result(function.result)
+                done(StoreError(f"the store cannot write now ({self.health}); nothing was changed"))
 
-        self.batch.after.append(done)
+        self.batch.after.append(after)
         self.wake()
-        return future
 
     async def settle(self) -> None:
         """Wait until all that was given so far is committed, so that a reader sees it; at rest it is at once."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message
-from mesimqtt.domain.status import Status
 
 if TYPE_CHECKING:
     import sqlite3
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
-COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq"
+COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq, state"
 FORGET_CIDS = "DELETE FROM cid WHERE message_id < ?"
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
@@ -36,10 +35,13 @@ class StatusRow(NamedTuple):
 
 def message_of(row: tuple[Any, ...], conversation: Conversation) -> Message:
     """Return the message of a row of COLUMNS."""
-    mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq = row
-    return Message(
+    mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq, state = row
+    message = Message(
         mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq
     )
+    if state:
+        message.state = state
+    return message
 
 
 def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
@@ -62,8 +64,8 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
     ).fetchone()
     if row is None:
         return None
-    kind, a, b, last = (int(part) for part in row[13].split())
-    return message_of(row[:12], Conversation(row[12], kind, a, b, last))
+    kind, a, b, last = (int(part) for part in row[14].split())
+    return message_of(row[:13], Conversation(row[13], kind, a, b, last))
 
 
 def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int, bytes] | None:
@@ -79,8 +81,9 @@ def unread_before(
 ) -> list[Message]:
     """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first, without payloads."""
     rows = connection.execute(
-        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, '', x'', kind, seq FROM message
-        WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ?
+        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, params, x'', kind, seq, state
+        FROM message
+        WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
         ORDER BY seq DESC LIMIT ?""",
         (conversation.id, floor, seq, reader, limit),
     ).fetchall()
@@ -116,7 +119,8 @@ def statuses_since(
         StatusRow(*row)
         for row in connection.execute(
             f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
-            CASE s.status WHEN 1 THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.cid FROM step s
+            CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id,
+            m.cid FROM step s
             JOIN conversation c ON c.id = s.conversation_id
             JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
             AND m.sender_id = s.sender_id
@@ -139,11 +143,12 @@ def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow
     """Return every status that one message ever had, in the order of the sender's changes."""
     conversation = message.conversation
     rows = connection.execute(
-        f"""SELECT change, conversation_id, recipient_id, status, ts, device, reason FROM step
+        f"""SELECT change, conversation_id, recipient_id, status,
+        CASE WHEN status = 1 AND first_seq < last_seq THEN ? ELSE ts END, device, reason FROM step
         WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
         ORDER BY change""",
-        (conversation.id, message.seq, message.seq, message.seq, message.sender_id),
-    )
+        (message.ts, conversation.id, message.seq, message.seq, message.seq, message.sender_id),
+    )  # a run of SENT keeps one time; each of its messages was told its own
     return [
         StatusRow(
             row[0],
@@ -153,7 +158,7 @@ def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow
             conversation.b,
             row[2],
             row[3],
-            message.ts if row[3] == Status.SENT else row[4],  # a run of SENT keeps one time; it was told each one's own
+            row[4],
             row[5],
             row[6],
             message.mid,
@@ -173,7 +178,7 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
     row = connection.execute(
         """SELECT count(*), coalesce(sum(length(m.payload)), 0) FROM lane l JOIN message m
         ON m.conversation_id = l.conversation_id AND m.seq > l.acked AND m.seq <= coalesce(l.until, m.seq)
-        WHERE l.user_id = ? AND m.sender_id <> l.user_id AND m.kind = 0""",
+        WHERE l.user_id = ? AND m.sender_id <> l.user_id AND m.kind = 0 AND m.state = 0""",
         (user,),
     ).fetchone()
     count, size = int(row[0]), int(row[1])
@@ -185,7 +190,7 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
             first, _, last = run.partition("-")
             row = connection.execute(
                 """SELECT count(*), coalesce(sum(length(payload)), 0) FROM message
-                WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id <> ? AND kind = 0""",
+                WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id <> ? AND kind = 0 AND state = 0""",
                 (conversation, int(first), int(last or first), user),
             ).fetchone()
             count, size = count - row[0], size - row[1]
@@ -194,8 +199,10 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
 
 def last_mid(connection: sqlite3.Connection) -> int:
     """Return the highest mid in the store."""
-    row = connection.execute("SELECT max(id) FROM message").fetchone()
-    return int(row[0] or 0)
+    row = connection.execute(
+        """SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM scheduled), 0))"""
+    ).fetchone()
+    return int(row[0])
 
 
 def totals(connection: sqlite3.Connection) -> tuple[int, int]:

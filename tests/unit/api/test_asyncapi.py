@@ -63,7 +63,8 @@ def test_every_parameter_and_status_is_described():
     """The keys of a parameter level and the codes of a status are those of the code."""
     schemas = document()["components"]["schemas"]
 
-    keys = {each.name for each in fields(Params)} - {"raw"} | {"seq"} | NATIVE_PARAMS
+    own = {"age_from": "age-from", "has_stub": "stub"}
+    keys = {own.get(each.name, each.name) for each in fields(Params)} - {"raw"} | {"seq"} | NATIVE_PARAMS
     assert keys == set(schemas["parameters"]["properties"])
     assert [int(each) for each in Status] == schemas["status"]["properties"]["status"]["enum"]
 

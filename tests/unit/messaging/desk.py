@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
+    from mesimqtt.messaging.sending import Letter
+
 NOW_MS = 1_800_000_000_500
 NOW_S = NOW_MS // 1000
 
@@ -106,9 +108,9 @@ class FakeMessaging:
     def group_changed(self, address: str) -> None:
         self.told.append(("group_changed", address))
 
-    async def send(self, sender: str, **message: Any) -> dict[str, Any]:
-        self.told.append(("send", sender, message))
-        return {"mid": "0" * 16, "cid": message["cid"], "status": 1}
+    async def send(self, sender: str, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
+        self.told.append(("send", sender, kind, name, letter))
+        return {"mid": "0" * 16, "cid": letter.cid, "status": 1}
 
     async def status(self, mid: str, *, asker: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
         return {"mid": mid, "asker": asker}

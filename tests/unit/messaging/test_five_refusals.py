@@ -32,7 +32,7 @@ def verdict(peer):
         ("u/%62ob/1", 0x85, 0x90, None),
         ("read/u/bob/k=v", 0x85, 0x90, None),
         ("u/bob/1/seq=4", 0x85, 0x83, "0x85 parameter 'seq' is the server's"),
-        ("u/bob/1/when=60", 0x85, 0x83, "0x85 when: not served yet"),
+        ("u/bob/1/edit=0123456789abcdef", 0x8D, 0x87, "0x8D edit.not-own"),
         ("read/u/bob", 0x85, 0x83, "0x85 the payload is a mid, or <=mid"),
     ],
 )

@@ -106,15 +106,6 @@ def test_a_malformed_topic_is_a_bad_request(world, topic, cid):
     assert (cid or status["mid"]) == status["cid"]
 
 
-@pytest.mark.parametrize("key", ["edit=0123456789abcdef", "recall=0123456789abcdef", "when=60", "age=60"])
-def test_what_is_not_served_yet_says_so(world, key):
-    """A parameter of the contract that this version does not serve is refused, never ignored."""
-    alice = world.listener("alice")
-    alice.publish(f"u/bob/1/{key}")
-
-    assert [0x85] == verdict(alice, "status")
-
-
 def test_too_large_is_answered_with_the_limit(world):
     """A payload over the limit is discarded while it is read: 0x85 with `limit`, acknowledged, the link lives."""
     alice, bob = world.listener("alice"), world.listener("bob")
