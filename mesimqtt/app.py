@@ -162,14 +162,17 @@ class App:
             return
         from mesimqtt.api.application import Application  # noqa: PLC0415 - uvicorn costs 0.1 s, and HTTP may be off
         from mesimqtt.api.door import Door  # noqa: PLC0415 - likewise
+        from mesimqtt.api.pages import alive, health_page  # noqa: PLC0415 - likewise
         from mesimqtt.broker.peers import counted_as  # noqa: PLC0415 - the broker's, see `start`
 
         async def perform(name: str, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
             return await operations.perform(self.messaging, name, arguments, bound=self.bound, caller=caller)
 
+        application = Application(self.messaging, perform, counted_as=counted_as)
+        application.pages |= {"/healthz": health_page(self.health.check), "/livez": alive}
         self._door = Door(
             self.settings.http,
-            Application(self.messaging, perform, counted_as=counted_as),
+            application,
             clock=time.monotonic,
             take_over=broker.take_over,
             stalled_s=self.settings.limits.stalled_s,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.api.arguments import from_request, read_query
 from mesimqtt.api.problems import ProblemError, problem, status_of
-from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_routes
+from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_routes, text_routes
 from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.domain.rates import RateLimit, parse_windows
@@ -32,6 +32,7 @@ TOKENS_KNOWN_MAX = 10_000
 PATH_SHOWN_MAX = 200
 NAME_MAX = 64
 PROBLEM = b"application/problem+json"
+FIGURES = b"text/plain; version=0.0.4; charset=utf-8"  # as Prometheus names it
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,9 @@ class Application:
         self._perform = perform
         self._counted_as = counted_as
         self._settings = settings.http
-        self._router = Router([*(generic(each) for each in OPERATIONS.values()), *all_routes(), *plain_routes()])
+        self._router = Router(
+            [*(generic(each) for each in OPERATIONS.values()), *all_routes(), *plain_routes(), *text_routes()]
+        )
         self._rate = RateLimit(parse_windows(settings.rates.http))
         self._failed = RateLimit(parse_windows(settings.rates.failed_logins))
         self._counts_loopback = settings.rates.loopback
@@ -121,6 +124,8 @@ class Application:
             caller = self._caller(scope, headers)
         arguments = from_request(route, values, pairs, body, headers.get(b"content-type", b""), caller.user)
         answer = await self._perform(route.operation.name, arguments, caller)
+        if route.is_text:
+            return Response(route.success, answer["text"].encode(), FIGURES)
         return Response(route.success, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
 
     # ---- who asks ----------------------------------------------------------------------------------------------

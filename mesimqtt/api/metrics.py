@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mesimqtt.engine.counters import Counters
     from mesimqtt.messaging.messaging import Messaging
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _HEALTHS = ("ok", "disk-full", "locked", "io-error", "fault")
 # Counter of the engine -> name and meaning of the metric.
 _ENGINE = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -115,6 +115,7 @@ class Route:
     lists: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     is_plain: bool = False
+    is_text: bool = False
 
     @property
     def has_body(self) -> bool:
@@ -132,6 +133,11 @@ def all_routes() -> list[Route]:
 def plain_routes() -> list[Route]:
     """Return the routes for which a message is the body, as it is, and its parameters stand in the query."""
     return [_route(OPERATIONS["send"], line, is_plain=True) for line in PLAIN]
+
+
+def text_routes() -> list[Route]:
+    """Return the routes whose answer is the operation's `text` alone: `/metrics`, where Prometheus looks."""
+    return [replace(_route(OPERATIONS["metrics"], "GET /metrics 200"), is_text=True)]
 
 
 def generic(operation: Operation) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +27,8 @@ def settings(tmp_path):
         },
         "unix": {"type": "tcp", "bind": f"unix:{tmp_path}/mqtt.sock"},
     }  # fmt: skip
-    return replace(Settings(), broker={**broker, "listeners": listeners})
+    http = replace(Settings().http, bind="127.0.0.1:0")
+    return replace(Settings(), broker={**broker, "listeners": listeners}, http=http)
 
 
 def test_each_listener_is_tried(tmp_path, caplog):
@@ -42,8 +44,8 @@ def test_each_listener_is_tried(tmp_path, caplog):
     good, bad = asyncio.run(ask())
 
     assert "ok" == good["status"], good
-    assert {"mqtt", "ws", "mqtts"} == {each["kind"] for each in good["listeners"]}
-    assert 4 == len(good["listeners"])
+    assert {"mqtt", "ws", "mqtts", "http"} == {each["kind"] for each in good["listeners"]}
+    assert 5 == len(good["listeners"])
     assert all(each["ms"] < 5000 for each in good["listeners"])
     assert good["store"]["commit_ms"] > 0
     assert [] == [record for record in caplog.records if record.name == "mesimqtt.audit"]
@@ -54,7 +56,7 @@ def test_the_figures_are_prometheus(tmp_path):
     """The text is parsed by Prometheus' own parser; a message sent shows in it, and no address does."""
 
     async def ask():
-        async with running(replace(Settings(), broker=settings(tmp_path).broker), tmp_path / "data") as app:
+        async with running(settings(tmp_path), tmp_path / "data") as app:
             await app.perform("user_add", {"addresses": ["alice", "bob"]})
             await app.perform("send", {"sender": "alice", "to": "bob", "text": "hi"})
             return (await app.perform("metrics", {}))["text"]
@@ -69,3 +71,41 @@ def test_the_figures_are_prometheus(tmp_path):
     assert figures["mesimqtt_commit_seconds_count"] >= 2
     assert {"mqtt_connections", "mesimqtt_loop_lag_seconds", "process_resident_memory_bytes"} <= set(figures)
     assert "alice" not in text
+
+
+async def get(port, path, token=""):
+    """Return status, content type and body of one GET."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    lines = head.decode().lower().split("\r\n")
+    kind = next(line.partition(": ")[2] for line in lines if line.startswith("content-type"))
+    return int(lines[0].split()[1]), kind, body.decode()
+
+
+def test_the_pages_of_the_http_port(tmp_path):
+    """Health is one word for everybody and the whole for an admin; figures are text, for an admin alone."""
+
+    async def ask():
+        async with running(settings(tmp_path), tmp_path / "data") as app:
+            port = next(port for kind, _, port in app.bound if kind == "http")
+            await app.perform("user_add", {"addresses": ["root", "alice"]})
+            admin, user = [
+                (await app.perform("token_issue", {"addresses": [who], "scope": scope}))["tokens"][0]["token"]
+                for who, scope in (("root", "admin"), ("alice", "user"))
+            ]
+            wanted = [("/healthz", ""), ("/livez", ""), ("/v1/health", admin), ("/metrics", admin)]
+            refused = [("/v1/health", user), ("/metrics", user), ("/metrics", "")]
+            good = [await get(port, *each) for each in wanted]
+            return good, [(await get(port, *each))[0] for each in refused]
+
+    (health, live, details, figures), refused = asyncio.run(ask())
+
+    assert (200, "application/json", '{"status": "ok"}') == health
+    assert 200 == live[0]
+    assert {"store", "listeners"} < json.loads(details[2]).keys()
+    assert (200, "text/plain; version=0.0.4; charset=utf-8") == figures[:2]
+    assert "mesimqtt_uptime_seconds" in figures[2]
+    assert [403, 403, 401] == refused
