@@ -224,8 +224,12 @@ class App:
 
 
 @asynccontextmanager
-async def running(settings: Settings, data: Path, *, listen: bool = True) -> AsyncIterator[App]:
+async def running(
+    settings: Settings, data: Path, *, listen: bool = True, prepare: Callable[[Messaging], None] | None = None
+) -> AsyncIterator[App]:
     """Open the data folder and, if `listen`, serve; close everything at the end.
+
+    `prepare` is called before anybody can connect.
 
     Raises:
         MesimqttError: the folder, the configuration or a listener cannot be used; the text says what to do.
@@ -254,6 +258,8 @@ async def running(settings: Settings, data: Path, *, listen: bool = True) -> Asy
         messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys)
         if listen:
             load_modules(messaging, settings.modules.load)
+            if prepare is not None:
+                prepare(messaging)
         app = App(settings, data, store, messaging, failed)
     except BaseException:
         await store.close()

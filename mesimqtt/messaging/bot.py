@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from mesimqtt.domain.addresses import decode_address, encode_address
+from mesimqtt.domain.addresses import check_address, decode_address, encode_address
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging.bot_link import BotLink
 from mesimqtt.messaging.bot_sent import Sent
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HOPS = "hops"
+DEVICE = "bot"
 _DEAD_MAX = 100
 _answering: ContextVar[int] = ContextVar("answering", default=-1)  # how many bots a message went through; -1: none
 
@@ -86,26 +87,45 @@ class _Queue:
 class Bot:
     """One bot. Its handler's normal return acknowledges a message; an exception leaves it to be tried again."""
 
-    def __init__(self, bots: Bots, address: str, device: str, answers: RateLimit) -> None:
-        self.address = address
+    def __init__(self, address: str, device: str = DEVICE) -> None:
+        self.address = check_address(address)
         self.device = device
         self.dead: deque[tuple[str, str]] = deque(maxlen=_DEAD_MAX)  # (mid, error) of what was given up last
-        self._bots = bots
-        self._answers = answers
+        self._bots: Bots  # given by the server that adopts it
+        self._answers: RateLimit
         self._link: BotLink | None = None
         self._handler: Callable[[BotMessage], Awaitable[object] | object] | None = None
         self._queues: dict[str, _Queue] = {}
         self._working = 0
         self._sent: WeakValueDictionary[str, Sent] = WeakValueDictionary()
         self._asked: dict[int, asyncio.Future[str]] = {}
+        self._opening: list[asyncio.Future[None]] = []
+
+    def adopted(self, bots: Bots, answers: RateLimit) -> None:
+        """Belong to a server from now on."""
+        self._bots, self._answers = bots, answers
 
     def __repr__(self) -> str:
         return f"<Bot {self.address} {'online' if self.is_online else 'offline'}>"
 
     @property
+    def is_connected(self) -> bool:
+        """Tell whether it is online or about to be."""
+        return self._link is not None
+
+    @property
     def is_online(self) -> bool:
         """Tell whether the bot is a device of its user now."""
-        return self._link is not None
+        return self._link is not None and self._link.is_open
+
+    async def wait_online(self) -> None:
+        """Wait until it is online, if it is about to be. Raises OperationError if it is not."""
+        if self._link is not None and not self._link.is_open:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._opening.append(future)
+            await future
+        if not self.is_online:
+            raise _offline(self.address)
 
     def on_message(
         self, handler: Callable[[BotMessage], Awaitable[object] | object]
@@ -183,6 +203,17 @@ class Bot:
             self._link = None
         return self._link
 
+    def begin(self, link: BotLink) -> None:
+        """Begin to receive: its device is committed."""
+        link.begin()
+        self._opened()
+
+    def _opened(self) -> None:
+        opening, self._opening = self._opening, []
+        for future in opening:
+            if not future.done():
+                future.set_result(None)
+
     def disconnect(self, reason: str) -> None:
         """Go offline: what is not handled comes again."""
         if self._link is not None:
@@ -190,6 +221,7 @@ class Bot:
 
     def _ended(self, reason: str) -> None:
         self._link = None
+        self._opened()
         for queue in self._queues.values():
             queue.waiting.clear()
         self._queues.clear()
@@ -280,3 +312,9 @@ class Bot:
         if link is not None and link is self._link:
             link.ack(message.number)
         return True
+
+
+def _offline(address: str) -> OperationError:
+    return OperationError(
+        "offline", f"bot {address!r} is offline: does the server run, with an active user of that name?"
+    )

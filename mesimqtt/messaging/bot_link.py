@@ -63,6 +63,7 @@ class BotLink:
         self.claim_state: Any = None
         self.claimed: dict[int, object] = {}
         self.closing = False
+        self.is_open = False  # it receives: what is sent before would have no status
         self._arrived = arrived
         self._answered = answered
         self._ended = ended
@@ -89,6 +90,7 @@ class BotLink:
     def begin(self) -> None:
         """Begin to receive."""
         if not self.closing:
+            self.is_open = True
             self._claim.subscribed(self.as_connection, self._filters)
 
     # ---- from messaging ------------------------------------------------------------------------------------------

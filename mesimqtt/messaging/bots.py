@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.domain.addresses import check_address, encode_address
+from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.rates import RateLimit, parse_windows
-from mesimqtt.messaging.bot import Bot
+from mesimqtt.messaging.bot import DEVICE, Bot
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.receipts import Receipts
 
-DEVICE = "bot"
 GIVEN_UP = "bot"
 
 
@@ -45,11 +44,13 @@ class Bots:
             AddressError: that is no address.
 
         """
-        bot = self._bots.get((address, device))
-        if bot is None:
-            answers = RateLimit(parse_windows(self.settings.answers))
-            bot = self._bots[address, device] = Bot(self, check_address(address), device, answers)
-            self._connect(bot)
+        return self._bots.get((address, device)) or self.adopt(Bot(address, device))
+
+    def adopt(self, bot: Bot) -> Bot:
+        """Take a bot that was made before this server."""
+        bot.adopted(self, RateLimit(parse_windows(self.settings.answers)))
+        self._bots[bot.address, bot.device] = bot
+        self._connect(bot)
         return bot
 
     def owns(self, address: str, device: str) -> bool:
@@ -57,11 +58,11 @@ class Bots:
         return (address, device) in self._bots
 
     def _connect(self, bot: Bot) -> None:
-        user = self._hub.directory.user(bot.address)
+        user = None if bot.is_connected else self._hub.directory.user(bot.address)
         if user is None or not user.active or user.is_leaving or (link := bot.connect()) is None:
             return
         committer = self._hub.committer
-        committer.batch.after.append(lambda ok: link.begin() if ok else link.close("store: cannot write"))
+        committer.batch.after.append(lambda ok: bot.begin(link) if ok else link.close("store: cannot write"))
         committer.wake()
 
     def tick(self, now: float) -> None:
@@ -69,8 +70,7 @@ class Bots:
         if now >= self._next_second:
             self._next_second = now + 1.0
             for bot in self._bots.values():
-                if not bot.is_online:
-                    self._connect(bot)
+                self._connect(bot)
         for bot in self._bots.values():
             bot.wake()
 

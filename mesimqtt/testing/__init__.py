@@ -1,1 +1,5 @@
-"""For tests of what is built on mesimqtt: a whole server in virtual time, without sockets and without sleep."""
+"""A pytest plugin for what is built on mesimqtt: `pytest_plugins = ["mesimqtt.testing"]` (docs/testing.md)."""
+
+from mesimqtt.testing.fixtures import mesimqtt_server, mesimqtt_world
+
+__all__ = ["mesimqtt_server", "mesimqtt_world"]

@@ -11,6 +11,7 @@ from mesimqtt.engine.engine import Engine
 from mesimqtt.hooks import Decision
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.messaging import Messaging
+from mesimqtt.messaging.module_loader import attach
 from mesimqtt.settings import Settings
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import Action, ConnectRequest, Identity, Refusal
+    from mesimqtt.messaging.bot import Bot
 
 START_MS = 1_790_000_000_000
 YEAR_S = 31_536_000
@@ -228,6 +230,17 @@ class World:
         for token in self.do("token_issue", addresses=list(addresses), ttl=5 * YEAR_S)["tokens"]:
             self.tokens[token["address"]] = token["token"]
 
+    def bot(self, address: str, device: str = "bot") -> Bot:
+        """Return a bot that is online; its user is made."""
+        self.do("user_add", addresses=[address])
+        bot = self.messaging.bots.add(address, device)
+        self.turn()
+        return bot
+
+    def module(self, thing: object, *, name: str = "module", answer_s: float = 0.0, on_error: str = "") -> None:
+        """Put a module into the server: a function that judges, or an object with methods (docs/modules.md)."""
+        assert attach(self.messaging, name, thing, answer_s=answer_s, on_error=on_error)
+
     def group(self, address: str, *members: str) -> None:
         """Make a group of users."""
         self.do("group_add", address=address)
@@ -237,7 +250,9 @@ class World:
     def connect(
         self, user: str, device: str = "phone", *, clean: bool = False, token: str = "", **options: Any
     ) -> Peer:
-        """Connect a device; its CONNACK is taken."""
+        """Connect a device; its CONNACK is taken. A user who is not there is made."""
+        if not token and user not in self.tokens:
+            self.user(user)
         connection = self.engine.open("192.0.2.1", "default", self.now())
         peer = self.peer_type(self, user, device, connection)
         password = (token or self.tokens[user]).encode()

@@ -259,3 +259,20 @@ def test_expiry_0_reaches_a_bot(world, helper):
     world.advance(20)
 
     assert [("1", 2), ("2", 0x81)] == alice.steps()
+
+
+def test_what_is_sent_at_once_has_its_statuses_too(world):
+    """A bot that is just coming online waits until it can be told what becomes of its message."""
+    world.user("helper")
+    world.commits.hold()
+    bot = world.messaging.bots.add("helper")
+    was_online = bot.is_online
+    sending = asyncio.ensure_future(bot.send("alice", "hi"), loop=world._asyncio)
+    world.turn()
+    world.commits.release()
+
+    async def sent():
+        return (await sending).status
+
+    assert not was_online
+    assert 1 == world.run(sent())
