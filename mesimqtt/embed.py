@@ -145,8 +145,8 @@ class App:
     the same verbs as coroutines, and `async with App(…) as aio` gives it. On a stopped server a verb opens the data
     folder for itself.
 
-    `mqtt`, `ws`: ADDR:PORT, port 0 for a free one, "off" for none; None is what the configuration says. `config` is a
-    file as for `mesimqtt serve --config`. Beyond loopback without TLS needs `insecure`.
+    `mqtt`, `ws`, `http`: ADDR:PORT, port 0 for a free one, "off" for none; None is what the configuration says.
+    `config` is a file as for `mesimqtt serve --config`. Beyond loopback without TLS needs `insecure`.
     """
 
     def __init__(
@@ -155,12 +155,13 @@ class App:
         *,
         mqtt: str | None = None,
         ws: str | None = None,
+        http: str | None = None,
         config: str | Path | None = None,
         settings: Settings | None = None,
         insecure: bool = False,
     ) -> None:
         base = settings if settings is not None else load_settings(Path(config) if config is not None else None)
-        self.aio = AsyncApp(_listening(base, mqtt=mqtt, ws=ws, insecure=insecure), Path(data))
+        self.aio = AsyncApp(_listening(base, mqtt=mqtt, ws=ws, http=http, insecure=insecure), Path(data))
         self.asgi = WebSocketMount(lambda: self.aio.broker)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -275,7 +276,11 @@ class App:
     @property
     def port(self) -> int:
         """Return the port of the first MQTT listener; 0 while it does not serve."""
-        return next((port for kind, _, port in self.bound if kind.startswith("mqtt")), 0)
+        return self.port_of("mqtt")
+
+    def port_of(self, kind: str) -> int:
+        """Return the port of the first listener that speaks `mqtt`, `ws` or `http`, with TLS or without; 0 if none."""
+        return next((port for scheme, _, port in self.bound if scheme in (kind, f"{kind}s")), 0)
 
     # ---- verbs for any thread --------------------------------------------------------------------------------------
 
@@ -326,7 +331,7 @@ class App:
         return self.call(self.aio.status(mid))
 
 
-def _listening(settings: Settings, *, mqtt: str | None, ws: str | None, insecure: bool) -> Settings:
+def _listening(settings: Settings, *, mqtt: str | None, ws: str | None, http: str | None, insecure: bool) -> Settings:
     """Return settings whose listeners are these, and one for who brings WebSockets of his own (`App.asgi`)."""
     broker = copy.deepcopy(settings.broker)
     listeners: dict[str, Any] = broker["listeners"]
@@ -336,7 +341,9 @@ def _listening(settings: Settings, *, mqtt: str | None, ws: str | None, insecure
         listeners.pop("ws", None)
     elif ws is not None:
         listeners["ws"] = {**(listeners.get("ws") or {}), "type": "ws", "bind": ws}
-    for bind in filter(None, (mqtt, ws)):
+    if http is not None:
+        settings = replace(settings, http=replace(settings.http, bind=http))
+    for bind in filter(None, (mqtt, ws, http)):
         host = bind.rpartition(":")[0].strip("[]")
         if bind != "off" and not bind.startswith("unix:") and not is_loopback(host) and not insecure:
             raise MesimqttError(

@@ -18,6 +18,7 @@ import pytest
 HOME = Path(__file__).resolve().parent.parent
 PAGES = ("modules.md", "bots.md", "embed.md", "testing.md")
 DEADLINE_S = 60
+ON_A_FREE_PORT = 'App("chat-data", mqtt="127.0.0.1:0", ws="off", http="off")'
 _BLOCK = re.compile(r"^<!-- (run|shown)([^\n]*) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -27,7 +28,7 @@ def blocks(page: str, how: str) -> list[tuple[str, list[str]]]:
     last = ""
     for kind, said, text in _BLOCK.findall((HOME / "docs" / page).read_text(encoding="utf-8")):
         if kind == "run" and said == how:
-            found.append((text.replace('App("chat-data")', 'App("chat-data", mqtt="127.0.0.1:0", ws="off")'), []))
+            found.append((text.replace('App("chat-data")', ON_A_FREE_PORT), []))
         elif kind == "shown" and last == how:
             found[-1][1].extend(text.splitlines())
         last = said if kind == "run" else last

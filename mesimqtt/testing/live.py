@@ -21,7 +21,7 @@ class LiveServer:
     host = "127.0.0.1"
 
     def __init__(self, data: Path, **options: Any) -> None:
-        self.app = App(data, **{"mqtt": "127.0.0.1:0", "ws": "off", **options})
+        self.app = App(data, **{"mqtt": "127.0.0.1:0", "ws": "off", "http": "127.0.0.1:0", **options})
         self._tokens: dict[str, str] = {}
         self._is_started = False
 
@@ -42,6 +42,11 @@ class LiveServer:
     def port(self) -> int:
         """The port of MQTT."""
         return self.start().port
+
+    @property
+    def http(self) -> str:
+        """The address of the HTTP API (docs/http.md)."""
+        return f"http://{self.host}:{self.start().port_of('http')}"
 
     @property
     def url(self) -> str:
