@@ -41,10 +41,6 @@ def is_available() -> bool:
     return hasattr(select, "epoll")
 
 
-def _nothing() -> None:
-    """Do nothing around a turn."""
-
-
 class Reactor:
     """All plain sockets of a broker. The loop sees them as one descriptor that becomes readable.
 
@@ -52,13 +48,7 @@ class Reactor:
     one per turn, and asks for names that nobody needs), and 2 KiB of memory; their reads cost the same.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        begin: Callable[[], None] = _nothing,
-        flush: Callable[[], None] = _nothing,
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, begin: Callable[[], None], flush: Callable[[], None]) -> None:
         """Watch nothing yet. `begin` is called before all reads of a turn, `flush` after them, before any is closed."""
         self.loop = loop
         self._begin = begin
@@ -150,12 +140,8 @@ class Reactor:
 
     def _accept(self, descriptor: int) -> None:
         server = self._servers.get(descriptor)
-        if server is None:  # an event of a socket that is gone
-            return
-        try:
+        if server is not None:  # else an event of a socket that is gone
             server.accept()
-        except OSError:
-            logger.exception("cannot accept; the others go on")
 
     def _end(self) -> None:
         self._is_scheduled = False
@@ -386,7 +372,8 @@ class SocketServer:
                 return
             except OSError as error:
                 if error.errno not in _NO_FILES:
-                    raise
+                    logger.exception("cannot accept; the others go on")
+                    return
                 logger.error("cannot accept: %s; newcomers wait", error.strerror)  # noqa: TRY400 - no trace is needed
                 self._reactor.watch(self._bound.fileno(), EPOLLIN, 0)
                 self._retry = self._reactor.loop.call_later(RETRY_S, self._start)

@@ -64,7 +64,7 @@ class World:
 
     def __init__(self) -> None:
         self.loop = loop_factory()()
-        self.reactor = Reactor(self.loop)
+        self.reactor = Reactor(self.loop, nothing, nothing)
         self.protocols: list[Recorder] = []
         self.on_made = self.on_data = nothing
         (self.bound,) = bind_tcp("default", "mqtt", "127.0.0.1", 0)
