@@ -15,6 +15,7 @@ from mesimqtt.bench.offline import measure_offline
 from mesimqtt.bench.paced import measure_paced
 from mesimqtt.bench.relay import Relay, Shape, load_filters, measure_relay
 from mesimqtt.bench.servers import Target
+from mesimqtt.bench.webhooks import ENVIRONMENT, measure_webhooks
 from mesimqtt.bench.wire import NO_PROPERTIES, connect
 from mesimqtt.domain.errors import MesimqttError
 
@@ -66,7 +67,7 @@ class Scenario:
 
 def all_scenarios() -> list[Scenario]:
     """Return all scenarios in the order of the table."""
-    return [*_relays(), *_fives(), *_fans(), *_connections(), *_messaging(), *_hostiles()]
+    return [*_relays(), *_fives(), *_fans(), *_connections(), *_messaging(), *_webhooks(), *_hostiles()]
 
 
 def select_scenarios(patterns: Sequence[str], *, quick: bool) -> list[Scenario]:
@@ -310,6 +311,30 @@ def _messaging() -> list[Scenario]:
         )
     )
     return made
+
+
+def _webhooks() -> list[Scenario]:
+    told = {
+        "webhooks": ("message.accepted",),
+        "webhooks-each-step": ("message.accepted", "message.delivered"),
+    }
+    return [
+        Scenario(
+            name=name,
+            title=f"messaging, {PAIRS} pairs, window 100, a webhook told {len(events)} events a message",
+            measure=_told(events),
+            is_ours_only=True,
+            environment=ENVIRONMENT,
+            users=_PAIRS,
+        )
+        for name, events in told.items()
+    ]
+
+
+def _told(events: Sequence[str]) -> Measure:
+    return lambda target, periods: measure_webhooks(
+        target, replace(periods, measure_s=2 * periods.measure_s), events=events, window=100
+    )
 
 
 def _windowed(window: int) -> Measure:

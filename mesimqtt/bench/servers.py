@@ -37,12 +37,13 @@ _MOSQUITTO_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server that listens. `tokens` holds a token for each user that it knows."""
+    """A server that listens. `tokens` holds a token for each user that it knows; `data` is our own's folder."""
 
     name: str
     address: Address
     process: Process
     tokens: Mapping[str, str] = field(default_factory=dict)
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Ours:
         try:
             with _process(command, self.core, log, environment) as process:
                 port = _wait_for_port(process, log)
-                yield Target(self.name, ("127.0.0.1", port), Process(process.pid), self.tokens)
+                yield Target(self.name, ("127.0.0.1", port), Process(process.pid), self.tokens, data)
         finally:
             shutil.rmtree(data, ignore_errors=True)
 

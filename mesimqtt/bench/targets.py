@@ -65,6 +65,7 @@ _RATIOS = {
 _CONNECT_RATIOS = {"connect": 0.5, "reconnect": 0.5}
 _RATES = {"messaging-w100": 20_000, "offline-20000": 80_000, "inbox-20000": 40_000}
 _SLOWER_PERCENT = {
+    "webhooks": (25.0, "without a webhook"),
     "filters-10000": (5.0, "without"),
     "five-q0-50": (10.0, "on 3.1.1"),
     "five-q1-50": (10.0, "on 3.1.1"),

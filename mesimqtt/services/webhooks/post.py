@@ -8,11 +8,13 @@ import socket
 import ssl
 import threading
 import time
+from functools import cache
 from typing import TYPE_CHECKING
 
 import httpx2
 
 from mesimqtt import __version__
+from mesimqtt.domain.hosts import is_address
 from mesimqtt.messaging.fetch import SIZE_MAX, FetchError, check_public, check_url
 from mesimqtt.services.webhooks.ports import Reply
 
@@ -24,6 +26,13 @@ _TRIED_MAX = 3  # addresses of one host, if the first does not take the connecti
 _KEPT_S = 30.0  # how long a connection waits for the next request
 _SHOWN = 200
 _KEPT_BYTES = 4_096
+_HEADERS = {
+    "user-agent": f"mesimqtt/{__version__}",
+    "accept": "*/*",
+    "accept-encoding": "identity",
+    "connection": "keep-alive",
+    "content-type": "application/json",
+}
 
 
 class Poster:
@@ -38,8 +47,8 @@ class Poster:
     ) -> None:
         self._answer_s = answer_s
         self._resolve = resolve or _addresses
-        # A client of its own for each endpoint: what one host's certificate opened is never used for another.
-        self._client: httpx2.AsyncClient | None = None
+        # One of its own for each endpoint: what one host's certificate opened is never used for another.
+        self._transport: httpx2.AsyncHTTPTransport | None = None
         self._tls = tls
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, is_private: bool) -> Reply:
@@ -58,9 +67,9 @@ class Poster:
 
     async def close(self) -> None:
         """Let go of the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str], *, is_private: bool) -> Reply:
         parts = check_url(url, is_private=is_private)
@@ -68,26 +77,38 @@ class Poster:
         addresses = await self._resolved(host, port)
         if not is_private:
             check_public(addresses)
-        if self._client is None:
-            self._client = self._made()
+        transport = self._transport = self._transport or self._made()
         for number, address in enumerate(addresses[:_TRIED_MAX], start=1):
             try:
-                return await self._send(parts, address, port, body, headers)
+                return await self._send(transport, parts, address, port, body, headers)
             except httpx2.ConnectError:
                 if number == min(len(addresses), _TRIED_MAX):
                     raise
         raise FetchError(f"{host} has no address")
 
     async def _send(
-        self, parts: SplitResult, address: str, port: int, body: bytes, headers: Mapping[str, str]
+        self,
+        transport: httpx2.AsyncHTTPTransport,
+        parts: SplitResult,
+        address: str,
+        port: int,
+        body: bytes,
+        headers: Mapping[str, str],
     ) -> Reply:
-        assert self._client is not None  # noqa: S101 - made by _post
         target = httpx2.URL(
             scheme=parts.scheme, host=address, port=port, raw_path=_path(parts)
         )  # the checked address, so that no second look-up can lead elsewhere
-        written = {**headers, "host": parts.netloc, "content-type": "application/json"}
-        extensions = {"sni_hostname": parts.hostname or ""}
-        async with self._client.stream("POST", target, content=body, headers=written, extensions=extensions) as answer:
+        written = {**_HEADERS, **headers, "host": parts.netloc, "content-length": str(len(body))}
+        request = httpx2.Request(
+            "POST",
+            target,
+            content=body,
+            headers=written,
+            extensions={"sni_hostname": parts.hostname or "", "timeout": {}},
+        )
+        # The transport alone: no redirect, no cookie, no proxy of the environment, and half of a client's work.
+        answer = await transport.handle_async_request(request)
+        try:
             kept, total = bytearray(), 0
             async for chunk in answer.aiter_raw():  # as it came: nothing is unpacked
                 total += len(chunk)
@@ -95,9 +116,13 @@ class Poster:
                 if total > SIZE_MAX:  # its status counts; nobody needs the rest, and leaving here ends the connection
                     break
             return Reply(answer.status_code, bytes(kept), _retry_after_s(answer.headers.get("retry-after", "")))
+        finally:
+            await answer.aclose()
 
     async def _resolved(self, host: str, port: int) -> list[str]:
         """Resolve in a thread that may be left behind: a name server that is silent holds up nothing."""
+        if is_address(host):
+            return [host]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[str]] = loop.create_future()
 
@@ -116,17 +141,18 @@ class Poster:
         threading.Thread(target=work, name="webhook-resolver", daemon=True).start()
         return await future
 
-    def _made(self) -> httpx2.AsyncClient:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return httpx2.AsyncClient(
-            verify=self._tls,
-            trust_env=False,  # a proxy would connect to what nobody checked
-            follow_redirects=False,
-            timeout=None,  # `post` has one for all of it
+    def _made(self) -> httpx2.AsyncHTTPTransport:
+        return httpx2.AsyncHTTPTransport(
+            verify=self._tls or _public_tls(),
+            trust_env=False,
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEPT_S),
-            headers={"user-agent": f"mesimqtt/{__version__}", "accept-encoding": "identity"},
         )
+
+
+@cache
+def _public_tls() -> ssl.SSLContext:
+    """Return what trusts the system's authorities: reading them takes long, so once for all endpoints."""
+    return ssl.create_default_context()
 
 
 def _addresses(host: str, port: int) -> list[str]:
