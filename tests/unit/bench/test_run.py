@@ -40,3 +40,25 @@ def test_messages_are_counted_at_both_ends(port: int, tmp_path: Path, capsys: py
     assert reference["ours"] is None
     assert reference["peer"]["rate"] > 0
     assert [] == list(tmp_path.iterdir())
+
+
+def test_what_a_webhook_costs_is_measured_on_one_server(
+    port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without, with and without a webhook in turn; every message is told exactly once."""
+    options = BenchOptions(
+        against=f"127.0.0.1:{port}",
+        scenarios=["webhooks-each-step"],
+        rounds=1,
+        json=True,
+        tmpfs=True,
+        folder=tmp_path,
+        periods=SHORT,
+    )
+    code = run(options)
+    found = json.loads(capsys.readouterr().out)
+    extra = found["scenarios"][0]["ours"]["extra"]
+
+    assert (0, []) == (code, found["faults"])
+    assert 2 * extra["sent"] == extra["events told"] > 0
+    assert extra["rate without"] > 0
