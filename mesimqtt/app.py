@@ -184,6 +184,7 @@ class App:
         if self.broker is not None:
             self.broker.reload()
         self.messaging.keys.reload()
+        self.messaging.webhooks.reload()
 
     async def close(self) -> None:
         """Stop accepting, commit what is under way, close every connection, close the store."""

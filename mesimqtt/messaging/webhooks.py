@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.outbox import WebhookRow
     from mesimqtt.tokens import TokenSigner
 
+log = logging.getLogger(__name__)
 PREFIX = "whsec_"
 REMOVED = "it is no longer in the settings"
 SALT_BYTES = 16
@@ -85,6 +87,7 @@ class Webhooks:
         self._signer = signer
         self._inner: Callable[[Batch], None] = hub.committer.on_committed
         self._own: dict[str, WebhookEndpoint] = {}
+        self._own_secrets: dict[str, Sequence[str]] = {}
         self._recorder = Recorder(now_ms=hub.now_ms, last_id=outbox.last_id(hub.store.read))
         self._arrivals = Arrivals(hub, self.tell)
         self._wanted: frozenset[str] = frozenset()
@@ -126,7 +129,7 @@ class Webhooks:
             chosen_events(own.events)
         except ValueError as error:
             raise MesimqttError(f"{where}: {error}") from None
-        _own_secrets(own)
+        self._own_secrets[own.name] = _secrets_of(own)
         if row is None:
             outbox.add(write, own.name, self._hub.now_ms(), is_fixed=True)
             row = outbox.find(write, own.name)
@@ -142,6 +145,15 @@ class Webhooks:
         if row.error == REMOVED:
             values |= {"active": 1, "error": ""}
         outbox.change(write, row.id, values)
+
+    def reload(self) -> None:
+        """Read the files of secrets again; those from before stay in force where one cannot be used."""
+        for own in self._own.values():
+            try:
+                self._own_secrets[own.name] = _secrets_of(own)
+            except MesimqttError as error:
+                log.warning("%s; the secrets from before stay in force", error)
+        self.refresh()
 
     def check_target(self, url: str, *, is_private: bool = False) -> None:
         """Raise ValueError if nothing may be sent there, as far as one can tell before its host is resolved."""
@@ -186,7 +198,7 @@ class Webhooks:
     def _endpoint(self, row: WebhookRow) -> Endpoint:
         settings, own = self._hub.settings.webhooks, self._own.get(row.name)
         if own is not None:
-            keys = tuple((secret, 0) for secret in _own_secrets(own))
+            keys = tuple((secret, 0) for secret in self._own_secrets[row.name])
         else:
             keys = ((self.secret(row.salt), 0),) if row.salt else ()
             if row.former_salt:
@@ -256,7 +268,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def _own_secrets(own: WebhookEndpoint) -> Sequence[str]:
+def _secrets_of(own: WebhookEndpoint) -> Sequence[str]:
     """Return the secrets of an endpoint of the settings, the current one first. Raises MesimqttError."""
     where = f"webhooks.endpoints: {own.name}"
     if bool(own.secret) == bool(own.secret_file):

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 INSERT_ROW = "INSERT INTO outbox (id, webhook_id, letter_key, created_at, count, body) VALUES (?,?,?,?,?,?)"
 DELETE_UPTO = "DELETE FROM outbox WHERE webhook_id = ? AND id <= ?"
 SEAL = "UPDATE webhook SET batch_last = ? WHERE id = ?"
-SUCCEEDED = "UPDATE webhook SET attempts = 0, next_at = 0, error = '', succeeded_at = ?, sent = sent + ? WHERE id = ?"
+SUCCEEDED = """UPDATE webhook SET attempts = 0, next_at = 0, error = '', succeeded_at = ?, sent = sent + ?,
+    batch_last = max(batch_last, ?) WHERE id = ?"""
 TRIED = "UPDATE webhook SET attempts = ?, next_at = ?, error = ? WHERE id = ?"
 SET_ACTIVE = "UPDATE webhook SET active = ?, error = ?, attempts = 0, next_at = 0 WHERE id = ?"
 _COLUMNS = (

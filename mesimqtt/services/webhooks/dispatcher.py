@@ -252,7 +252,7 @@ class Dispatcher:
         queue.attempts = queue.next_at = 0
         queue.is_settled = False
         committer.row(outbox.DELETE_UPTO, number, batch.last)
-        committer.row(outbox.SUCCEEDED, self._now_ms(), batch.events, number)
+        committer.row(outbox.SUCCEEDED, self._now_ms(), batch.events, batch.last, number)
         self._count("webhooks.sent", batch.events)
 
         def committed(ok: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.services.webhooks.ports import Reply
-from unit.services.hooked import SECRET, URL, cids, sender_of
+from unit.services.hooked import SECRET, URL, cids, sender_of, signers
 
 ACCEPTED = {"events": ("message.accepted",)}
 
@@ -20,13 +20,13 @@ def test_two_secrets_sign_while_one_is_rotated(hooked):
     alice = sender_of(world)
     second = world.do("webhook_rotate", name="ops")["secret"]
     alice.publish("u/bob/1", "x")
-    both = world.receivers.sent[-1][1]["webhook-signature"].split()
+    both = signers(world.receivers.sent[-1], first, second)
     world.jump(3_700)
     alice.publish("u/bob/2", "x")
-    one = world.receivers.sent[-1][1]["webhook-signature"].split()
+    one = signers(world.receivers.sent[-1], first, second)
 
     assert first != second
-    assert (2, 1) == (len(both), len(one))
+    assert ([first, second], [second]) == (both, one)
     assert "secret" not in world.do("webhook_show", name="ops")
     secrets = world.rows("SELECT * FROM webhook")
     assert first.removeprefix("whsec_") not in repr(secrets)
@@ -112,6 +112,24 @@ def test_an_endpoint_of_the_settings_is_theirs(hooked):
     world.advance(2)
 
     assert [] == world.receivers.sent
+
+
+def test_a_file_of_secrets_is_read_again_when_asked_to(tmp_path, hooked):
+    """A new secret is written before the old one: both sign. A file that cannot be used changes nothing."""
+    path = tmp_path / "crm.secret"
+    path.write_text(SECRET + "\n")
+    world = hooked({**ACCEPTED, "secret": "", "secret_file": str(path)})
+    alice = sender_of(world)
+    new = "whsec_" + "A" * 32
+    path.write_text(f"{new}\n{SECRET}")
+    world.messaging.webhooks.reload()
+    alice.publish("u/bob/1", "x")
+    path.write_text("nonsense")
+    world.messaging.webhooks.reload()
+    alice.publish("u/bob/2", "x")
+
+    assert [[new, SECRET], [new, SECRET]] == [signers(sent, new, SECRET) for sent in world.receivers.sent]
+    assert [["1"], ["2"]] == cids(world.receivers.take())
 
 
 @pytest.mark.parametrize(
