@@ -97,6 +97,8 @@ def show(address: Address, data: Data = NOT_GIVEN, json: Json = False) -> None:
         "address": answer["address"],
         "state": answer["state"],
         "since": when_ms(answer["created_at"]),
+        "presence": answer["presence"]["state"],
+        **_class(answer),
         "groups": answer["groups"],
         "tokens": f"{answer['tokens']} valid",
         "inbox": f"{answer['inbox']['messages']} messages, {answer['inbox']['bytes']} bytes",
@@ -110,19 +112,48 @@ def show(address: Address, data: Data = NOT_GIVEN, json: Json = False) -> None:
         )
 
 
-@app.command("set", epilog="Example: mesimqtt user set alice name='Alice Liddell' team=")
+@app.command(
+    "set",
+    epilog="Example: mesimqtt user set alice name='Alice Liddell' team=   (or: --policy staff --rule peers=paired)",
+)
 def set_(
     address: Address,
-    values: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="An empty value removes the key.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="An empty value removes the key.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option("--policy", metavar="NAME", help="What holds for this user.")] = None,
+    rules: Annotated[
+        list[str] | None, typer.Option("--rule", metavar="RULE=VALUE", help="What differs from the policy.")
+    ] = None,
+    privacy: Annotated[
+        list[str] | None, typer.Option("--privacy", metavar="WHAT=WHO", help="presence, last_seen, profile, receipts.")
+    ] = None,
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Change a user's profile. `name` is what others see; any other key is yours."""
-    answer = perform(data, "user_set", address=address, profile=pairs(values))
+    """Change a user's profile, policy or privacy. Others see name, about, avatar and public.…; other keys are yours."""
+    answer = perform(
+        data,
+        "user_set",
+        address=address,
+        profile=pairs(values or []),
+        policy=policy,
+        rules=pairs(rules or []),
+        privacy=pairs(privacy or []),
+    )
     if json:
         emit(answer)
     else:
-        facts(answer["profile"])
+        facts({**answer["profile"], **_class(answer)})
+
+
+def _class(answer: Answer) -> dict[str, object]:
+    """Return what a user's policy and privacy are, as facts."""
+    ends = {"ends": when_ms(answer["expires_at"])} if "expires_at" in answer else {}
+    special = {f"rule.{key}": value for key, value in answer["rules"].items()}
+    return {"policy": answer["policy"], **ends, **special} | {
+        f"privacy.{key}": value for key, value in answer["privacy"].items()
+    }
 
 
 @app.command("import", epilog="Example: mesimqtt user import people.csv   (or: … | mesimqtt user import -)")

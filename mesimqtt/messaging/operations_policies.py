@@ -80,19 +80,18 @@ def checked_rules(rules: dict[str, str]) -> None:
 
 @operation(Scope.ADMIN, example={"name": "staff"})
 async def policy_delete(desk: Desk, *, name: str) -> Answer:
-    """Delete a policy that no user names."""
+    """Delete a policy that no user names; answers whether there was one."""
     if desk.messaging.policies.is_configured(name):
         raise OperationError("configured", f"{name} stands in the configuration; change it there")
-    await policy_show(desk, name=name)
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: sqlite3.Connection) -> bool:
         if number := rows.users_of(connection, name):
             raise OperationError("in-use", f"{number} users have it; first give them another")
-        rows.delete(connection, name)
+        return rows.delete(connection, name)
 
-    await desk.messaging.store.committer.run(work)
+    is_deleted = await desk.messaging.store.committer.run(work)
     desk.messaging.people.policies_changed()
-    return {"deleted": name}
+    return {"name": name, "deleted": is_deleted}
 
 
 @operation(Scope.BACKEND, example={"name": "Visitor", "ttl": 3600})

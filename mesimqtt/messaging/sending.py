@@ -119,6 +119,8 @@ class Sending:
             return f"{name}: {TITLES[code]}{f' ({reason})' if reason else ''}"
         if not is_operator:
             return f"no {'user' if kind == 'u' else 'group'} {name!r} that you may know of"
+        if kind == "u" and self._hub.directory.user(name) is not None:
+            return f"a policy keeps {sender.address!r} and {name!r} apart; look at: mesimqtt user show {name}"
         if kind == "u":
             return f"no user {name!r}; make it with: mesimqtt user add {name}"
         if self._hub.directory.group(name) is None:

@@ -23,9 +23,9 @@ def save(connection: sqlite3.Connection, name: str, rules: dict[str, str]) -> No
     connection.execute("INSERT OR REPLACE INTO policy (name, rules) VALUES (?, ?)", (name, json.dumps(rules)))
 
 
-def delete(connection: sqlite3.Connection, name: str) -> None:
-    """Remove a policy."""
-    connection.execute("DELETE FROM policy WHERE name = ?", (name,))
+def delete(connection: sqlite3.Connection, name: str) -> bool:
+    """Remove a policy; False if there was none."""
+    return connection.execute("DELETE FROM policy WHERE name = ?", (name,)).rowcount == 1
 
 
 def users_of(connection: sqlite3.Connection, name: str) -> int:

@@ -125,14 +125,15 @@ def match_fields(fields: dict[str, str], text: str, bindings: Bindings) -> Bindi
 
 
 def json_payload(fields: dict[str, str], bindings: Bindings) -> bytes:
-    """Return the JSON object that `key=value` pairs write: numbers are numbers, the rest is text."""
+    """Return the JSON object that `key=value` pairs write: numbers, lists and objects are those, the rest is text."""
     filled = {key: bindings.fill_all(value) for key, value in fields.items()}
-    return json.dumps(
-        {
-            key: int(value) if value == value.lstrip("0") and value.isdecimal() else value
-            for key, value in filled.items()
-        }
-    ).encode()
+    return json.dumps({key: _json_value(value) for key, value in filled.items()}).encode()
+
+
+def _json_value(value: str) -> object:
+    if value.startswith(("[", "{")):
+        return json.loads(value)
+    return int(value) if value == value.lstrip("0") and value.isdecimal() else value
 
 
 def _inside(tree: object, path: str) -> object:

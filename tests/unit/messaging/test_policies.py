@@ -119,7 +119,6 @@ def test_policies_survive_a_restart(world):
         ("policy_set", {"name": "a", "rules": {"x": "1"}}, "bad-argument"),
         ("policy_delete", {"name": "guest"}, "configured"),
         ("policy_delete", {"name": "used"}, "in-use"),
-        ("policy_delete", {"name": "none"}, "no-such-policy"),
         ("policy_show", {"name": "none"}, "no-such-policy"),
         ("user_set", {"address": "alice", "policy": "none"}, "no-such-policy"),
         ("user_set", {"address": "alice", "rules": {"peers": "x"}}, "bad-argument"),
@@ -135,6 +134,14 @@ def test_what_cannot_be_done_is_said(world, op, arguments, code):
         world.do(op, **arguments)
 
     assert code == caught.value.code
+
+
+def test_a_deleted_policy_is_gone(world):
+    """And deleting it again says so."""
+    world.do("policy_set", name="trial", rules={})
+
+    assert [True, False] == [world.do("policy_delete", name="trial")["deleted"] for _ in range(2)]
+    assert ["default", "guest"] == [each["name"] for each in world.do("policy_list")["policies"]]
 
 
 def test_a_policy_bounds_logins(world):
