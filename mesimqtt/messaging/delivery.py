@@ -12,7 +12,7 @@ from mesimqtt.messaging.receipts import TOO_LARGE
 from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
-from mesimqtt.topics import has_param
+from mesimqtt.topics import PRIORITY_DEFAULT, has_param
 
 if TYPE_CHECKING:
     import sqlite3
@@ -222,10 +222,12 @@ class Delivery:
             return
         device.is_asking = True
 
-        def read(connection: sqlite3.Connection) -> list[Pending]:
-            return device_rows.pending(connection, user.id, row_id)
+        def read(connection: sqlite3.Connection) -> tuple[list[Pending], dict[int, int]]:
+            pending = device_rows.pending(connection, user.id, row_id)
+            return pending, amend_rows.priorities(connection, {each.conversation_id: each.acked for each in pending})
 
-        def done(found: list[Pending]) -> None:
+        def done(answer: tuple[list[Pending], dict[int, int]]) -> None:
+            found, priorities = answer
             again, device.is_asking, device.asks_again = device.asks_again, False, False
             if device not in user.devices:
                 return
@@ -233,7 +235,7 @@ class Delivery:
                 if feed.behind and self._follows(device, feed.thread):
                     device.behind.setdefault(feed.thread.id, feed)
             for pending in found:
-                self._pend(device, pending)
+                self._pend(device, pending, priorities.get(pending.conversation_id, PRIORITY_DEFAULT))
             if device.selected == selected:  # no filter was added since: what comes now is live
                 device.is_loading = False
                 self._take_late(device)
@@ -285,7 +287,7 @@ class Delivery:
             return False
         return True
 
-    def _pend(self, device: Device, pending: Pending) -> None:
+    def _pend(self, device: Device, pending: Pending, priority: int) -> None:
         if pending.conversation_id in device.feeds:
             return
         thread = self._hub.directory.thread_of(
@@ -299,6 +301,8 @@ class Delivery:
         if lane is None:
             return
         feed = Feed(thread, lane, SeqSet(pending.acked, pending.acked_above))
+        feed.priority = priority
+        device.is_ranked |= priority != PRIORITY_DEFAULT
         sent_before = self._sent.get(device.row_id, {}).get(thread.id, 0) if device.connection.session_present else 0
         feed.resent_upto = sent_before
         device.feeds[thread.id] = feed
@@ -317,7 +321,8 @@ class Delivery:
         """Read the next page for a device that has room, one conversation after the other."""
         if device.is_paging or not device.behind or len(device.outbox) > _LOW_WATER or device.connection.congested:
             return
-        feed = next((feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX), None)
+        ready = (feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX)
+        feed = min(ready, key=_priority, default=None) if device.is_ranked else next(ready, None)
         if feed is None:
             return
         device.is_paging = True
@@ -380,6 +385,10 @@ class Delivery:
             device.behind.pop(thread.id, None)
             if feed is not None:
                 feed.lane = lane
+
+
+def _priority(feed: Feed) -> int:
+    return feed.priority
 
 
 def _level_in(level: str, left_s: int) -> bytes:

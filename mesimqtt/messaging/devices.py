@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
 from mesimqtt.messaging.properties5 import identifiers, packet_size
-from mesimqtt.topics import InFilter, parse_in_filter
+from mesimqtt.topics import PRIORITY_DEFAULT, InFilter, parse_in_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Feed:
     be found (again).
     """
 
-    __slots__ = ("acked", "behind", "lane", "live", "resent_upto", "sent", "thread")
+    __slots__ = ("acked", "behind", "lane", "live", "priority", "resent_upto", "sent", "thread")
 
     def __init__(self, thread: Thread, lane: Lane, acked: SeqSet) -> None:
         self.thread = thread
@@ -98,6 +98,7 @@ class Feed:
         self.sent = acked.upto
         self.behind = False
         self.resent_upto = 0
+        self.priority = PRIORITY_DEFAULT
         self.live: tuple[bytes, int, bytes] | None = None
 
 
@@ -121,6 +122,7 @@ class Device:
         "is_five",
         "is_loading",
         "is_paging",
+        "is_ranked",
         "is_reserving",
         "json",
         "late",
@@ -174,6 +176,7 @@ class Device:
         self.left_in_flight = False
         self.selected = 0
         self.is_paging = False
+        self.is_ranked = False  # among the conversations that wait for it, one has a priority of its own
         self.sent_before_mid = 0
         self.status_sent = 0
         self.status_acked = 0
