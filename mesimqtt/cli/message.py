@@ -21,13 +21,26 @@ def register(root: typer.Typer) -> None:
 
 def send(
     *,
-    text: Annotated[str, typer.Argument(metavar="TEXT|-", help="The message; - reads it from standard input.")],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT|-", help="The message; - reads it from standard input. None for --recall.")
+    ] = "",
     sender: Annotated[str, typer.Option("--from", metavar="USER", help="In whose name.")],
     to: Annotated[str | None, typer.Option("--to", metavar="USER", help="To a user, …")] = None,
     group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="… or to a group.")] = None,
     type_: Annotated[int, typer.Option("--type", metavar="N", help="The application's message type.")] = 0,
     expiry: Annotated[
         int | None, typer.Option("--expiry", metavar="S", help="Seconds to live; 0: only to who is online now.")
+    ] = None,
+    when: Annotated[int, typer.Option("--when", metavar="S", help="Deliver it after so many seconds.")] = 0,
+    age: Annotated[
+        int, typer.Option("--age", metavar="S", help="Let it disappear so many seconds after it was read.")
+    ] = 0,
+    ref: Annotated[str | None, typer.Option("--ref", metavar="MID", help="The message that this one answers.")] = None,
+    edit: Annotated[
+        str | None, typer.Option("--edit", metavar="MID", help="The own message that this one replaces.")
+    ] = None,
+    recall: Annotated[
+        str | None, typer.Option("--recall", metavar="MID", help="The own message to take back, or to cancel.")
     ] = None,
     cid: Annotated[str | None, typer.Option("--cid", metavar="ID", help="Your own id: makes a resend safe.")] = None,
     data: Data = NOT_GIVEN,
@@ -36,7 +49,12 @@ def send(
     """Send a message and print its mid, once it is on disk. See what became of it: mesimqtt status MID."""
     if (to is None) == (group is None):
         raise UsageError("name one destination: --to USER or --group GROUP")
-    arguments: Answer = {"sender": sender, "to": to, "group": group, "type": type_, "expiry": expiry, "cid": cid}
+    if not text and recall is None:
+        raise UsageError("say what to send: a text, or - for the standard input")
+    arguments: Answer = {
+        "sender": sender, "to": to, "group": group, "type": type_, "expiry": expiry, "when": when, "age": age,
+        "ref": ref, "edit": edit, "recall": recall, "cid": cid,
+    }  # fmt: skip
     if text == "-":
         import base64
 
@@ -66,7 +84,9 @@ def status(
         return
     rows = answer.pop("status")
     counts = answer.pop("counts", {})
-    shown = {**answer, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer["expires_at"])}
+    shown = {**answer, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer.get("expires_at"))}
+    if "due" in answer:
+        shown["due"] = when_ms(answer["due"])
     facts(shown | {"counts": ", ".join(f"{number} {name}" for name, number in counts.items())})
     line("")
     table(
