@@ -17,6 +17,7 @@ from mesimqtt_client._handlers import Handlers
 from mesimqtt_client._options import TokenSource, Tuning, make_options
 from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
+from mesimqtt_client._topics import NO_STUB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,11 +45,11 @@ class AsyncMessage(Received):
 class AsyncSentMessage(Sent):
     """A message on its way. Its fields grow as statuses come in; `wait` waits for one."""
 
-    __slots__ = ("_changed", "_core")
+    __slots__ = ("_changed", "_client", "_core")
 
-    def __init__(self, core: Core, record: OutMessage) -> None:
+    def __init__(self, client: AsyncClient, core: Core, record: OutMessage) -> None:
         super().__init__(record)
-        self._core = core
+        self._client, self._core = client, core
         self._changed = asyncio.Event()
         record.watch = self._changed.set
 
@@ -79,6 +80,17 @@ class AsyncSentMessage(Sent):
         except TimeoutError:
             raise TimeoutError(self._describe_wait(wanted, timeout, self._core)) from None
         return reached
+
+    async def edit(self, payload: bytes | str, **options: Unpack[SendOptions]) -> AsyncSentMessage:
+        """Replace the text of this message; a scheduled one is changed unseen. Raises ValueError before SENT."""
+        return self._client._send(  # noqa: SLF001 - the same shell
+            self.to, payload, is_group=self.is_group, options={**options, "edit": self._known_mid()}
+        )
+
+    async def recall(self, *, stub: bool = True) -> AsyncSentMessage:
+        """Take this message back, with a stub or without a trace; a scheduled one is cancelled. As `edit`."""
+        options: SendOptions = {"recall": self._known_mid(), **({} if stub else NO_STUB)}
+        return self._client._send(self.to, b"", is_group=self.is_group, options=options)  # noqa: SLF001 - likewise
 
 
 class Messages:
@@ -301,7 +313,7 @@ class AsyncClient(Handlers[AsyncMessage]):
     def _send(self, address: str, payload: bytes | str, *, is_group: bool, options: SendOptions) -> AsyncSentMessage:
         record = self._core.send(address, payload, is_group=is_group, now=time.monotonic(), options=options)
         self._network.wake()
-        return AsyncSentMessage(self._core, record)
+        return AsyncSentMessage(self, self._core, record)
 
     def _signal(self, address: str, payload: bytes | str, *, is_group: bool) -> bool:
         has_left = self._core.signal(address, payload, is_group=is_group)

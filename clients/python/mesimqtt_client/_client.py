@@ -16,6 +16,7 @@ from mesimqtt_client._network import Network
 from mesimqtt_client._options import TokenSource, Tuning, make_options
 from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
+from mesimqtt_client._topics import NO_STUB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +78,17 @@ class SentMessage(Sent):
                 if left is not None and left <= 0:
                     raise TimeoutError(self._describe_wait(wanted, timeout, self._client._core))  # noqa: SLF001 - likewise
                 self._changed.wait(left)
+
+    def edit(self, payload: bytes | str, **options: Unpack[SendOptions]) -> SentMessage:
+        """Replace the text of this message; a scheduled one is changed unseen. Raises ValueError before SENT."""
+        return self._client._send(  # noqa: SLF001 - the same shell
+            self.to, payload, is_group=self.is_group, options={**options, "edit": self._known_mid()}
+        )
+
+    def recall(self, *, stub: bool = True) -> SentMessage:
+        """Take this message back, with a stub or without a trace; a scheduled one is cancelled. As `edit`."""
+        options: SendOptions = {"recall": self._known_mid(), **({} if stub else NO_STUB)}
+        return self._client._send(self.to, b"", is_group=self.is_group, options=options)  # noqa: SLF001 - likewise
 
 
 class Client(Handlers[Message]):

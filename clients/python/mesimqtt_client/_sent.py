@@ -67,6 +67,11 @@ class Sent:
         """How many members have got and read it, in groups too large for a status each (over 100)."""
         return dict(self._record.counts)
 
+    def _known_mid(self) -> str:
+        if self.mid is None:
+            raise ValueError("the server has not named this message yet: wait for 'sent' first")
+        return self.mid
+
     def _describe_wait(self, wanted: Status, timeout: float | None, core: Core) -> str:
         so_far = "nothing" if self.status is None else f"{self.status.title!r}"
         connection = f"{core.state}: {core.reason}" if core.reason else str(core.state)

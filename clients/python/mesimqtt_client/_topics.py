@@ -46,6 +46,9 @@ class SendOptions(TypedDict, total=False):
     params: Mapping[str, str | int]
 
 
+NO_STUB: SendOptions = {"params": {"stub": "0"}}  # beside `recall`: nothing is to be seen of the message any more
+
+
 class TopicError(ValueError):
     """A topic from the server that this client does not know; it is logged and acknowledged."""
 

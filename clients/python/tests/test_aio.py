@@ -79,6 +79,24 @@ async def test_send_and_wait_go_through_the_steps(peer, make):
 
 
 @in_loop
+async def test_an_edit_and_a_recall_name_the_message(peer, make):
+    """As the blocking client's."""
+    peer.answers = (1,)
+    async with make() as alice:
+        first = await alice.send("bob", "helo")
+        await first.wait("sent", timeout=5)
+        second = await first.edit("hello")
+        third = await first.recall(stub=False)
+
+        assert await seen(peer, lambda: len(peer.messages()) == 3)
+        assert [
+            f"m/alice/out/u/bob/{second.cid}/edit={first.mid}",
+            f"m/alice/out/u/bob/{third.cid}/recall={first.mid}&stub=0",
+        ] == [message.topic for message in peer.messages()[1:]]
+        assert [b"hello", b""] == [message.payload for message in peer.messages()[1:]]
+
+
+@in_loop
 async def test_wait_times_out_and_a_cancelled_wait_changes_nothing(peer, make):
     """TimeoutError says how far it is; after a cancelled wait another one still succeeds."""
     peer.answers = (1,)

@@ -79,6 +79,27 @@ def test_wait_returns_the_step_and_the_message_shows_it(peer, alice):
     assert "read" == str(message.status)
 
 
+def test_an_edit_and_a_recall_name_the_message(peer, alice):
+    """To the same place; before SENT there is no mid to name."""
+    peer.answers = (1,)
+    first = alice.send_group("team", "helo")
+    first.wait("sent", timeout=5)
+    second = first.edit("hello", type=2)
+    third = first.recall()
+    fourth = first.recall(stub=False)
+
+    assert peer.wait(lambda: len(peer.messages()) == 4)
+    assert [
+        f"m/alice/out/g/team/{second.cid}/type=2&edit={first.mid}",
+        f"m/alice/out/g/team/{third.cid}/recall={first.mid}",
+        f"m/alice/out/g/team/{fourth.cid}/recall={first.mid}&stub=0",
+    ] == [message.topic for message in peer.messages()[1:]]
+    assert [b"hello", b"", b""] == [message.payload for message in peer.messages()[1:]]
+    peer.answers = ()
+    with pytest.raises(ValueError, match="wait for 'sent' first"):
+        alice.send("bob", "x").recall()
+
+
 def test_wait_raises_the_verdict_with_all_that_the_server_says(peer, alice):
     """A failure ends the wait at once as MessageFailed with status, reason and the numbers."""
     message = alice.send("bob", "hi")
