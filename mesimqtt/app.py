@@ -17,6 +17,7 @@ from mesimqtt.messaging import operations
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.messaging.module_loader import load_modules
+from mesimqtt.messaging.operations import OPERATOR, Caller
 from mesimqtt.services.webhooks.dispatcher import Dispatcher
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim, Keeper
     from mesimqtt.messaging.access import AccessRules
-    from mesimqtt.messaging.operations import Caller
     from mesimqtt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -126,9 +126,10 @@ class App:
         messaging.check_health = self.health.check
         messaging.read_metrics = self._metrics
 
-    async def perform(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
-        """Do one operation. Raises OperationError."""
-        return await operations.perform(self.messaging, op, args, bound=self.bound)
+    async def perform(self, op: str, args: dict[str, Any], user: str = "") -> dict[str, Any]:
+        """Do one operation as the operator, or as `user` may do it. Raises OperationError."""
+        caller = Caller(user, "user") if user else OPERATOR
+        return await operations.perform(self.messaging, op, args, bound=self.bound, caller=caller)
 
     async def wait_failed(self) -> str:
         """Wait until the server cannot go on (the disk failed again and again); return why."""

@@ -130,6 +130,7 @@ class Http:
     head_deadline_s: float = 10.0
     body_deadline_s: float = 30.0
     keep_alive_s: float = 60.0
+    idempotency_kept_s: int = 7 * 86_400
     access_log: bool = False
 
 

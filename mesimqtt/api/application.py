@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.api.arguments import from_request, read_query
+from mesimqtt.api.idempotency import Idempotency, cid_of, digest_of, read_key
 from mesimqtt.api.problems import ProblemError, problem, status_of
 from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_routes, text_routes
 from mesimqtt.domain.errors import MesimqttError, OperationError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 TOKENS_KNOWN_MAX = 10_000
 PATH_SHOWN_MAX = 200
 NAME_MAX = 64
+JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 FIGURES = b"text/plain; version=0.0.4; charset=utf-8"  # as Prometheus names it
 
@@ -42,7 +44,7 @@ class Response(NamedTuple):
 
     status: int
     body: bytes
-    kind: bytes = b"application/json"
+    kind: bytes = JSON
     headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - never changed
 
 
@@ -68,6 +70,7 @@ class Application:
         self._failed = RateLimit(parse_windows(settings.rates.failed_logins))
         self._counts_loopback = settings.rates.loopback
         self._good: OrderedDict[bytes, None] = OrderedDict()
+        self.keys = Idempotency(messaging, settings.http.idempotency_kept_s)
         self.pages: dict[str, Page] = {}
 
     async def __call__(
@@ -123,10 +126,19 @@ class Application:
         if body:  # it may have taken a while: who lost his rights meanwhile has none
             caller = self._caller(scope, headers)
         arguments = from_request(route, values, pairs, body, headers.get(b"content-type", b""), caller.user)
+        key = read_key(headers.get(b"idempotency-key", b"")) if route.has_body else ""
+        if not key:
+            return Response(*await self._do(route, arguments, caller), FIGURES if route.is_text else JSON)
+        digest = digest_of(route.operation.name, arguments)
+        if "cid" in route.operation.parameters:
+            arguments.setdefault("cid", cid_of(key))
+        return Response(*await self.keys.once(caller.user, key, digest, lambda: self._do(route, arguments, caller)))
+
+    async def _do(self, route: Route, arguments: dict[str, Any], caller: Caller) -> tuple[int, bytes]:
         answer = await self._perform(route.operation.name, arguments, caller)
         if route.is_text:
-            return Response(route.success, answer["text"].encode(), FIGURES)
-        return Response(route.success, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+            return route.success, answer["text"].encode()
+        return route.success, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
     # ---- who asks ----------------------------------------------------------------------------------------------
 

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 LINE_MAX = 1024 * 1024
 CONNECTIONS_MAX = 32
 IDLE_S = 60.0
+_QUESTION = 'a question is a line {"op":NAME,"args":{…}}'
 
 log = logging.getLogger(__name__)
 
 
 class ControlServer:
-    """Listens on `path` (mode 0600) and hands each question to `perform`."""
+    """Listens on `path` (mode 0600) and hands each question to `perform`: name, arguments, and `as` or ''."""
 
-    def __init__(self, path: Path, perform: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(self, path: Path, perform: Callable[[str, dict[str, Any], str], Awaitable[dict[str, Any]]]) -> None:
         self._path = path
         self._perform = perform
         self._server: asyncio.Server | None = None
@@ -94,13 +95,14 @@ class ControlServer:
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             question = read_json(line)
-            name, arguments = question["op"], question.get("args", {})
+            name, arguments, user = question["op"], question.get("args", {}), question.get("as", "")
         except (ValueError, TypeError, KeyError):
-            return _refused("bad-question", 'a question is a line {"op":NAME,"args":{…}}', 2)
-        if not isinstance(name, str) or not isinstance(arguments, dict) or len(question) > 2:
-            return _refused("bad-question", 'a question is a line {"op":NAME,"args":{…}}', 2)
+            return _refused("bad-question", _QUESTION, 2)
+        is_good = isinstance(name, str) and isinstance(arguments, dict) and isinstance(user, str)
+        if not is_good or question.keys() - {"op", "args", "as"}:
+            return _refused("bad-question", _QUESTION, 2)
         try:
-            return {"ok": True, "result": await self._perform(name, arguments)}
+            return {"ok": True, "result": await self._perform(name, arguments, user)}
         except OperationError as error:
             return _refused(error.code, str(error), error.exit_code)
         except MesimqttError as error:

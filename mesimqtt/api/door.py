@@ -60,6 +60,7 @@ class Door:
             access_log=False, server_header=False, date_header=False, proxy_headers=False,
         )  # fmt: skip
         self.config.load()
+        self._application = application
         self._stalled_s = stalled_s
         self._connections: dict[HttpConnection, None] = {}  # the longest open one first
         self._sweep_at = 0.0
@@ -93,6 +94,7 @@ class Door:
             return
         self._sweep_at = now + SWEEP_S
         self._date()
+        self._application.keys.tick(now)
         for connection in list(self._connections):
             unwritten = connection.transport.get_write_buffer_size()
             if unwritten and unwritten == connection.unwritten:

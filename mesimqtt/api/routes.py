@@ -64,6 +64,8 @@ TABLE: dict[str, str] = {
     "group_leave": "DELETE /v1/groups/{address}/members/{user} 200",
     # messages
     "send": "POST /v1/messages 201",
+    "message_send": "POST /v1/sends 200",
+    "message_delete": "POST /v1/users/{address}/deletions 200",
     "status": "GET /v1/messages/{mid} 200",
     "history": "GET /v1/users/{address}/history 200",
     "sync": "GET /v1/users/{address}/sync 200",

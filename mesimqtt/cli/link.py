@@ -50,10 +50,11 @@ class Control:
             raise NoServerError(f"no server answers on {data.absolute()}; {start}") from None
         self._socket.settimeout(ANSWER_S)
 
-    def ask(self, op: str, arguments: Answer) -> Answer:
-        """Return the answer of one operation; raise what the server refused it with."""
+    def ask(self, op: str, arguments: Answer, user: str = "") -> Answer:
+        """Return the answer of one operation, done as `user` may do it; raise what the server refused it with."""
+        question = {"op": op, "args": arguments} | ({"as": user} if user else {})
         # In ASCII, so that an argument which is no UTF-8 arrives as such and is refused, not turned into another.
-        self._socket.sendall(json.dumps({"op": op, "args": arguments}).encode() + b"\n")
+        self._socket.sendall(json.dumps(question).encode() + b"\n")
         text = self._lines.readline()
         if not text:
             raise ConnectionResetError
@@ -80,8 +81,11 @@ def perform(data: Path, op: str, **arguments: object) -> Answer:
     return perform_all(data, [(op, arguments)])[0]
 
 
-def perform_all(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
-    """Do several operations in order, through one connection or with the data opened once."""
+def perform_all(data: Path, calls: list[tuple[str, Answer]], *, user: str = "") -> list[Answer]:
+    """Do several operations in order, through one connection or with the data opened once.
+
+    They are done as the operator, or as `user` may do them.
+    """
     deadline = time.monotonic() + HELLO_S
     while True:
         try:
@@ -89,19 +93,19 @@ def perform_all(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
         except NoServerError:
             if not _is_held(data):
                 with contextlib.suppress(InUseError):  # a server or command was faster: ask again
-                    return _offline(data, calls)
+                    return _offline(data, calls, user)
             if time.monotonic() >= deadline:
                 raise MesimqttError(
                     f"a process holds {data}, but does not answer within {HELLO_S:.0f} s: stop it and start again"
                 ) from None
             time.sleep(0.05)  # it is starting or ending
             continue
-        return _online(control, calls)
+        return _online(control, calls, user)
 
 
-def _online(control: Control, calls: list[tuple[str, Answer]]) -> list[Answer]:
+def _online(control: Control, calls: list[tuple[str, Answer]], user: str) -> list[Answer]:
     try:
-        return [control.ask(op, arguments) for op, arguments in calls]
+        return [control.ask(op, arguments, user) for op, arguments in calls]
     except (OSError, ValueError) as error:
         raise MesimqttError("the server ended before it answered; look whether it was done, then try again") from error
     finally:
@@ -119,7 +123,7 @@ def _is_held(data: Path) -> bool:
         raise MesimqttError(f"cannot look into the data folder {data}: {error.strerror}") from None
 
 
-def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
+def _offline(data: Path, calls: list[tuple[str, Answer]], user: str) -> list[Answer]:
     import asyncio
 
     from mesimqtt.app import running
@@ -135,7 +139,7 @@ def _offline(data: Path, calls: list[tuple[str, Answer]]) -> list[Answer]:
 
     async def work() -> list[Answer]:
         async with running(settings, data, listen=False) as app:
-            return [await app.perform(op, arguments) for op, arguments in calls]
+            return [await app.perform(op, arguments, user) for op, arguments in calls]
 
     before = os.umask(0o077)
     try:

@@ -18,6 +18,7 @@ from mesimqtt.cli import (
     history,
     listen,
     message,
+    op,
     policy,
     serve,
     server,
@@ -91,6 +92,7 @@ _PARTS = (
     demo,
     spec,
     webhook,
+    op,
 )
 for _part in _PARTS:
     _part.register(app)

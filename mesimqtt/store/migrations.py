@@ -141,7 +141,11 @@ CREATE INDEX tie_peer_kind ON tie (peer, kind);
 CREATE TABLE policy (name TEXT NOT NULL PRIMARY KEY, rules TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID
 """)  # policies, blocks, contacts, presence
-_API_3: tuple[str, ...] = ()  # idempotency keys
+_API_3 = _statements("""
+CREATE TABLE idempotency (owner TEXT NOT NULL, key_hash BLOB NOT NULL, digest BLOB NOT NULL, status INTEGER NOT NULL,
+    answer BLOB NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (owner, key_hash)) WITHOUT ROWID;
+CREATE INDEX idempotency_created_at ON idempotency (created_at);
+""")
 _WEBHOOKS_3 = _statements("""
 CREATE TABLE webhook (id INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, is_fixed INTEGER NOT NULL, url TEXT NOT
     NULL, events TEXT NOT NULL, payload INTEGER NOT NULL, format TEXT NOT NULL, batch_max INTEGER NOT NULL,

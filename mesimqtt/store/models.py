@@ -9,7 +9,7 @@ from peewee import (
     TextField,
 )
 
-from mesimqtt.store import models_webhooks
+from mesimqtt.store import models_api, models_webhooks
 from mesimqtt.store.model_base import Table
 from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
 from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
@@ -344,6 +344,7 @@ TABLES = [
     Progress,
     SearchChange,
     Heartbeat,
+    *models_api.TABLES,
     *models_webhooks.TABLES,
     Tie,
     Policy,

@@ -268,6 +268,11 @@ def test_a_thousand_users_from_a_file(mesimqtt: CommandLine, tmp_path: Path) -> 
         (["user", "import", "/nowhere"], 2, "cannot read /nowhere: No such file or directory"),
         (["serve", "--ws", "8083"], 2, "'8083' is not ADDR:PORT"),
         (["serve", "--http", "8080"], 2, "'8080' is not ADDR:PORT"),
+        (["op"], 2, "name an operation; mesimqtt op --list shows them all"),
+        (["op", "nonsense"], 2, "no operation 'nonsense'"),
+        (["op", "ping", "{"], 2, "the arguments are no JSON"),
+        (["op", "ping", "[]"], 2, "the arguments are a JSON object"),
+        (["op", "user_list", "--as", "alice"], 1, "user_list needs a token of scope backend; yours is user"),
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["user", "ad"], 2, "No such command 'ad'. Did you mean 'add'? See: mesimqtt user --help"),
         (["user", "list", "--nonsense"], 2, "No such option"),
@@ -284,6 +289,20 @@ def test_an_error_is_one_line_that_says_what_to_do(
     assert told in said.err
     assert said.err.startswith("mesimqtt: ")
     assert 1 == said.err.count("\n")
+
+
+def test_any_operation_by_its_name(mesimqtt: CommandLine) -> None:
+    """`op` prints an operation's answer as JSON, as the operator or in a user's name; `--list` shows them all."""
+    mesimqtt.fine("user", "add", "alice", "bob")
+    shown = mesimqtt.fine("op", "user_show", '{"address": "alice"}').json
+    sent = mesimqtt.fine("op", "send", '{"to": "bob", "text": "hi"}', "--as", "alice").json
+    listed = mesimqtt.fine("op", "--list", "--json").json["operations"]
+
+    assert ("alice", "sent") == (shown["address"], sent["name"])
+    assert {"name": "send", "scope": "user", "actor": "sender"}.items() <= next(
+        each.items() for each in listed if each["name"] == "send"
+    )
+    assert any(line.startswith("user_add") for line in mesimqtt.fine("op", "--list").lines)
 
 
 def test_the_data_folder_stands_before_or_after_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ class FakeOperations:
         self.running = 0
         self.is_full = asyncio.Event()
 
-    async def perform(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+    async def perform(self, op: str, args: dict[str, Any], user: str = "") -> dict[str, Any]:
         if op == "refuse":
             raise OperationError("no-such-user", "no user 'x'")
         if op == "store":

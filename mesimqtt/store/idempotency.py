@@ -1,0 +1,43 @@
+"""Answers to requests with an Idempotency-Key: their statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import sqlite3
+
+PURGE = """DELETE FROM idempotency WHERE (owner, key_hash) IN
+    (SELECT owner, key_hash FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
+
+
+class Kept(NamedTuple):
+    """What is known of a key: what was asked, and the sealed answer."""
+
+    digest: bytes
+    status: int
+    answer: bytes
+
+
+def find(connection: sqlite3.Connection, owner: str, key_hash: bytes, since_ms: int) -> Kept | None:
+    """Return what was kept of a key, unless it is older than `since_ms`."""
+    row = connection.execute(
+        "SELECT digest, status, answer FROM idempotency WHERE owner = ? AND key_hash = ? AND created_at >= ?",
+        (owner, key_hash, since_ms),
+    ).fetchone()
+    return Kept(*row) if row is not None else None
+
+
+def add(connection: sqlite3.Connection, owner: str, key_hash: bytes, kept: Kept, now_ms: int) -> None:
+    """Keep the answer to a key; one that has run out is replaced."""
+    connection.execute(
+        "INSERT OR REPLACE INTO idempotency (owner, key_hash, digest, status, answer, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (owner, key_hash, kept.digest, kept.status, kept.answer, now_ms),
+    )
+
+
+def count(connection: sqlite3.Connection, owner: str) -> int:
+    """Return how many keys of an owner are kept."""
+    found: int = connection.execute("SELECT COUNT(*) FROM idempotency WHERE owner = ?", (owner,)).fetchone()[0]
+    return found
