@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.problems import ProblemError
 from mesimqtt.domain.errors import OperationError, StoreError
+from mesimqtt.messaging.sending import CID_BASE_MAX
 from mesimqtt.store import idempotency as rows
 from mesimqtt.topics import CID_PATTERN
 
@@ -149,7 +150,11 @@ def cid_of(key: str) -> str:
 
     So the same send is the same message also where the answer was never kept, and over MQTT, too.
     """
-    return key if CID_PATTERN.fullmatch(key) else f"key-{blake2b(key.encode(), digest_size=16).hexdigest()}"
+    return (
+        key
+        if CID_PATTERN.fullmatch(key) and len(key) <= CID_BASE_MAX
+        else f"key-{blake2b(key.encode(), digest_size=16).hexdigest()}"
+    )
 
 
 def _hash(key: str) -> bytes:

@@ -28,7 +28,7 @@ _SILENT = frozenset({
 _SHARE = "$share/"
 
 
-@operation(Scope.ADMIN)
+@operation(Scope.ADMIN, example={"user": "alice", "action": "publish", "topic": "m/alice/out/u/bob"})
 async def acl_explain(
     desk: Desk,
     *,

@@ -30,7 +30,7 @@ _STATES = {1: "active", 0: "paused"}
 _SWITCH = {"on": True, "off": False}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "family", "owner": "alice"})
 async def group_add(desk: Desk, *, address: str, owner: str | None = None) -> Answer:
     """Make a group, with its first member `owner` if one is named."""
     checked_address(address)
@@ -42,7 +42,7 @@ async def group_add(desk: Desk, *, address: str, owner: str | None = None) -> An
     return {"address": address, "owner": owner}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"limit": 10})
 async def group_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
     """List groups in the order of their addresses; `next` is where the next page begins, null at the end."""
     rows = groups.page(desk.read, after, checked_limit(limit))
@@ -50,7 +50,7 @@ async def group_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answ
     return {"groups": listed, "next": rows[-1][0].address if len(rows) == limit else None}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "team"})
 async def group_show(desk: Desk, *, address: str) -> Answer:
     """Show a group: state, profile and members with their rights."""
     group = known_group(desk.read, address)
@@ -67,7 +67,7 @@ async def group_show(desk: Desk, *, address: str) -> Answer:
     return {**_brief(group), "profile": group.profile, "members": members}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "team", "profile": {"name": "The team", "send:bob": "off"}})
 async def group_set(desk: Desk, *, address: str, profile: dict[str, str]) -> Answer:
     """Change a group: `paused=on|off`, a member's rights `send:USER=on|off` and `receive:USER=on|off`, or its profile.
 
@@ -104,7 +104,7 @@ def _switch(key: str, value: str) -> bool:
     return _SWITCH[value]
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["team"]})
 async def group_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     """Delete groups; who still waits for a message of theirs gets none, and its sender is told `group-deleted`."""
     found = checked_addresses(addresses)
@@ -115,7 +115,7 @@ async def group_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     return {"deleted": found}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "team", "users": ["shop"]})
 async def group_join(desk: Desk, *, address: str, users: list[str]) -> Answer:
     """Make users members of a group; who is one already stays as he is."""
     group = known_group(desk.read, address)
@@ -127,7 +127,7 @@ async def group_join(desk: Desk, *, address: str, users: list[str]) -> Answer:
     return {"address": address, "joined": joining, "unchanged": [user for user in wanted if user in members]}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "team", "users": ["carol"]})
 async def group_leave(desk: Desk, *, address: str, users: list[str]) -> Answer:
     """Take users out of a group; what still waits there for them is withdrawn, and its sender is told."""
     group = known_group(desk.read, address)

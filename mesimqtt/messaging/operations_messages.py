@@ -121,7 +121,7 @@ async def message_scheduled(desk: Desk, *, address: str, limit: int = 100, curso
     return {"messages": messages, "next": following}
 
 
-@operation(Scope.USER, actor="address", example={"address": "alice", "mid": "{mid}"})
+@operation(Scope.USER, actor="address", example={"address": "alice", "mid": "{later}"})
 async def message_cancel(desk: Desk, *, address: str, mid: str) -> Answer:
     """Cancel a message that waits for its time; its recipient never hears of it."""
     known_user(desk.read, address)

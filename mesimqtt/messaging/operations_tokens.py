@@ -41,7 +41,7 @@ PACKET_MIN = 64  # below it not even a status fits
 PACKET_MAX = 268_435_460
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["bob"], "ttl": 3600, "device": "phone"})
 async def token_issue(
     desk: Desk,
     *,
@@ -138,7 +138,7 @@ def _signed(desk: Desk, user: UserRow, token: TokenRow) -> str:
     )
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "bob"})
 async def token_list(desk: Desk, *, address: str) -> Answer:
     """List the newest thousand tokens of a user, newest first; never their text."""
     user = known_user(desk.read, address)
@@ -146,7 +146,7 @@ async def token_list(desk: Desk, *, address: str) -> Answer:
     return {"address": user.address, "tokens": [brief_token(token, desk.now_s) for token in found]}
 
 
-@operation(Scope.ADMIN)
+@operation(Scope.ADMIN, example={"token": "{token}"})
 async def token_show(desk: Desk, *, token: str) -> Answer:
     """Tell what a token says and whether it is good now; a JWT that does not verify is shown as it claims to be."""
     text = token.strip()
@@ -212,7 +212,7 @@ def _claims(text: str) -> dict[str, object]:
     return claims
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"what": "bob"})
 async def token_revoke(desk: Desk, *, what: str) -> Answer:
     """Revoke a token by its jti, or all tokens of a user by his address; their connections close within a second."""
     now_s = desk.now_s

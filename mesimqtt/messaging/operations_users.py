@@ -34,13 +34,13 @@ _STATES = {1: "active", 0: "disabled"}
 TOKENS_COUNTED_MAX = 1_000
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["dave", "eve"]})
 async def user_add(desk: Desk, *, addresses: list[str]) -> Answer:
     """Make users; answers which are new and which existed already."""
     return await _add(desk, dict.fromkeys(checked_addresses(addresses), ""))
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"names": {"dave": "Dave", "eve": ""}})
 async def user_import(desk: Desk, *, names: dict[str, str]) -> Answer:
     """Make users from addresses and names (a name may be empty); who existed already keeps his profile."""
     if not names:
@@ -64,13 +64,13 @@ async def _add(desk: Desk, names: dict[str, str]) -> Answer:
     return {"added": added, "existed": [address for address in names if address not in new]}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["bob"]})
 async def user_disable(desk: Desk, *, addresses: list[str]) -> Answer:
     """Disable users: they lose their connections within a second; what waits for them stays."""
     return await _set_active(desk, addresses, active=False)
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["bob"]})
 async def user_enable(desk: Desk, *, addresses: list[str]) -> Answer:
     """Enable disabled users; their tokens are good again unless they were revoked."""
     return await _set_active(desk, addresses, active=True)
@@ -88,7 +88,7 @@ async def _set_active(desk: Desk, addresses: list[str], *, active: bool) -> Answ
     return {reason: changed, "unchanged": [each for each in dict.fromkeys(addresses) if each not in set(changed)]}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"addresses": ["bob"]})
 async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     """Delete users with inbox, devices, memberships and tokens; who wrote to them is told `user-deleted`."""
     now_s = desk.now_s
@@ -107,14 +107,14 @@ async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     return {"deleted": [user.address for user in deleted]}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"limit": 2})
 async def user_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
     """List users in the order of their addresses; `next` is where the next page begins, null at the end."""
     rows = users.page(desk.read, after, checked_limit(limit))
     return {"users": [_brief(user) for user in rows], "next": rows[-1].address if len(rows) == limit else None}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, example={"address": "alice"})
 async def user_show(desk: Desk, *, address: str) -> Answer:
     """Show a user: state, profile, groups, devices, how many tokens are good and what waits for him."""
     user = known_user(desk.read, address)

@@ -291,20 +291,6 @@ def test_an_error_is_one_line_that_says_what_to_do(
     assert 1 == said.err.count("\n")
 
 
-def test_any_operation_by_its_name(mesimqtt: CommandLine) -> None:
-    """`op` prints an operation's answer as JSON, as the operator or in a user's name; `--list` shows them all."""
-    mesimqtt.fine("user", "add", "alice", "bob")
-    shown = mesimqtt.fine("op", "user_show", '{"address": "alice"}').json
-    sent = mesimqtt.fine("op", "send", '{"to": "bob", "text": "hi"}', "--as", "alice").json
-    listed = mesimqtt.fine("op", "--list", "--json").json["operations"]
-
-    assert ("alice", "sent") == (shown["address"], sent["name"])
-    assert {"name": "send", "scope": "user", "actor": "sender"}.items() <= next(
-        each.items() for each in listed if each["name"] == "send"
-    )
-    assert any(line.startswith("user_add") for line in mesimqtt.fine("op", "--list").lines)
-
-
 def test_the_data_folder_stands_before_or_after_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both spellings reach the same folder; if both are given the command's own counts."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
