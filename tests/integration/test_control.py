@@ -144,7 +144,7 @@ def test_an_unforeseen_error_is_told_without_its_insides(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "line",
     [b"", b"hello", b"[]", b"7", b"null", b'"op"', b'{"op":1}', b'{"op":"echo","args":[]}', b'{"args":{}}', b"\xff\xfe",
-     b'{"op":"echo","args":{},"as":"root"}', b"[" * 100_000, b"GET / HTTP/1.1\r"],
+     b'{"op":"echo","args":{},"as":7}', b"[" * 100_000, b"GET / HTTP/1.1\r"],
 )  # fmt: skip
 def test_what_is_no_question_is_said_to_be_none(tmp_path: Path, line: bytes) -> None:
     """Wrong JSON, wrong shape, deep nesting, another protocol: a clear answer, and the connection can still ask."""
