@@ -211,3 +211,6 @@ class Server(Protocol):
             OperationError: it was refused.
 
         """
+
+    def bot(self, address: str, device: str = "bot") -> Any:  # noqa: ANN401 - messaging.bot.Bot; nothing here imports it
+        """Return a bot (docs/bots.md); its user is made if there is none."""

@@ -60,7 +60,7 @@ class Acceptor:
         self._transients = transients
         self._particulars = particulars
         self._unanswered = 0
-        self._modules = modules
+        self._modules, self._chain = modules, modules.chain
         modules.accept, modules.admit = self._judged, self._known
 
     def plain(
@@ -71,7 +71,7 @@ class Acceptor:
         The way of nearly every message: one regular expression and one dict look-up before the batch.
         """
         match = PLAIN.match(rest)
-        if match is None or sender.epoch != self._hub.directory.epoch or self._modules:
+        if match is None or sender.epoch != self._hub.directory.epoch or self._chain:
             return None
         target = sender.targets.get(match[1])
         if target is None:
@@ -103,7 +103,7 @@ class Acceptor:
             bound = self._admission.bound(sender, len(payload)) or Bound(Status.INVALID_DESTINATION)
             found = self._was_accepted(sender, out.cid, names, digest_of(prefix, out.params, payload))
             return found or self._admission.refuse(sender, out.cid, bound, names)
-        if self._modules and judged is None and not unjudged.get():
+        if self._chain and judged is None and not unjudged.get():
             return self._ask_modules(sender, target, out, payload, connection, qos, packet_id)
         if out.params.is_rare:
             digest = judged.digest if judged is not None else None
@@ -210,8 +210,7 @@ class Acceptor:
 
     def _judged(self, entry: Entry) -> bool | Refused:
         """Take what the modules passed. What it may do is looked at again if that may have changed meanwhile."""
-        is_fresh = entry.epoch == self._hub.directory.epoch
-        if not is_fresh:
+        if entry.epoch != self._hub.directory.epoch and not entry.out.params.when:
             key = f"{entry.out.kind}/{encode_address(entry.out.name)}".encode()
             target = self._hub.directory.target(entry.sender, key, entry.out.kind, entry.out.name)
             if target is not None:

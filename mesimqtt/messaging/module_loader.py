@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.messaging import operations
+from mesimqtt.messaging.bot import DEVICE
 from mesimqtt.messaging.modules import OBSERVED, unjudged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mesimqtt.messaging.bot import Bot
     from mesimqtt.messaging.messaging import Messaging
     from mesimqtt.settings import LoadedModule
 
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class ModuleServer:
-    """What a module is given at start: the server's operations (hooks.Server)."""
+    """What a module is given at start: the server's operations, and bots (hooks.Server)."""
 
     def __init__(self, messaging: Messaging) -> None:
         self._messaging = messaging
@@ -33,6 +35,20 @@ class ModuleServer:
             return await operations.perform(self._messaging, op, arguments)
         finally:
             unjudged.reset(before)
+
+    def bot(self, address: str, device: str = DEVICE) -> Bot:
+        """Return a bot (docs/bots.md); its user is made if there is none, and then it comes online."""
+        messaging = self._messaging
+        bot = messaging.bots.add(address, device)
+        if not bot.is_connected:
+            messaging.bots.spawn(self._make_user(address))
+        return bot
+
+    async def _make_user(self, address: str) -> None:
+        try:
+            await self.perform("user_add", addresses=[address])
+        except MesimqttError as error:
+            log.error("bot %s is offline: %s", address, error)  # noqa: TRY400 - the text says all
 
 
 def load_modules(messaging: Messaging, entries: Iterable[LoadedModule]) -> None:

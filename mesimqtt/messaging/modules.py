@@ -75,7 +75,7 @@ class Entry:
 
 
 class Modules:
-    """Asks the modules in their order. Without any it is false, and costs nothing more.
+    """Asks the modules in their order (`chain`). Without any nothing is asked.
 
     While a message of a sender is being judged, his later ones wait for it; those of others go on. `accept` takes what
     passed; `admit` answers a resend of what was accepted before, and says None of anything else.
@@ -85,7 +85,7 @@ class Modules:
         self._hub = hub
         self._statuses = statuses
         self._settings = hub.settings.modules
-        self._chain: list[Module] = []
+        self.chain: list[Module] = []  # one and the same for good: who asks for each message holds it
         self._waiting: dict[int, deque[Entry]] = {}
         self._count = 0
         self._consumed: dict[tuple[int, str], tuple[bytes | None, float, bytes]] = {}
@@ -94,13 +94,10 @@ class Modules:
         self.admit: Callable[[Entry], bool | Refused | None] = _unwired
         self.names: dict[str, str] = {}  # of Python modules -> of ours, for who looks at a stack
 
-    def __bool__(self) -> bool:
-        return bool(self._chain)
-
     def add(self, name: str, judge: Judge, *, answer_s: float = 0.0, on_error: str = "") -> None:
         """Ask `judge` about every message from now on, after the modules that are there."""
         is_open = (on_error or self._settings.on_error) == "pass"
-        self._chain.append(Module(name, judge, answer_s or self._settings.answer_s, is_open))
+        self.chain.append(Module(name, judge, answer_s or self._settings.answer_s, is_open))
         self.watch(name, judge)
 
     def observe(self, name: str, what: str, call: Callable[[Any], Awaitable[None] | None]) -> None:
@@ -164,8 +161,8 @@ class Modules:
 
     def _ask(self, entry: Entry) -> Word | FAIL | Awaitable[Judgement]:
         """Ask module after module until one ends it, or until one must be awaited."""
-        while entry.at < len(self._chain):
-            module = self._chain[entry.at]
+        while entry.at < len(self.chain):
+            module = self.chain[entry.at]
             try:
                 found = module.judge(entry.message)
             except Exception as error:  # noqa: BLE001 - a module's mistake is the module's
@@ -214,12 +211,12 @@ class Modules:
     def _settle(self, entry: Entry, found: Word | FAIL) -> bool | Refused:
         if isinstance(found, FAIL):
             code, sender = Status(found.code), entry.sender
-            rule = f"module:{self._chain[entry.at].name}" if code is Status.DENIED else None
+            rule = f"module:{self.chain[entry.at].name}" if code is Status.DENIED else None
             self._hub.count("modules.refused")
             reason = found.reason or None
             return self._statuses.refuse(sender, entry.out.cid, code, entry.names, reason=reason, rule=rule)
         if found is CONSUMED:
-            self._consume(entry, self._chain[entry.at].name)
+            self._consume(entry, self.chain[entry.at].name)
             return True
         return self.accept(entry)
 
@@ -279,7 +276,7 @@ class Modules:
                 return known
             step = self._ask(entry)
         while not isinstance(step, (Word, FAIL)):
-            module = self._chain[entry.at]
+            module = self.chain[entry.at]
             ended = self._apply(entry, module, await self._bounded(entry, module, step))
             step = self._ask(entry) if ended is None else ended
         sender = self._hub.directory.user(entry.sender.address)

@@ -33,6 +33,7 @@ class Statuses:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._observed = hub.observers.status
         self._summaries: dict[tuple[int, int], Message] = {}
         self.watched: dict[
             tuple[int, str], Callable[[int, bytes], None]
@@ -40,7 +41,7 @@ class Statuses:
 
     def sent(self, sender: User, names: bytes, message: Message | Row, change: int) -> None:
         """Tell SENT of one committed message; `names` is `"peer":…` or `"group":…`."""
-        if not sender.devices and not self.watched and not self._hub.observers.status:
+        if not sender.devices and not self.watched and not self._observed:
             sender.change = max(sender.change, change)
             return
         cid = message.cid.encode()
@@ -49,13 +50,13 @@ class Statuses:
         )  # fmt: skip
         if self.watched:
             self._answer(sender, message.cid, 1, payload)
-        if self._hub.observers.status:
+        if self._observed:
             self._hub.observers.told(sender, payload)
         self._push(sender, cid, message.mid, 1, payload, change)
 
     def emit(self, step: Step) -> None:
         """Tell a committed step to the sender, if he is online."""
-        observed = self._hub.observers.status
+        observed = self._observed
         directory = self._hub.directory
         sender = directory.user_by_id(step.sender_id) if observed else directory.known_user(step.sender_id)
         if sender is None:
@@ -119,7 +120,7 @@ class Statuses:
         """Give a status that is not stored to the sender's online devices."""
         if self.watched:
             self._answer(sender, cid, code, payload)
-        if self._hub.observers.status:
+        if self._observed:
             self._hub.observers.told(sender, payload)
         for device in sender.devices:
             self._tell_one(device, cid, code, payload)
