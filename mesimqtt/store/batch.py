@@ -143,7 +143,10 @@ class Rider:
 
 
 class Function:
-    """A piece of work of its own inside the transaction, under its own SAVEPOINT."""
+    """A piece of work of its own inside the transaction, under its own SAVEPOINT.
+
+    What it returns may have `steps`, or be a list of tuples of what has: webhooks are told these, too.
+    """
 
     __slots__ = ("call", "error", "result")
 

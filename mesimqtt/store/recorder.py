@@ -26,7 +26,7 @@ from mesimqtt.topics import split_params
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mesimqtt.domain.events import Subscriber
     from mesimqtt.domain.messages import Message, Step
@@ -86,8 +86,8 @@ class Recorder:
         told += [(event, None) for event in batch.events if event.type in wanted]
         if batch.accepts:
             told += self._accepted(connection, batch.accepts, is_wanted=ACCEPTED in wanted)
-        for step in batch.steps:
-            if event_of(step.status) in wanted:
+        for step in _steps(batch):
+            if step.conversation.id and event_of(step.status) in wanted:  # a scheduled message is in none yet
                 told += self._step(connection, step)
         return told
 
@@ -155,6 +155,25 @@ class Recorder:
             row = groups.by_id(connection, number) or groups.former(connection, number)
             name = self._groups[number] = quoted(row.address if row else "")
         return name
+
+
+def _steps(batch: Batch) -> Iterator[Step]:
+    """Give every status of a commit: of acknowledgements and verdicts, of recalls, of messages that disappear."""
+    yield from batch.steps
+    for rider in batch.riders:
+        yield from rider.steps
+    for function in batch.functions:
+        if function.error is None:
+            yield from _steps_of(function.result)
+
+
+def _steps_of(result: object) -> Iterable[Step]:
+    found: Iterable[Step] | None = getattr(result, "steps", None)
+    if found is not None:
+        return found
+    if isinstance(result, list) and result and isinstance(result[0], tuple):
+        return [step for each in result for part in each for step in getattr(part, "steps", ())]
+    return ()
 
 
 def _params(raw: str) -> str:

@@ -108,6 +108,43 @@ def test_a_group_is_told_with_its_recipients(hooked):
     assert {("bob", "team"), ("carol", "team")} == {(event["to"], event["group"]) for event in delivered}
 
 
+def test_what_is_taken_back_or_disappears_is_told_as_deleted(hooked):
+    """A recall, and a message whose age is over, are message.deleted for each recipient; an edit is accepted."""
+    world = hooked({"events": ("message.accepted", "message.deleted")})
+    world.user("alice", "bob")
+    bob, alice = world.listener("bob"), world.listener("alice")
+    alice.publish("u/bob/1", "x")
+    first = mid_of(bob.received("u/")[0])
+    alice.publish(f"u/bob/2/edit={first}", "y")
+    alice.publish(f"u/bob/3/recall={first}", "")
+    alice.publish("u/bob/4/age=5", "z")
+    last = mid_of(bob.received("u/")[-1])
+    bob.publish("read/u/alice", last)
+    world.advance(20)
+    events = world.receivers.events()
+    deleted = [event for event in events if event["type"] == "message.deleted"]
+
+    assert [{"edit": first}, {"recall": first}, {"age": "5"}] == [each["params"] for each in events if "params" in each]
+    assert ("1", first, "alice", "bob", 33) == tuple(deleted[0][key] for key in ("cid", "mid", "from", "to", "status"))
+    assert ("4", last, 34, "wiped") == tuple(deleted[-1][key] for key in ("cid", "mid", "status", "name"))
+
+
+def test_a_scheduled_message_is_told_at_its_time(hooked):
+    """It is accepted when it enters its conversation; one that is cancelled before is no event."""
+    world = hooked({"events": ("message.*",)})
+    world.user("alice", "bob")
+    alice = world.listener("alice")
+    alice.publish("u/bob/1/when=60", "later")
+    alice.publish("u/bob/2/when=60", "never")
+    mid = next(status["mid"] for status in alice.statuses() if status["cid"] == "2")
+    alice.publish(f"u/bob/3/recall={mid}", "")
+    world.advance(30)
+    assert [] == world.receivers.events()
+    world.advance(60)
+
+    assert [("message.accepted", "1")] == [(event["type"], event["cid"]) for event in world.receivers.events()]
+
+
 def test_a_full_inbox_is_told_once_a_minute(hooked):
     """inbox.full names the user and what waits."""
     world = hooked({"events": ("inbox.full",)}, messaging={"inbox_messages_max": 2})
