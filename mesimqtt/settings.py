@@ -252,7 +252,7 @@ class Webhooks:
     retries_s: tuple[float, ...] = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
     outbox_events_max: int = 1_000_000
     outbox_bytes_max: int = 512 * 1024 * 1024
-    dead_letters_max: int = 10_000
+    dead_letters_max: int = 2_000
     dead_kept_s: int = 30 * 86_400
     offline_after_s: float = 10.0
     secret_overlap_s: int = 86_400

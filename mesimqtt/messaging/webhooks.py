@@ -75,6 +75,9 @@ class Sender(Protocol):
     def test(self, endpoint: Endpoint) -> Coroutine[Any, Any, dict[str, Any]]:
         """Send one event `webhook.test` now; return what was answered."""
 
+    def waiting(self, number: int) -> tuple[int, int] | None:
+        """Return (events, bytes) that wait for an endpoint; None if it is not known."""
+
     def retried(self, endpoint: Endpoint) -> None:
         """Try again now."""
 

@@ -20,7 +20,7 @@ _COLUMNS = (
     "active, batch_last, attempts, next_at, error, succeeded_at, sent, created_at"
 )
 _LETTER = "id, letter_key, created_at, died_at, count, attempts, reason"
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 1_000
 
 
 class WebhookRow(NamedTuple):
@@ -102,11 +102,17 @@ def change(connection: sqlite3.Connection, number: int, values: dict[str, object
     connection.execute(f"UPDATE webhook SET {columns} WHERE id = ?", (*values.values(), number))
 
 
-def delete(connection: sqlite3.Connection, number: int) -> None:
-    """Remove an endpoint with all that waits for it and its dead letters."""
-    connection.execute("DELETE FROM outbox WHERE webhook_id = ?", (number,))
-    connection.execute("DELETE FROM dead_letter WHERE webhook_id = ?", (number,))
+def delete(connection: sqlite3.Connection, number: int) -> bool:
+    """Remove an endpoint with all that waits for it and its dead letters; True: there is more, call it again.
+
+    So that a commit that messages wait for never takes long.
+    """
+    for table in ("outbox", "dead_letter"):
+        some = f"SELECT id FROM {table} WHERE webhook_id = ? LIMIT ?"
+        if connection.execute(f"DELETE FROM {table} WHERE id IN ({some})", (number, _ROWS_AT_ONCE)).rowcount:
+            return True
     connection.execute("DELETE FROM webhook WHERE id = ?", (number,))
+    return False
 
 
 def last_id(connection: sqlite3.Connection) -> int:
@@ -179,7 +185,7 @@ def bury(
     connection.execute("UPDATE webhook SET attempts = 0 WHERE id = ?", (number,))
     return _drop(
         connection,
-        "webhook_id = ? AND id NOT IN (SELECT id FROM dead_letter WHERE webhook_id = ? ORDER BY id DESC LIMIT ?)",
+        "webhook_id = ? AND id <= (SELECT id FROM dead_letter WHERE webhook_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
         (number, number, most),
     )
 

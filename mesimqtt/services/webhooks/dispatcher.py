@@ -92,8 +92,13 @@ class Dispatcher:
             self._spawn(queue.poster.close())
         self._look_at_all()
 
+    def waiting(self, number: int) -> tuple[int, int] | None:
+        """Return (events, bytes) that wait for an endpoint; None if it is not known."""
+        queue = self._queues.get(number)
+        return (queue.events, queue.size) if queue is not None else None
+
     def retried(self, endpoint: Endpoint) -> None:
-        """Try again now, and count what waits anew: dead letters have come back."""
+        """Try again now."""
         queue = self._queues.get(endpoint.id)
         if queue is not None:
             queue.next_at = 0
