@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError, RateError
+from mesimqtt.domain.keeping import parse_keep_types
 from mesimqtt.domain.policies import PolicyError, check_policy
 from mesimqtt.domain.rates import parse_windows
 from mesimqtt.settings import Settings, default_broker, default_policies
@@ -137,6 +138,10 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
             check_policy(policy)
         except PolicyError as error:
             raise MesimqttError(f"{where}: policies.{name}: {error}") from None
+    try:
+        parse_keep_types(settings.history.keep_types)
+    except ValueError as error:
+        raise MesimqttError(f"{where}: history.keep_types: {error}") from None
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     broker = {**default_broker(), **settings.broker}
     known = {"default", "ws", "http", *(broker["listeners"] or ())}

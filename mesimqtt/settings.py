@@ -77,6 +77,19 @@ class Messaging:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What is kept of what was said, for how long, and whether it can be searched."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    search: bool = True
+    keep_s: int = 0
+    keep_types: str = ""
+    tokens_kept_s: int = 30 * 86_400
+    purge_hour: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """How often something may be done: windows `SECONDS:COUNT,…` (domain/rates.py), empty for no bound."""
 
@@ -306,6 +319,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     mqtt: Mqtt = field(default_factory=Mqtt)
     messaging: Messaging = field(default_factory=Messaging)
+    history: History = field(default_factory=History)
     rates: Rates = field(default_factory=Rates)
     presence: Presence = field(default_factory=Presence)
     policies: dict[str, Policy] = field(default_factory=default_policies)

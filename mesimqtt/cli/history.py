@@ -1,4 +1,4 @@
-"""`mesimqtt inbox` and `history`: what a user has, and what was said."""
+"""`mesimqtt inbox`, `history` and `search`: what a user has, and what was said."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(root: typer.Typer) -> None:
     """Add the commands of this file."""
     root.command("inbox", epilog="Example: mesimqtt inbox bob")(inbox)
     root.command("history", epilog="Example: mesimqtt history bob --peer alice --limit 20")(history)
+    root.command("search", epilog="Example: mesimqtt search bob pizza tonight --peer alice")(search)
 
 
 def inbox(
@@ -86,6 +87,44 @@ def history(
     )
     if not answer["complete"]:
         line("not complete: retention has removed older messages")
+    _tell_next(answer)
+
+
+def search(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Whose conversations.")],
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help="All of them must be there.")],
+    *,
+    peer: Peer = None,
+    group: Group = None,
+    sender: Annotated[str | None, typer.Option("--from", metavar="USER", help="Who wrote it.")] = None,
+    type_: Annotated[int | None, typer.Option("--type", metavar="N", help="Only messages of this type.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    data: Data = NOT_GIVEN,
+    json: Json = False,
+) -> None:
+    """Search a user's conversations for words, the newest message first; the last word may be a beginning."""
+    arguments: Answer = {"text": " ".join(words), "peer": peer, "group": group, "sender": sender, "type": type_}
+    answer = perform(data, "search", address=address, limit=limit, cursor=cursor, **arguments)
+    if json:
+        emit(answer)
+        return
+    table(
+        ["conversation", "seq", "mid", "from", "at", "message"],
+        [
+            [
+                f"group {each['group']}" if "group" in each else each["peer"],
+                each["seq"],
+                each["mid"],
+                each["from"],
+                when_ms(each["ts"]),
+                _text(each),
+            ]
+            for each in answer["messages"]
+        ],
+    )
+    if not answer["complete"]:
+        line("not complete: the newest messages are not searched yet")
     _tell_next(answer)
 
 

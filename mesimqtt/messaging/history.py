@@ -45,6 +45,10 @@ class History:
         self._hub = hub
         self._entries = Entries(hub.directory)
 
+    def party(self, address: str) -> User | None:
+        """Return a user, None if there is none; for a filter, whose answer is empty then."""
+        return self._hub.directory.user(address)
+
     def conversation(self, user: User, peer: str | None, group: str | None) -> Conversation | None:
         """Return the conversation of `user` with a peer or in a group, also one that was deleted; None if he has none.
 

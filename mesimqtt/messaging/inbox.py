@@ -72,8 +72,8 @@ class Inbox:
             later = [line for line in lines if before is None or line.place < before]
             shown_now = later[:limit]
             last = [_last(connection, line.lane, user.id, now_ms, members_max) for line in shown_now]
-            size = counted or message_rows.inbox_size(connection, user.id)
             waiting, unread = sum(line.waiting for line in lines), sum(line.unread for line in lines)
+            size = counted or (message_rows.inbox_size(connection, user.id) if waiting else (0, 0))
             return _Page(shown_now, last, waiting, unread, size, len(later) > limit)
 
         page = await hub.store.ask(read)

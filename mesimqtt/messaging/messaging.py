@@ -33,8 +33,10 @@ from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
+from mesimqtt.messaging.retention import Retention
 from mesimqtt.messaging.router import Router
 from mesimqtt.messaging.scheduled import Schedule
+from mesimqtt.messaging.search import Search
 from mesimqtt.messaging.sending import Letter, Sending
 from mesimqtt.messaging.statuses import Statuses
 from mesimqtt.messaging.sweeper import Sweeper
@@ -106,7 +108,7 @@ class Messaging:
         self.keys.on_changed = self._entry.forget
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
-        self.history, self.inbox = History(hub), Inbox(hub)
+        self.history, self.inbox, self.search, self.retention = History(hub), Inbox(hub), Search(hub), Retention(hub)
         self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
         self.claim = self._make_claim()
         self.check_health: Callable[[], Awaitable[dict[str, Any]]] | None = None
@@ -120,7 +122,7 @@ class Messaging:
     def _follow_commits(self) -> None:
         committer = self.store.committer
         committer.on_seal = self._receipts.seal
-        committer.on_committed = self._acceptor.committed
+        committer.on_committed = self._committed
         committer.on_failed = self._failed
 
     def _make_acceptor(self, hub: Hub) -> Acceptor:
@@ -201,6 +203,8 @@ class Messaging:
         """Do what time has made due."""
         self.claim.audit.tick(now)
         self._sweeper.tick(now)
+        self.search.tick(now)
+        self.retention.tick(now)
         self.modules.tick(now)
         self.bots.tick(now)
         self._lifetimes.tick(now)
@@ -213,6 +217,10 @@ class Messaging:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
         self.bots.close()
         self.modules.close()
+
+    def _committed(self, batch: Batch) -> None:
+        self._acceptor.committed(batch)
+        self.search.touched(batch.touched)
 
     def _failed(self, batch: Batch, health: Health) -> None:
         if health == "disk-full":

@@ -159,7 +159,6 @@ class Sweeper:
             hub.committer.row(device_rows.DELETE_CURSORS, number)
             hub.committer.row(device_rows.DELETE, number)
         kept_since = now_ms - settings.status_kept_s * 1000
-        hub.committer.row(message_rows.FORGET_CIDS, first_mid_at(kept_since))
         hub.committer.row(scheduled.FORGET, first_mid_at(kept_since), kept_since)
         hub.committer.wake()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.domain.ids import EPOCH_MS, first_mid_at
 from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of
+from mesimqtt.store.messages import COLUMNS, RUN_MAX, by_mid, message_of
 from mesimqtt.store.users import FORMER
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ def slice_of(
         (conversation.id, after, before, limit),
     )
     return [message_of(row, conversation) for row in rows]
+
+
+def by_mids(connection: sqlite3.Connection, mids: list[int]) -> list[Message]:
+    """Return the messages of these mids that are there, in the given order."""
+    found = (by_mid(connection, mid) for mid in mids)
+    return [message for message in found if message is not None]
 
 
 def last_of(connection: sqlite3.Connection, conversation: Conversation, lane: LaneRow, limit: int) -> list[Message]:
@@ -220,7 +226,8 @@ def told(
 ) -> dict[int, list[Told]]:
     """Return by seq, from `first` to `last`, the newest status for each recipient, in the order of their changes."""
     rows = connection.execute(
-        f"""SELECT change, recipient_id, status, ts, device, reason, first_seq, last_seq FROM step
+        f"""SELECT change, recipient_id, status, ts, device, reason, first_seq, last_seq
+        FROM step INDEXED BY step_conversation_id_last_seq
         WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
         ORDER BY change""",
         (conversation, first, last, last, sender),

@@ -144,7 +144,8 @@ def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow
     conversation = message.conversation
     rows = connection.execute(
         f"""SELECT change, conversation_id, recipient_id, status,
-        CASE WHEN status = 1 AND first_seq < last_seq THEN ? ELSE ts END, device, reason FROM step
+        CASE WHEN status = 1 AND first_seq < last_seq THEN ? ELSE ts END, device, reason
+        FROM step INDEXED BY step_conversation_id_last_seq
         WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
         ORDER BY change""",
         (message.ts, conversation.id, message.seq, message.seq, message.seq, message.sender_id),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.domain.messages import Message
 
-_STEPS = f"""SELECT recipient_id, status, ts, device, reason FROM step
+_STEPS = f"""SELECT recipient_id, status, ts, device, reason FROM step INDEXED BY step_conversation_id_last_seq
     WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
     ORDER BY change"""
 

@@ -14,6 +14,7 @@ from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database
 from mesimqtt.store.runner import InlineRunner, ThreadRunner
+from mesimqtt.store.search import SearchIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,9 @@ class Store:
         self.committer = Committer(
             self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max
         )
+        self.search = SearchIndex(folder)
+        self._loop, self._is_inline = loop, inline
+        self._indexer: Runner | None = None
         self._failed_reads: list[Callable[[], None]] = []  # as many as there were askers: each waits for its one
         self._ballast = folder / BALLAST_NAME
         self._has_ballast = self._make_ballast()
@@ -99,6 +103,33 @@ class Store:
 
         submit()
 
+    async def index(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run work on the search index in its own thread, in one snapshot of the data, and return its result.
+
+        Raises:
+            StoreError: the store or the index cannot be used now.
+
+        """
+        return await self._ask(self._index_runner(), work)
+
+    def index_later(self, work: Callable[[sqlite3.Connection], T], done: Callable[[T | None], None]) -> None:
+        """Run work on the search index in its own thread, then `done` with its result, None if it failed."""
+        answer: list[T] = []
+
+        def run() -> None:
+            try:
+                answer.append(work(self._database.connection()))
+            except Exception:  # it is done again
+                log.exception("store: the search index cannot go on now")
+                self.search.close()
+
+        self._index_runner().submit(run, lambda: done(answer[0] if answer else None))
+
+    def _index_runner(self) -> Runner:
+        if self._indexer is None:
+            self._indexer = InlineRunner() if self._is_inline else ThreadRunner("mesimqtt-search", self._loop)
+        return self._indexer
+
     async def ask(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Run `read` in the reader's thread, in one snapshot of the data, and return its result.
 
@@ -106,6 +137,9 @@ class Store:
             StoreError: the store cannot be read now. Whatever else `read` raises is raised here, too.
 
         """
+        return await self._ask(self._reader, read)
+
+    async def _ask(self, runner: Runner, read: Callable[[sqlite3.Connection], T]) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         found: list[T] = []
         failed: list[Exception] = []
@@ -131,7 +165,7 @@ class Store:
             else:
                 future.set_exception(failed[0])
 
-        self._reader.submit(work, finish)
+        runner.submit(work, finish)
         return await future
 
     def retry_reads(self) -> None:
@@ -171,6 +205,8 @@ class Store:
         await self.committer.drain()
         self.committer.close()
         self._reader.close(self._database.close_thread)
+        if self._indexer is not None:
+            self._indexer.close(self._close_index)
         try:
             self.read.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -180,6 +216,10 @@ class Store:
     def abandon(self) -> None:
         """Let go of the folder at once and commit nothing more, as a killed process does: for tests."""
         self._database.close()
+
+    def _close_index(self) -> None:
+        self.search.close()
+        self._database.close_thread()
 
     def _make_ballast(self) -> bool:
         size = self.settings.ballast_bytes

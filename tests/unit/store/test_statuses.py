@@ -6,7 +6,7 @@ import pytest
 
 from mesimqtt.domain.messages import GROUP, Conversation
 from mesimqtt.domain.status import Status
-from mesimqtt.store import messages
+from mesimqtt.store import messages, retention
 from mesimqtt.store.messages import RUN_MAX
 from unit.store.desk import ALICE, BOB, CAROL, NOW_MS, pair
 
@@ -223,8 +223,9 @@ def test_deadlines_are_found_in_their_order(desk):
 
 def test_cids_are_forgotten_by_the_age_of_their_message(desk, chat):
     """A cid lives as long as its mid is young enough; then it is free, and the message is still there."""
-    desk.committer.row(messages.FORGET_CIDS, 3)
-    desk.commit()
+    connection = desk.database.connection()
+    old, more = retention.old_cids(connection, (0, ""), 3, 10)
+    assert (2, None) == (retention.forget_cids(connection, old, 3), more)
     again, late = desk.accept("1", "3", conversation=chat)
 
     assert ["stored", "repeated"] == [again.outcome.value, late.outcome.value]

@@ -1,0 +1,222 @@
+"""The search index: an SQLite file of its own with FTS5, filled from the messages after they were committed.
+
+It holds nothing that the messages do not: lost or damaged, it is made again. How far it has come stands in the same
+transaction as what it took, so a crash loses nothing. It lives in a thread of its own and never touches the committer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sqlite3
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.messages import GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+FILE_NAME = "search.db"
+TEXT_MAX = 64 * 1024  # bytes of a payload that are searched
+_VERSION = 1
+_PRAGMAS = "journal_mode = WAL; synchronous = NORMAL; cache_size = -8000; journal_size_limit = 16777216; temp_store = 2"
+_TABLES = (
+    "CREATE TABLE mark (conversation_id INTEGER NOT NULL PRIMARY KEY, seq INTEGER NOT NULL)",
+    """CREATE VIRTUAL TABLE found USING fts5 (text, marks, columnsize = 0,
+    tokenize = "unicode61 remove_diacritics 2")""",
+    f"PRAGMA user_version = {_VERSION}",
+)
+_TYPE = re.compile(r"(?:^|&)type=(\d+)")
+# Scripts that are written without spaces: each character is a word, and a searched word is a phrase of them.
+_SPACELESS = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+_TEXTS = """SELECT m.id, m.conversation_id, m.seq, m.sender_id, m.params, coalesce(e.payload, m.payload), c.kind, c.a,
+    c.b, m.kind = 0 AND m.state = 0 AND m.edits IS NULL AND m.recalls IS NULL FROM message m
+    JOIN conversation c ON c.id = m.conversation_id LEFT JOIN message e ON e.id = m.edited_by AND e.state = 0"""
+
+
+class SearchIndex:
+    """The index of one data folder. To be used in one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self._connection: sqlite3.Connection | None = None
+
+    # ---- filling -------------------------------------------------------------------------------------------------
+
+    def behind(self, main: sqlite3.Connection, after: int, limit: int) -> tuple[list[int], int]:
+        """Return the conversations behind `after` that hold something new, and where to go on; -1: that were all."""
+        marks = self._open()
+        rows = main.execute("SELECT id, last_seq FROM conversation WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        looked_at = rows.fetchall()
+        found = []
+        for number, last_seq in looked_at:
+            mark = _mark(marks, number)
+            if mark > last_seq:  # of other data, such as before a backup was restored
+                log.warning("search: %s belongs to other data; it is made again", self._path)
+                self.remove()
+                return [], 0
+            if mark < last_seq:
+                found.append(number)
+        return found, looked_at[-1][0] if len(looked_at) == limit else -1
+
+    def take(self, main: sqlite3.Connection, conversation: int, limit: int) -> tuple[int, bool]:
+        """Take up to `limit` new messages of a conversation; return how many, and whether that was all."""
+        connection = self._open()
+        mark = _mark(connection, conversation)
+        rows = main.execute(
+            f"{_TEXTS} WHERE m.conversation_id = ? AND m.seq > ? ORDER BY m.seq LIMIT ?", (conversation, mark, limit)
+        ).fetchall()
+        last_seq = main.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()
+        is_all = len(rows) < limit
+        upto = (last_seq[0] if last_seq else mark) if is_all and not rows else rows[-1][2] if rows else mark
+        connection.execute("BEGIN")
+        try:
+            self._write(connection, rows)
+            connection.execute("INSERT OR REPLACE INTO mark (conversation_id, seq) VALUES (?,?)", (conversation, upto))
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return len(rows), is_all
+
+    def follow(self, main: sqlite3.Connection, limit: int) -> tuple[int, int]:
+        """Follow what was rewritten or removed; return how many changes, and the number of the last."""
+        changes = main.execute("SELECT id, message_id FROM search_change ORDER BY id LIMIT ?", (limit,)).fetchall()
+        if not changes:
+            return 0, 0
+        connection = self._open()
+        connection.execute("BEGIN")
+        try:
+            for mid in dict.fromkeys(mid for _, mid in changes):
+                connection.execute("DELETE FROM found WHERE rowid = ?", (mid,))
+                rows = main.execute(f"{_TEXTS} WHERE m.id = ?", (mid,)).fetchall()
+                # One that is not taken yet comes in its turn.
+                self._write(connection, [row for row in rows if row[2] <= _mark(connection, row[1])])
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return len(changes), int(changes[-1][0])
+
+    @staticmethod
+    def _write(connection: sqlite3.Connection, rows: Iterable[Sequence[object]]) -> None:
+        texts = []
+        for mid, conversation, _, sender, params, payload, kind, a, b, is_text in rows:
+            text = text_of(payload) if is_text and isinstance(payload, bytes) else ""
+            if text:
+                marks = [conversation_mark(conversation), f"f{sender}", f"t{_type_of(str(params))}"]
+                marks += [] if kind == GROUP else [pair_mark(a), pair_mark(b)]
+                texts.append((mid, text, " ".join(marks)))
+        connection.executemany("INSERT INTO found (rowid, text, marks) VALUES (?,?,?)", texts)
+
+    # ---- asking --------------------------------------------------------------------------------------------------
+
+    def find(
+        self, words: list[str], marks: list[list[str]], before: int, limit: int, *, is_beginning: bool
+    ) -> list[int]:
+        """Return the newest mids below `before` whose text has all words; `is_beginning`: the last as a beginning.
+
+        Of each list of `marks` a message has one at least. Words are literal: they stand in quotes. A whole word is
+        followed from the newest message on; a beginning costs as much as there are messages with such words.
+        """
+        quoted = [f'"{_spaced(word).replace(chr(34), chr(34) * 2)}"' for word in words]
+        terms = [f"text : ({' AND '.join(quoted)}{' *' if is_beginning else ''})"]
+        terms += [f"marks : ({' OR '.join(each)})" for each in marks]
+        rows = self._open().execute(
+            "SELECT rowid FROM found WHERE found MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?",
+            (" AND ".join(terms), before, limit),
+        )
+        return [row[0] for row in rows]
+
+    # ---- the file ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        try:
+            self._connection = self._connected()
+        except sqlite3.DatabaseError as error:
+            log.warning("search: cannot use %s (%s); it is made again", self._path, error)
+            self.remove()
+            self._connection = self._connected()
+        return self._connection
+
+    def _connected(self) -> sqlite3.Connection:
+        self._path.touch(mode=0o600)
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            for pragma in _PRAGMAS.split("; "):
+                connection.execute(f"PRAGMA {pragma}")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != _VERSION:
+                connection.execute("BEGIN")
+                for statement in _TABLES:  # of another version: "already exists", and it is made again
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def remove(self) -> None:
+        """Close and remove the file; the next use makes it again."""
+        self.close()
+        for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+            self._path.with_name(name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def conversation_mark(conversation: object) -> str:
+    """Return the mark of all messages of a conversation."""
+    return f"c{conversation}"
+
+
+def pair_mark(user: object) -> str:
+    """Return the mark of all messages that a user sent to one, or got from one."""
+    return f"u{user}"
+
+
+def text_of(payload: bytes) -> str:
+    """Return the text of a payload as it is searched; '' if it is none."""
+    try:
+        return _spaced(payload[:TEXT_MAX].decode("utf-8", "strict" if len(payload) <= TEXT_MAX else "ignore"))
+    except UnicodeDecodeError:
+        return ""
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of what somebody searches: what stands between spaces and holds a letter or a digit."""
+    return [word for word in text.split() if any(map(str.isalnum, word))]
+
+
+def last_change(main: sqlite3.Connection) -> int:
+    """Return the number of the last change that the index has not followed; 0 if there is none."""
+    row = main.execute("SELECT max(id) FROM search_change").fetchone()
+    return int(row[0] or 0)
+
+
+FORGET_CHANGES = "DELETE FROM search_change WHERE id <= ?"
+
+
+def _mark(connection: sqlite3.Connection, conversation: int) -> int:
+    row = connection.execute("SELECT seq FROM mark WHERE conversation_id = ?", (conversation,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _spaced(text: str) -> str:
+    return _SPACELESS.sub(r" \1 ", text.replace("\0", " "))
+
+
+def _type_of(params: str) -> str:
+    found = _TYPE.search(params)
+    return found[1] if found else "0"
