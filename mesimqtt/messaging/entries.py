@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.directory import Directory
 
 _PREVIEW_MAX = 256  # characters, or bytes, of the last message in an inbox
-_NOT_PARAMS = ("type", "expiry")  # they stand in an entry by themselves
+_NOT_PARAMS = ("type", "expiry", "edit")  # they stand in an entry by themselves
 
 
 class Seen(NamedTuple):
@@ -44,40 +44,46 @@ class Seen(NamedTuple):
 class Item(NamedTuple):
     """A message for one user: whether he has read it, or (his own) the newest status for each recipient."""
 
-    message: Message
+    row: history.Row
     is_read: bool
     statuses: list[history.Told]
 
+    @property
+    def message(self) -> Message:
+        """Return the message alone."""
+        return self.row.message
 
-def shown(connection: sqlite3.Connection, messages: Iterable[Message], seen: Seen, now_ms: int) -> list[Message]:
+
+def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: Seen, now_ms: int) -> list[history.Row]:
     """Return those messages that a user may see.
 
     What failed for him, or expired before it reached him, is not his: its sender was told so. What was written to a
-    device of his that never confirms is. What was held (receipts.py) counts as failed and read, and nothing was told.
+    device of his that never confirms is.
     """
     found = []
-    for message in messages:
+    for row in rows:
+        message = row.message
         seq = message.seq
-        if message.sender_id == seen.user_id or message.kind or (seq in seen.read and seq not in seen.failed):
-            found.append(message)
+        if message.sender_id == seen.user_id or message.kind or seq in seen.read:
+            found.append(row)
         elif seq in seen.failed:
             statuses = message_rows.statuses_of(connection, message)
-            if any(row.recipient_id == seen.user_id and row.reason == UNCONFIRMED for row in statuses):
-                found.append(message)
+            if any(each.recipient_id == seen.user_id and each.reason == UNCONFIRMED for each in statuses):
+                found.append(row)
         elif message.expires_at > now_ms or seq in seen.acked:
-            found.append(message)
+            found.append(row)
     return found
 
 
 def items(
-    connection: sqlite3.Connection, conversation: Conversation, messages: list[Message], seen: Seen, members_max: int
+    connection: sqlite3.Connection, conversation: int, rows: list[history.Row], seen: Seen, members_max: int
 ) -> list[Item]:
     """Return messages of one conversation with their state; in a group of more than `members_max` his own have none."""
-    own = [message.seq for message in messages if message.sender_id == seen.user_id]
+    own = [row.message.seq for row in rows if row.message.sender_id == seen.user_id]
     told: dict[int, list[history.Told]] = {}
-    if own and (conversation.kind != GROUP or not history.has_more_lanes(connection, conversation.id, members_max + 1)):
-        told = history.told(connection, conversation.id, seen.user_id, min(own), max(own))
-    return [Item(message, message.seq in seen.read, told.get(message.seq, [])) for message in messages]
+    if own and not history.has_more_lanes(connection, conversation, members_max + 1):
+        told = history.told(connection, conversation, seen.user_id, min(own), max(own))
+    return [Item(row, row.message.seq in seen.read, told.get(row.message.seq, [])) for row in rows]
 
 
 class Entries:
@@ -105,13 +111,18 @@ class Entries:
         if is_own:
             found["cid"] = message.cid
         found |= {"from": sender.address if sender else None, "ts": message.ts, "expires_at": message.expires_at}
+        state = self._status(message, item.statuses) if is_own else {"read": item.is_read}
+        if message.state:
+            return found | {"recalled" if message.state == Status.DELETED else "wiped": True} | state
         params = split_params(message.params) if message.params else {}
         found["type"] = int(params.get("type", b"0"))
         others = {key: value.decode("utf-8", "replace") for key, value in params.items() if key not in _NOT_PARAMS}
         if others:
             found["params"] = others
         found |= _body(message.payload, is_preview=is_preview)
-        return found | (self._status(message, item.statuses) if is_own else {"read": item.is_read})
+        if item.row.edited_by:
+            found["edited"] = {"mid": format_mid(item.row.edited_by), "ts": item.row.edited_at}
+        return found | state
 
     @staticmethod
     def _status(message: Message, statuses: list[history.Told]) -> dict[str, Any]:

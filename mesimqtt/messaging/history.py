@@ -19,7 +19,7 @@ from mesimqtt.store import messages as message_rows
 if TYPE_CHECKING:
     import sqlite3
 
-    from mesimqtt.domain.messages import Conversation, Message
+    from mesimqtt.domain.messages import Conversation
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
 
@@ -85,11 +85,11 @@ class History:
             (lane,) = history.lanes(connection, user.id, conversation.id)
             low, high = max(after, lane.floor), min(before, lane.end + 1)
             seen = Seen.of(user.id, lane)
-            found, more = _fill(connection, conversation, seen, low, high, wanted, now_ms)
+            found, more = _fill(connection, lane, seen, (low, high), wanted, now_ms)
             if more is not None:  # the page ends before its range does
                 low, high = (more, high) if wanted.newest else (low, more)
             gone = history.gaps(connection, conversation.id, low + 1, high - 1)
-            return lane, items(connection, conversation, found, seen, members_max), more, not gone
+            return lane, items(connection, conversation.id, found, seen, members_max), more, not gone
 
         lane, found, more, is_complete = await hub.store.ask(read)
         return answer | {
@@ -201,24 +201,25 @@ def _state(
 
 def _fill(
     connection: sqlite3.Connection,
-    conversation: Conversation,
+    lane: history.LaneRow,
     seen: Seen,
-    low: int,
-    high: int,
+    between: tuple[int, int],
     wanted: Wanted,
     now_ms: int,
-) -> tuple[list[Message], int | None]:
-    """Return a page of visible messages with low < seq < high, and the seq at which the next one begins, if any."""
-    found: list[Message] = []
+) -> tuple[list[history.Row], int | None]:
+    """Return a page of visible messages between two seqs, and the seq at which the next one begins, if any."""
+    low, high = between
+    found: list[history.Row] = []
     size = 0
     while low + 1 < high:
-        rows = history.slice_of(connection, conversation, low, high, wanted.limit + 1, newest=wanted.newest)
-        for message in shown(connection, rows, seen, now_ms):
-            size += len(message.payload)
+        rows = history.slice_of(connection, lane, seen.user_id, low, high, wanted.limit + 1, newest=wanted.newest)
+        for row in shown(connection, rows, seen, now_ms):
+            size += len(row.message.payload)
             if len(found) == wanted.limit or (found and size > PAGE_BYTES_MAX):
-                return found, message.seq
-            found.append(message)
+                return found, row.message.seq
+            found.append(row)
         if len(rows) <= wanted.limit:
             break
-        low, high = (low, rows[-1].seq) if wanted.newest else (rows[-1].seq, high)
+        last = rows[-1].message.seq
+        low, high = (low, last) if wanted.newest else (last, high)
     return found, None

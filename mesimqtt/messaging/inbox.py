@@ -120,11 +120,10 @@ def _last(
 ) -> Item | None:
     """Return the newest message that a user may see in one of his conversations."""
     seen = Seen.of(user_id, lane)
-    conversation = lane.conversation()
-    found = shown(connection, history.last_of(connection, conversation, lane, 1), seen, now_ms)
-    if not found:  # the very last is hidden from him: look at some before it
-        found = shown(connection, history.last_of(connection, conversation, lane, _LOOKED_AT), seen, now_ms)[:1]
-    return items(connection, conversation, found, seen, members_max)[0] if found else None
+    found = shown(connection, history.last_of(connection, lane, user_id, 1), seen, now_ms)
+    if not found:  # the very last is not for him: look at some before it
+        found = shown(connection, history.last_of(connection, lane, user_id, _LOOKED_AT), seen, now_ms)[:1]
+    return items(connection, lane.id, found, seen, members_max)[0] if found else None
 
 
 def _place(cursor: str | None) -> tuple[int, int] | None:

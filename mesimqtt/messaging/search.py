@@ -197,17 +197,18 @@ class Search:
         before, looked_at = asked.before, 0
         while looked_at < _LOOKED_AT_MAX:
             mids = self._index.find(asked.words, marks, before, query.limit + 1, is_beginning=asked.is_beginning)
-            for message in history.by_mids(main, mids):
+            for row in history.by_mids(main, mids, user_id):
+                message = row.message
                 lane = lanes.get(message.conversation.id)
                 if lane is None or not lane.covers(message.seq):
                     continue
                 seen = Seen.of(user_id, lane)
-                is_over = _is_over(message.params, message.expires_at, asked.now_ms)
-                if is_over or not shown(main, [message], seen, asked.now_ms):
+                is_over = message.state or (row.is_mortal and message.expires_at <= asked.now_ms)
+                if is_over or not shown(main, [row], seen, asked.now_ms):
                     continue
                 if len(found) == query.limit:
                     return found, message.mid + 1
-                found += items(main, message.conversation, [message], seen, asked.members_max)
+                found += items(main, lane.id, [row], seen, asked.members_max)
             if len(mids) <= query.limit:
                 return found, None
             looked_at, before = looked_at + len(mids), mids[-1]
@@ -216,11 +217,6 @@ class Search:
 
 def _letters(word: str) -> int:
     return sum(map(str.isalnum, word))
-
-
-def _is_over(params: str, expires_at: int, now_ms: int) -> bool:
-    """Tell whether a message has expired that was given a time to live by its sender."""
-    return expires_at <= now_ms and "expiry=" in params
 
 
 def _places(user_id: int, lanes: dict[int, history.LaneRow], conversation: Conversation | None) -> list[str]:

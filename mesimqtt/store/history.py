@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.ids import EPOCH_MS, first_mid_at
 from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store.messages import COLUMNS, RUN_MAX, by_mid, message_of
+from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of
 from mesimqtt.store.users import FORMER
+from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # What was accepted in the last ten seconds before a crash may be missing in the lanes of its senders.
 UNKEPT_MIDS = first_mid_at(EPOCH_MS + 10_000)
 
+_HIDDEN_MAX = 2_000  # of the messages that a user has hidden, the newest: older ones are not unread any more
 _IS_ASIDE = "m.kind <> 0 OR m.edits IS NOT NULL OR m.recalls IS NOT NULL OR m.state <> 0"
 
 # Each user's lanes with what their conversations hold.
@@ -79,32 +81,67 @@ def former_conversation(connection: sqlite3.Connection, user: int, kind: int, ad
     return Conversation(*row) if row else None
 
 
+class Row(NamedTuple):
+    """A message as it reads now: an edited one has the text and parameters of its newest edit.
+
+    `edited_by` and `edited_at` are that edit's mid and time, 0 if there is none. `is_mortal`: its sender gave it an
+    expiry.
+    """
+
+    message: Message
+    edited_by: int = 0
+    edited_at: int = 0
+    is_mortal: bool = False
+
+
+# What one user may see at all: no edits and recalls (they show on what they change), nothing taken back without a
+# trace, nothing that is hidden from him.
+_ROWS = f"""SELECT {", ".join(f"m.{name.strip()}" for name in COLUMNS.split(","))},
+    e.id, e.ts, e.payload, e.params, c.id, c.kind, c.a, c.b, c.last_seq
+    FROM message m JOIN conversation c ON c.id = m.conversation_id
+    LEFT JOIN message e ON e.id = m.edited_by AND e.state = 0
+    WHERE m.edits IS NULL AND m.recalls IS NULL AND (m.state = 0 OR m.traceless = 0)
+    AND NOT EXISTS (SELECT 1 FROM hidden h WHERE h.user_id = ? AND h.message_id = m.id)"""
+_WIDTH = len(COLUMNS.split(","))
+
+
+def _row(row: tuple[Any, ...]) -> Row:
+    message = message_of(row[:_WIDTH], Conversation(*row[_WIDTH + 4 :]))
+    edit, edited_at, payload, params = row[_WIDTH : _WIDTH + 4]
+    is_mortal = has_param(message.params, "expiry")
+    if edit is None:
+        return Row(message, is_mortal=is_mortal)
+    if not has_param(params, "type") and has_param(message.params, "type"):
+        params = f"{params}&{next(part for part in message.params.split('&') if part.startswith('type='))}"
+    message.payload, message.params = payload, params
+    return Row(message, edit, edited_at, is_mortal)
+
+
 def slice_of(
-    connection: sqlite3.Connection, conversation: Conversation, after: int, before: int, limit: int, *, newest: bool
-) -> list[Message]:
+    connection: sqlite3.Connection, lane: LaneRow, user: int, after: int, before: int, limit: int, *, newest: bool
+) -> list[Row]:
     """Return up to `limit` messages with after < seq < before, the newest or the oldest first."""
     order = "DESC" if newest else "ASC"
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?",
-        (conversation.id, after, before, limit),
+        f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq < ? ORDER BY m.seq {order} LIMIT ?",
+        (user, lane.id, after, before, limit),
     )
-    return [message_of(row, conversation) for row in rows]
+    return [_row(row) for row in rows]
 
 
-def by_mids(connection: sqlite3.Connection, mids: list[int]) -> list[Message]:
+def by_mids(connection: sqlite3.Connection, mids: list[int], user: int) -> list[Row]:
     """Return the messages of these mids that are there, in the given order."""
-    found = (by_mid(connection, mid) for mid in mids)
-    return [message for message in found if message is not None]
+    rows = (connection.execute(f"{_ROWS} AND m.id = ?", (user, mid)).fetchone() for mid in mids)
+    return [_row(row) for row in rows if row is not None]
 
 
-def last_of(connection: sqlite3.Connection, conversation: Conversation, lane: LaneRow, limit: int) -> list[Message]:
+def last_of(connection: sqlite3.Connection, lane: LaneRow, user: int, limit: int) -> list[Row]:
     """Return the newest messages (no events) that stand in a user's time in a conversation, the newest first."""
     rows = connection.execute(
-        f"""SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0
-        ORDER BY seq DESC LIMIT ?""",
-        (conversation.id, lane.floor, lane.end, limit),
+        f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq <= ? AND m.kind = 0 ORDER BY m.seq DESC LIMIT ?",
+        (user, lane.id, lane.floor, lane.end, limit),
     )
-    return [message_of(row, conversation) for row in rows]
+    return [_row(row) for row in rows]
 
 
 def gaps(connection: sqlite3.Connection, conversation: int, first: int, last: int) -> list[tuple[int, int]]:
@@ -135,8 +172,11 @@ def asides(connection: sqlite3.Connection, user: int) -> dict[int, list[Aside]]:
         JOIN message m INDEXED BY message_aside
         ON m.conversation_id = l.conversation_id AND m.seq > min(l.read, l.acked) AND ({_IS_ASIDE}) WHERE l.user_id = ?
         UNION ALL SELECT l.conversation_id, g.first_seq, g.last_seq, 0 FROM lane l JOIN gap g
-        ON g.conversation_id = l.conversation_id AND g.last_seq > min(l.read, l.acked) WHERE l.user_id = ?""",
-        (user, user),
+        ON g.conversation_id = l.conversation_id AND g.last_seq > min(l.read, l.acked) WHERE l.user_id = ?
+        UNION ALL SELECT m.conversation_id, m.seq, m.seq, 0
+        FROM (SELECT message_id FROM hidden WHERE user_id = ? ORDER BY message_id DESC LIMIT {_HIDDEN_MAX}) h
+        JOIN message m ON m.id = h.message_id""",
+        (user, user, user),
     )
     found: dict[int, list[Aside]] = {}
     for conversation, first, last, waits in rows:
