@@ -14,7 +14,7 @@ from mesimqtt.store.ties import Tie
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
@@ -35,7 +35,7 @@ class Presence:
     """The state of every user, with a version that only grows, also over a restart.
 
     A version is the start's number times STRIDE plus a count, so nobody's has to be read or written. The number
-    is committed before the first change of a start. `on_changed(user, is_online)` is for who wants to know them all.
+    is committed before the first change of a start.
     """
 
     def __init__(self, hub: Hub, people: People) -> None:
@@ -55,7 +55,6 @@ class Presence:
         self._changed: deque[Iterator[int]] = deque()
         self._pending: dict[Device, dict[str, None]] = {}  # whose state each device is still to be told
         people.on_seen = self.review
-        self.on_changed: list[Callable[[User, bool], None]] = []
 
     # ---- connections -----------------------------------------------------------------------------------------------
 
@@ -112,7 +111,7 @@ class Presence:
             del self._arriving[number]
             user = directory.known_user(number)
             if user is not None and user.devices:
-                self._online[number] = self._next(user, now, is_online=True)
+                self._online[number] = self._next(user, now)
                 self._offline.pop(number, None)
         early: list[tuple[int, tuple[float, int]]] = []
         while self._leaving and next(iter(self._leaving.values()))[0] <= now:
@@ -130,15 +129,13 @@ class Presence:
         self._hub.committer.row(users.SEEN, ended_ms, user.id)
         self._hub.committer.lazily(now)
         if self._online.pop(user.id, 0):
-            self._offline[user.id] = (self._next(user, now, is_online=False), ended_ms)
+            self._offline[user.id] = (self._next(user, now), ended_ms)
             if len(self._offline) > REMEMBERED_MAX:  # whoever is forgotten has had no later version than this
                 self._floor = max(self._floor, self._offline.popitem(last=False)[1][0])
 
-    def _next(self, user: User, now: float, *, is_online: bool) -> int:
+    def _next(self, user: User, now: float) -> int:
         self._version += 1
         self._told_at[user.id] = now
-        for call in self.on_changed:
-            call(user, is_online)
         self._changed.append(self._each_follower(user.address))
         return self._version
 
