@@ -225,6 +225,19 @@ class App:
             log.exception("a periodic task failed; it is tried again")
 
 
+def ready_line(scheme: str, host: str, port: int) -> str:
+    """Return the line that tells of a listener, so that a script can wait for it (contract section 7)."""
+    kind = spoken(scheme)
+    if not port:  # a Unix socket
+        return f"ready {kind} {host}"
+    return f"ready {kind} {f'[{host}]' if ':' in host else host}:{port}"
+
+
+def spoken(scheme: str) -> str:
+    """Return what a listener speaks, with TLS or without: `mqtt`, `ws` or `http`."""
+    return scheme.removesuffix("s") if scheme != "ws" else scheme
+
+
 @asynccontextmanager
 async def running(
     settings: Settings, data: Path, *, listen: bool = True, prepare: Callable[[Messaging], None] | None = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from mesimqtt.app import running
+from mesimqtt.app import ready_line, running
 from mesimqtt.broker.asgi import LISTENER, WebSocketMount
 from mesimqtt.broker.loop import loop_factory, run
 from mesimqtt.configuration import load_settings
@@ -62,8 +62,12 @@ class AsyncApp:
         except BaseException:
             self._context = None
             raise
-        for bot in self.bots:
-            await self._make_bot(bot)
+        try:
+            for bot in self.bots:
+                await self._make_bot(bot)
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def stop(self) -> None:
@@ -78,10 +82,17 @@ class AsyncApp:
 
     async def bot(self, address: str, device: str = DEVICE) -> Bot:
         """Return a bot that is online; its user is made if there is none."""
-        bot = Bot(address, device)
-        self.bots.append(bot)
+        bot = self.declared(address, device)
         await self._make_bot(bot)
         return bot
+
+    def declared(self, address: str, device: str = DEVICE) -> Bot:
+        """Return the bot of that user and device, made at the first call."""
+        for bot in self.bots:
+            if (bot.address, bot.device) == (address, device):
+                return bot
+        self.bots.append(Bot(address, device))
+        return self.bots[-1]
 
     async def _make_bot(self, bot: Bot) -> None:
         if self.running is not None:
@@ -186,9 +197,7 @@ class App:
         """Return a bot; its user is made at the start, or now, if it serves."""
         if self._loop is not None:
             return self.call(self.aio.bot(address, device))
-        bot = Bot(address, device)
-        self.aio.bots.append(bot)
-        return bot
+        return self.aio.declared(address, device)
 
     # ---- serving -------------------------------------------------------------------------------------------------
 
@@ -264,8 +273,8 @@ class App:
                 task.cancel()
 
     def _announce(self) -> None:
-        for scheme, host, port in self.bound:
-            sys.stdout.write(f"ready {scheme} {host}:{port}\n")
+        for listener in self.bound:
+            sys.stdout.write(f"{ready_line(*listener)}\n")
         sys.stdout.flush()
 
     @property

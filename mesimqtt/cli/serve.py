@@ -77,14 +77,14 @@ def serve(
 
 def announce(app: App, *, as_json: bool) -> None:
     """Print one line per listener, at once, so that a script can wait for it."""
+    from mesimqtt.app import ready_line, spoken
+
     for scheme, host, port in app.bound:
-        kind = scheme.removesuffix("s") if scheme != "ws" else scheme
+        kind = spoken(scheme)
         if as_json:
             emit({"ready": kind, "host": host, "port": port, "tls": kind != scheme})
-        elif not port:  # a Unix socket
-            line(f"ready {kind} {host}")
         else:
-            line(f"ready {kind} {f'[{host}]' if ':' in host else host}:{port}")
+            line(ready_line(scheme, host, port))
 
 
 def server_settings(

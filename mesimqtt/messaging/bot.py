@@ -16,6 +16,7 @@ from mesimqtt.domain.addresses import check_address, decode_address, encode_addr
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging.bot_link import BotLink
 from mesimqtt.messaging.bot_sent import Sent
+from mesimqtt.messaging.modules import unjudged
 from mesimqtt.topics import format_params, split_params
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ class Bot:
         """Handle one message; False: it is to be tried again."""
         link, settings = self._link, self._bots.settings
         _answering.set(message.hops)  # of this task alone
+        unjudged.set(False)  # it may have been begun by what a module sent
         message.tries += 1
         try:
             found = self._handler(message) if self._handler is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.messaging.bot import DEVICE, Bot
 
@@ -47,7 +48,14 @@ class Bots:
         return self._bots.get((address, device)) or self.adopt(Bot(address, device))
 
     def adopt(self, bot: Bot) -> Bot:
-        """Take a bot that was made before this server."""
+        """Take a bot that was made before this server.
+
+        Raises:
+            OperationError: that device is another bot already.
+
+        """
+        if self._bots.get((bot.address, bot.device), bot) is not bot:
+            raise OperationError("bot-exists", f"{bot.address!r} has a bot {bot.device!r} already; name another device")
         bot.adopted(self, RateLimit(parse_windows(self.settings.answers)))
         self._bots[bot.address, bot.device] = bot
         self._connect(bot)

@@ -7,6 +7,9 @@ import asyncio
 import pytest
 
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.hooks import PASS
+from mesimqtt.messaging.bot import Bot
+from mesimqtt.messaging.module_loader import ModuleServer
 from unit.messaging.world import mid_of
 
 
@@ -276,3 +279,24 @@ def test_what_is_sent_at_once_has_its_statuses_too(world):
 
     assert not was_online
     assert 1 == world.run(sent())
+
+
+def test_what_a_bot_answers_is_judged_whoever_asked(world, helper):
+    """A module's own message is judged by none; the bot's answer to it is."""
+    asked = []
+    alice = world.listener("alice")
+    world.module(lambda message: asked.append(message.text) or PASS)
+    server = ModuleServer(world.messaging)
+
+    world.run(server.perform("send", sender="alice", to="helper", text="hello", expiry=0))
+    world.turn()
+
+    assert ["hi, alice: hello"] == asked
+    assert ["hi, alice: hello"] == alice.payloads()
+
+
+def test_one_device_is_one_bot(world, helper):
+    """The same user and device is the same bot; another object for it is refused."""
+    assert helper is world.messaging.bots.add("helper")
+    with pytest.raises(OperationError, match="already"):
+        world.messaging.bots.adopt(Bot("helper"))

@@ -345,3 +345,35 @@ def test_a_status_of_somebody_away_is_told_to_modules(world):
     assert 1 == len(bob.inbox)
     assert mid_of(bob.inbox[0])
     assert [("1", "delivered")] == told
+
+
+def test_the_verdict_of_who_went_away_holds(world, two):
+    """A sender who lost his connection while a module was thinking has sent the message, and sees its status later."""
+    alice, bob = two
+    slow = Slow()
+    world.messaging.modules.add("slow", slow)
+
+    alice.publish("u/bob/1", "a", qos=1)
+    alice.publish("u/bob/2", "b", qos=2)
+    alice.lose()
+    slow.say(world, PASS)
+    slow.say(world, FAIL(0x80, "no"))
+
+    assert ["a"] == bob.payloads()
+    assert [("1", 2)] == world.listener("alice").steps()
+
+
+def test_edits_recalls_and_scheduled_messages_are_judged_once(world, two):
+    """A module sees an edit, and a scheduled message when it is sent, not again when it is due."""
+    alice, bob = two
+    alice.publish("u/bob/1", "first")
+    (message,) = bob.received("u/")
+    asked = []
+    world.messaging.modules.add("watch", lambda message: asked.append(message.text) or PASS)
+
+    alice.publish(f"u/bob/2/edit={mid_of(message)}", "better")
+    alice.publish("u/bob/3/when=60", "later")
+    world.advance(62)
+
+    assert ["better", "later"] == asked
+    assert ["better", "later"] == bob.payloads()
