@@ -90,6 +90,20 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """What users may do with groups, and how work is shared out in round-robin groups (docs/groups.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    users_create: bool = True
+    owned_max: int = 100
+    member_of_max: int = 1_000
+    pins_max: int = 100
+    work_answer_s: float = 30.0
+    work_held_max: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """How often something may be done: windows `SECONDS:COUNT,…` (domain/rates.py), empty for no bound."""
 
@@ -105,6 +119,8 @@ class Rates:
     connects: str = ""
     connects_per_address: str = ""
     failed_logins: str = "900:10"
+    failed_pins: str = "900:5"
+    invitations: str = "86400:3"
     loopback: bool = False
 
 
@@ -320,6 +336,7 @@ class Settings:
     mqtt: Mqtt = field(default_factory=Mqtt)
     messaging: Messaging = field(default_factory=Messaging)
     history: History = field(default_factory=History)
+    groups: Groups = field(default_factory=Groups)
     rates: Rates = field(default_factory=Rates)
     presence: Presence = field(default_factory=Presence)
     policies: dict[str, Policy] = field(default_factory=default_policies)

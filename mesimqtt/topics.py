@@ -218,6 +218,14 @@ def format_params(pairs: dict[str, str | int]) -> str:
     return "&".join(f"{quote(key, safe='')}={quote(str(value), safe='')}" for key, value in pairs.items())
 
 
+def params_in(level: str, left_s: int) -> bytes:
+    """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
+    if "expiry=" not in level:
+        return level.encode()
+    parts = [f"expiry={left_s}" if part.startswith("expiry=") else part for part in level.split("&")]
+    return "&".join(parts).encode()
+
+
 def parse_out(rest: str) -> OutTopic:
     """Parse what follows `ROOT/{me}/out/`. Raises TopicError (contract: status 0x85)."""
     levels = rest.split("/")

@@ -62,6 +62,11 @@ TABLE: dict[str, str] = {
     "group_delete": "DELETE /v1/groups/{address} 200",
     "group_join": "POST /v1/groups/{address}/members 200",
     "group_leave": "DELETE /v1/groups/{address}/members/{user} 200",
+    "group_members": "GET /v1/groups/{address}/members 200",
+    "group_enter": "POST /v1/groups/{address}/entries 200",
+    "group_pin_add": "POST /v1/groups/{address}/pins 201",
+    "group_pin_list": "GET /v1/groups/{address}/pins 200",
+    "group_pin_remove": "DELETE /v1/groups/{address}/pins/{id} 200",
     # messages
     "send": "POST /v1/messages 201",
     "message_send": "POST /v1/sends 200",
@@ -156,7 +161,7 @@ def _route(operation: Operation, line: str, *, is_plain: bool = False) -> Route:
             name = part[1:-1]
             argument = next(each for each in (name, f"{name}s", f"{name}es") if each in operation.parameters)
             bound.append(argument)
-            if operation.parameters[argument].annotation == "list[str]":
+            if operation.parameters[argument].annotation.startswith("list[str]"):
                 lists.add(argument)
             if before == "users" or name == "user":
                 users.add(argument)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.seqset import SeqSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAIR, GROUP = 0, 1
 NO_SEQ = -1  # the watermark of a set of exceptions: only its runs are kept, from seq 1 on
 
 
 class MessageKind(IntEnum):
-    """What a row of a conversation is."""
+    """What a row of a conversation is. WORK is a message for one member of a group, whoever takes it."""
 
     MESSAGE = 0
     EVENT = 1
+    WORK = 2
 
 
 class Outcome(StrEnum):
@@ -23,6 +28,7 @@ class Outcome(StrEnum):
     STORED = "stored"
     REPEATED = "repeated"
     REUSED = "cid-reused"
+    REFUSED = "refused"
 
 
 _STORED = Outcome.STORED  # a member's look-up in its class is slow
@@ -105,6 +111,20 @@ class Message:
         self.state = 0
 
 
+class Change(Message):
+    """An event together with the change that it tells of: both are committed, in the order of seq, or neither.
+
+    `work(connection, seq)` writes the change; an OperationError of its own drops the event, and `error` keeps it.
+    `settled(health)` is called on the loop, once: '' after the commit, else what the store lacks.
+    """
+
+    __slots__ = ("error", "settled", "work")
+
+    work: Callable[[Any, int], object]
+    settled: Callable[[str], None] | None
+    error: Exception | None
+
+
 class Step:
     """One status for a run of one sender's messages `first_seq` … `last_seq`; `change` is the committer's."""
 
@@ -147,7 +167,10 @@ class Step:
 
 
 class Lane:
-    """What one user has of one conversation. `floor` < seq <= `until` (None: no end) is his time in it."""
+    """What one user has of one conversation. `floor` < seq <= `until` (None: no end) is his time in it.
+
+    `gaps` are what came in that time while he had no right to receive, None if there is nothing.
+    """
 
     __slots__ = (
         "acked",
@@ -155,6 +178,7 @@ class Lane:
         "delivered",
         "failed",
         "floor",
+        "gaps",
         "read",
         "read_change",
         "read_payload",
@@ -173,10 +197,41 @@ class Lane:
         self.failed = SeqSet(NO_SEQ)
         self.read_payload = ""
         self.read_change = 0
+        self.gaps: SeqSet | None = None
 
     def covers(self, seq: int) -> bool:
-        """Tell whether `seq` falls into the user's time in the conversation."""
+        """Tell whether `seq` falls into the user's time in the conversation, and he might receive it then."""
+        if self.gaps is not None and seq in self.gaps:
+            return False
         return seq > self.floor and (self.until is None or seq <= self.until)
+
+    def gives(self, seq: int) -> bool:
+        """Tell whether `seq` may still be handed over: of a lane that ended, only the event that tells so."""
+        if self.until is None:
+            return seq > self.floor and (self.gaps is None or seq not in self.gaps)
+        return seq == self.until > self.floor
+
+    def end(self, seq: int) -> None:
+        """End it at `seq`, the event that tells so."""
+        self._pass_over_upto(seq)
+        self.until = seq
+
+    def reopen(self, seq: int) -> None:
+        """Go on at `seq`; what came since its end was never the user's."""
+        self._pass_over_upto(seq)
+        self.until = None
+
+    def pass_gaps(self) -> None:
+        """Count what he was not to get as acknowledged."""
+        for first, last in self.gaps.runs if self.gaps is not None else ():
+            for seqs in (self.acked, self.delivered, self.read):
+                seqs.include(first, last)
+
+    def _pass_over_upto(self, seq: int) -> None:
+        if self.until is not None and self.until < seq - 1:
+            self.gaps = self.gaps or SeqSet()
+            self.gaps.include(self.until + 1, seq - 1)
+            self.pass_gaps()
 
     def row(self) -> tuple[object, ...]:
         """Return the lane as the store's row."""

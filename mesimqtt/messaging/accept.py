@@ -20,7 +20,6 @@ from mesimqtt.store.committer import Health
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
-    from mesimqtt.domain.messages import Message
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.admission import Admission
     from mesimqtt.messaging.delivery import Delivery
@@ -59,6 +58,7 @@ class Acceptor:
         self._receipts = receipts
         self._transients = transients
         self._particulars = particulars
+        self._fan_out = admission.fan_out
         self._unanswered = 0
         self._modules, self._chain = modules, modules.chain
         modules.accept, modules.admit = self._judged, self._known
@@ -164,7 +164,7 @@ class Acceptor:
         message.connection = connection
         message.packet_id = packet_id
         message.qos = qos
-        if params.is_transient:
+        if params.is_transient or (target.group is not None and self._fan_out.is_transient(message, target.group)):
             return self._transients.send(message)
         peer = target.peer
         if peer is not None and peer.inbox_messages >= 0:
@@ -260,7 +260,7 @@ class Acceptor:
                 if isinstance(message, Accepted):
                     self._answer(message, is_due=kind is Due)
                 else:
-                    self._event(message)
+                    self._fan_out.event(message)
             except Exception:  # the others of this commit must have their answers
                 log.exception("accept: message %016x is kept, but cannot be handed over now", message.mid)
         for step in batch.steps:
@@ -303,46 +303,15 @@ class Acceptor:
                 recipients = self._delivery.hold(thread, message, recipients)
             self._delivery.committed(thread, message, recipients, sender)
             return
-        settings = self._hub.settings.messaging
-        recipients = []
-        for number, (_send, receive) in group.members.items():
-            if number == sender.id or not receive:
-                continue
-            member = self._hub.directory.known_user(number) or self._hub.directory.user_by_id(number)
-            if member is None:
-                continue
-            if member.inbox_messages >= 0:  # if not, counting it now includes this message
-                member.inbox_messages += 1
-                member.inbox_bytes += len(message.payload)
-            waiting, size = self._hub.directory.inbox(member)
-            if waiting > settings.inbox_messages_max or size > settings.inbox_bytes_max:
-                self._admission.tell_full(member)
-                lane = self._hub.directory.lane(thread, member)
-                if lane is not None:
-                    self._receipts.fail(member, lane, message, Status.INBOX_FULL)
-                continue
-            recipients.append(member)
-        if target.held:
-            held = [member for member in recipients if member.id in target.held]
-            self._delivery.hold(thread, message, held)
-            recipients = [member for member in recipients if member not in held]
-        self._delivery.committed(thread, message, recipients, sender)
-
-    def _event(self, message: Message) -> None:
-        """Hand a group's event to its members; it has no sender and raises no status."""
-        thread = message.conversation
-        if isinstance(thread, Thread) and thread.group is not None:
-            if self._hub.observers.group:
-                self._hub.observers.changed(thread.group.address, message.payload)
-            members = [self._hub.directory.known_user(number) for number in thread.group.members]
-            self._delivery.committed(thread, message, [user for user in members if user and user.devices], None)
+        self._fan_out.committed(message, sender, group, thread)
 
     def failed(self, batch: Batch, health: Health) -> None:
         """Tell that nothing of a batch was kept: status 0x80 `store`, 0x97, and no acknowledgement on 3.1.1."""
         hub = self._hub
         for message in batch.accepts:
             if not isinstance(message, Accepted):
-                if health != Health.FAULT:  # an event has no sender who would send it again
+                if not self._fan_out.failed(message, health) and health != Health.FAULT:
+                    # An event that nobody waits for has no sender who would send it again.
                     hub.committer.batch.accepts.append(message)
                     hub.committer.lazily(hub.now())
                 continue

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.domain.status import Status
 
 if TYPE_CHECKING:
+    from mesimqtt.messaging.fan_out import FanOut
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Names, Target, User
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.statuses import Statuses
-
-_FULL_TOLD_S = 60.0
 
 
 class Bound(NamedTuple):
@@ -29,9 +28,10 @@ class Bound(NamedTuple):
 class Admission:
     """Judges messages as things are: at their acceptance, and again when one that was scheduled is due."""
 
-    def __init__(self, hub: Hub, statuses: Statuses) -> None:
+    def __init__(self, hub: Hub, statuses: Statuses, fan_out: FanOut) -> None:
         self._hub = hub
         self._statuses = statuses
+        self.fan_out = fan_out
 
     def forbidden(self, sender: User, target: Target, size: int) -> Bound | None:
         """Return why nothing of this size may go from a sender to a target now."""
@@ -39,15 +39,14 @@ class Admission:
         if target.verdict is not None and not target.verdict.is_silent:
             return Bound(target.verdict.status, rule=target.verdict.rule)
         if group is not None:
-            if not group.active:
-                return Bound(Status.GROUP_PAUSED)
-            if not group.members.get(sender.id, (False, False))[0]:
-                return Bound(Status.DENIED, rule="group.send")
+            found = self.fan_out.refusal(sender, group)
+            if found is not None:
+                return Bound(found[0], rule=found[1])
         elif peer is not None and peer is not sender:
             settings = self._hub.settings.messaging
             waiting, size_now = self._hub.directory.inbox(peer)
             if waiting >= settings.inbox_messages_max or size_now + size > settings.inbox_bytes_max:
-                self.tell_full(peer)
+                self.fan_out.tell_full(peer)
                 return Bound(Status.INBOX_FULL)
         return None
 
@@ -68,12 +67,3 @@ class Admission:
         return self._statuses.refuse(
             sender, cid, code, names, rule=rule, retry_after=retry_after, reason=reason, limit=limit
         )
-
-    def tell_full(self, peer: User) -> None:
-        """Tell somebody on `in/session`, at most once a minute, that his inbox refuses messages."""
-        now = self._hub.now()
-        if now - peer.full_told_at >= _FULL_TOLD_S:
-            peer.full_told_at = now
-            self._hub.news(peer, {"event": "inbox-full", "messages": peer.inbox_messages, "bytes": peer.inbox_bytes})
-            if self._hub.on_full is not None:
-                self._hub.on_full(peer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import MesimqttError, OperationError
+from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.status import Status
 from mesimqtt.domain.strict_json import read_json
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.properties import Properties
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import Target, Thread, User
+    from mesimqtt.messaging.model import Group, Target, Thread, User
     from mesimqtt.messaging.operations_base import Answer
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.receipts import Receipts
@@ -87,7 +88,15 @@ class Asides:
             return self._read(device, names, target.thread, payload, qos, packet_id)
         if _is_unknown(target):
             return self._statuses.refuse(device.user, None, Status.INVALID_DESTINATION, names)
+        if target.group is not None and not target.group.may(device.user.id, MemberFlag.PUBL):
+            return self._not_his(device.user, target.group, names)
         return self._presence(device, names, key, target, payload)
+
+    def _not_his(self, user: User, group: Group, names: Names) -> Refused:
+        """Refuse presence in a group of whom is no member (of an open one), or may not publish it."""
+        if user.id in group.members:
+            return self._statuses.refuse(user, None, Status.DENIED, names, rule="group.publish")
+        return self._statuses.refuse(user, None, Status.NOT_MEMBER, names)
 
     # ---- READ ------------------------------------------------------------------------------------------------
 

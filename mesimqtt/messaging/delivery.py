@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.messages import Conversation, Lane, Message, MessageKind
+from mesimqtt.domain.messages import Conversation, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, PLAIN, Device, Extra, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
@@ -12,7 +12,7 @@ from mesimqtt.messaging.receipts import TOO_LARGE
 from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
-from mesimqtt.topics import PRIORITY_DEFAULT, has_param
+from mesimqtt.topics import PRIORITY_DEFAULT, has_param, params_in
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,7 +42,7 @@ class Delivery:
             for device in user.devices:
                 self._live(device, thread, message)
         for device in sender.devices if sender is not None else ():
-            if device.client_id != message.device:
+            if device.client_id != message.device or (thread.group is not None and thread.loops_back):
                 self._live(device, thread, message)
                 continue
             feed = device.feeds.get(thread.id)  # it sent this itself: a legal gap
@@ -124,13 +124,13 @@ class Delivery:
             cls = "sent" if is_own else "event"
             qos = device.qos_of(cls)
             if qos >= 0:
-                topic, extra = self._write(device, thread, message, cls, None)
+                topic, extra = self.write(device, thread, message, cls, None)
                 if device.fits(topic, message.payload, extra):
                     self._hub.hand_over(device, topic, message.payload, qos, None, extra)
 
     def _open(self, device: Device, thread: Thread, upto: int) -> Feed | None:
         lane = self._hub.directory.lane(thread, device.user)
-        if lane is None or not lane.covers(upto + 1):
+        if lane is None or not lane.gives(upto + 1):
             return None
         feed = device.feeds[thread.id] = Feed(thread, lane, SeqSet(upto))
         return feed
@@ -143,10 +143,14 @@ class Delivery:
         if message.state or (self.withdrawn and self._is_withdrawn(message, user)):
             self._receipts.settle(user, lane, message)
             return self._pass_over(feed, seq)
-        if seq in feed.acked or seq in lane.failed or not lane.covers(seq) or message.expires_at <= self._hub.now_ms():
+        if seq in feed.acked or seq in lane.failed or not lane.gives(seq) or message.expires_at <= self._hub.now_ms():
             return self._pass_over(feed, seq)
         thread = feed.thread
-        if message.sender_id == user.id and message.device == device.client_id:
+        if message.kind == MessageKind.WORK:  # for one member alone, by another way (round_robin.py)
+            self._receipts.passed(lane, seq)
+            return self._pass_over(feed, seq)
+        is_own = message.sender_id == user.id and message.device == device.client_id and not thread.loops_back
+        if is_own or (message.kind and not thread.shows(user, message.payload)):
             return self._pass_over(feed, seq)
         cls, name = self._class(user, thread, message)
         qos = device.qos_of(cls, name)
@@ -154,7 +158,7 @@ class Delivery:
             return self._pass_over(feed, seq)
         if feed.acked.above_count >= ABOVE_MAX:
             return False
-        topic, extra = self._write(device, thread, message, cls, name)
+        topic, extra = self.write(device, thread, message, cls, name)
         if device.packet_max and not device.fits(topic, message.payload, extra):
             self._receipts.passed_over(device, feed, message, TOO_LARGE)
             return self._pass_over(feed, seq)
@@ -178,13 +182,13 @@ class Delivery:
         """Return under which class, and of whom, a message comes to a user."""
         if message.kind == MessageKind.EVENT:
             return "event", None
-        if message.sender_id == user.id and len(set(thread.users)) != 1:
+        if message.sender_id == user.id and len(set(thread.users)) != 1 and not thread.loops_back:
             return "sent", None
         if thread.group is not None:
             return "g", thread.group.address
         return "u", thread.peer(user).address
 
-    def _write(
+    def write(
         self, device: Device, thread: Thread, message: Message, cls: str, name: str | None
     ) -> tuple[bytes, Extra]:
         """Return topic and properties of a message as this device gets it."""
@@ -204,7 +208,7 @@ class Delivery:
         left_ms = message.expires_at - self._hub.now_ms()
         left_s = -(-left_ms // 1000)
         if not device.is_five:
-            return b"%b/seq=%d&%b" % (topic, seq, _level_in(level, left_s)), PLAIN
+            return b"%b/seq=%d&%b" % (topic, seq, params_in(level, left_s)), PLAIN
         properties = device.marks_of(cls, name) + for_receiver(level, seq, left_s)
         # Counted from the engine's clock, which may be a moment behind, and a little less than whole seconds, which
         # are rounded up.
@@ -282,7 +286,7 @@ class Delivery:
             if self._follows(device, feed.thread):
                 device.behind.setdefault(feed.thread.id, feed)
             return False
-        if message.expires_at <= self._hub.now_ms() or seq in lane.failed or not lane.covers(seq):
+        if message.expires_at <= self._hub.now_ms() or seq in lane.failed or not lane.gives(seq):
             feed.acked.add(seq)
             return False
         return True
@@ -378,22 +382,19 @@ class Delivery:
                 written = min(feed.sent, waiting.get(number, feed.sent + 1) - 1)
                 kept[number] = max(kept.get(number, 0), written, feed.resent_upto)
 
-    def withdraw(self, thread: Thread, user: User, lane: Lane) -> None:
-        """Stop handing over to a user who left: `lane.until` says where."""
+    def forget(self, thread: Thread, user: User) -> None:
+        """Forget what a user's devices had of a conversation: it begins anew for him, or goes on after a gap."""
         for device in user.devices:
-            feed = device.feeds.pop(thread.id, None)
+            device.feeds.pop(thread.id, None)
             device.behind.pop(thread.id, None)
-            if feed is not None:
-                feed.lane = lane
+
+    def skip(self, thread: Thread, user: User, first: int, last: int) -> None:
+        """Pass over, for a user's devices, what was never his to get."""
+        for device in user.devices:
+            if (feed := device.feeds.get(thread.id)) is not None:
+                feed.acked.include(first, last)
+                feed.sent = max(feed.sent, feed.sent if feed.behind else last)
 
 
 def _priority(feed: Feed) -> int:
     return feed.priority
-
-
-def _level_in(level: str, left_s: int) -> bytes:
-    """Return the sender's parameters as they stand on the way in: expiry counted down, rounded up."""
-    if "expiry=" not in level:
-        return level.encode()
-    parts = [f"expiry={left_s}" if part.startswith("expiry=") else part for part in level.split("&")]
-    return "&".join(parts).encode()

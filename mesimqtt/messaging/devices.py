@@ -326,6 +326,11 @@ class Device:
                     written.append(token)
         return written
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether one more PUBLISH at QoS 1 could be written now."""
+        return not self.express and self._has_window(1, self.message_window)
+
     def _has_window(self, qos: int, window: int) -> bool:
         connection = self.connection
         if connection.congested:

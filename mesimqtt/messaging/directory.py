@@ -31,6 +31,7 @@ class Directory:
         self._root = root
         self._cache_max = cache_max
         self.epoch = 1
+        self.evictions = 0  # how often `trim` had to forget somebody
         self._users: dict[str, User] = {}
         self._user_ids: dict[int, User] = {}
         self._groups: dict[str, Group] = {}
@@ -109,6 +110,10 @@ class Directory:
         thread.users = (a, b)
         return thread
 
+    def adopt(self, thread: Thread) -> None:
+        """Take the thread of a group that has just been made."""
+        self._threads.setdefault((thread.kind, thread.a, thread.b), thread)
+
     def thread_of(self, conversation: Conversation) -> Thread | None:
         """Return the thread of a conversation read from the store; None if a party of it is gone."""
         if isinstance(conversation, Thread):
@@ -156,7 +161,7 @@ class Directory:
             peer = self.user(name)
             return Target(self.pair(sender, peer), peer, None) if peer and not peer.is_leaving else None
         group = self.group(name)
-        if group is None or sender.id not in group.members:
+        if group is None or not (sender.id in group.members or group.is_open):
             return None
         return Target(group.thread, None, group)
 
@@ -196,6 +201,7 @@ class Directory:
         if group is not None:
             row = groups.by_id(self._store.read, group.id)
             group.active = row is not None and bool(row.active)
+            group.flags, group.expires_at = (row.flags, row.expires_at) if row is not None else (0, None)
             group.members = members.rights(self._store.read, group.id)
 
     def in_memory(self) -> list[User]:
@@ -223,6 +229,7 @@ class Directory:
                 kept.update(thread.users)
         gone = [user for user in self._users.values() if user not in kept][: len(self._users) - self._cache_max // 2]
         left = set(gone)
+        self.evictions += 1
         for user in gone:
             del self._users[user.address], self._user_ids[user.id]
         for key, thread in list(self._threads.items()):
@@ -245,7 +252,7 @@ class Directory:
         if row is None:
             return None
         thread = self._thread(GROUP, row.id, 0)
-        group = Group(row.id, row.address, thread, active=bool(row.active))
+        group = Group(row.id, row.address, thread, active=bool(row.active), flags=row.flags, expires_at=row.expires_at)
         thread.group = group
         group.members = members.rights(self._store.read, group.id)
         self._groups[group.address] = self._group_ids[group.id] = group

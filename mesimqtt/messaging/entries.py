@@ -6,12 +6,13 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mesimqtt.domain.groups import is_event_for
 from mesimqtt.domain.ids import format_mid
-from mesimqtt.domain.messages import GROUP, NO_SEQ
+from mesimqtt.domain.messages import GROUP, NO_SEQ, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.receipts import UNCONFIRMED
-from mesimqtt.store import history
+from mesimqtt.store import history, members
 from mesimqtt.store import messages as message_rows
 from mesimqtt.topics import split_params
 
@@ -33,12 +34,13 @@ class Seen(NamedTuple):
     acked: SeqSet
     read: SeqSet
     failed: SeqSet
+    gaps: SeqSet
 
     @classmethod
     def of(cls, user_id: int, lane: history.LaneRow) -> Seen:
         """Return it for a lane."""
         acked, read = SeqSet(lane.acked, lane.acked_above), SeqSet(lane.read, lane.read_above)
-        return cls(user_id, acked, read, SeqSet(NO_SEQ, lane.failed))
+        return cls(user_id, acked, read, SeqSet(NO_SEQ, lane.failed), SeqSet(NO_SEQ, lane.gaps))
 
 
 class Item(NamedTuple):
@@ -58,13 +60,19 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
     """Return those messages that a user may see.
 
     What failed for him, or expired before it reached him, is not his: its sender was told so. What was written to a
-    device of his that never confirms is.
+    device of his that never confirms is. Nor is his what came while he had no right to receive, work that another
+    member took, or an event about members whom he may not list.
     """
     found = []
     for row in rows:
         message = row.message
         seq = message.seq
-        if message.sender_id == seen.user_id or message.kind or seq in seen.read:
+        if seq in seen.gaps:
+            continue
+        if message.kind:
+            if _is_for(connection, message, seen.user_id):
+                found.append(row)
+        elif message.sender_id == seen.user_id or seq in seen.read:
             found.append(row)
         elif seq in seen.failed:
             statuses = message_rows.statuses_of(connection, message)
@@ -73,6 +81,17 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
         elif message.expires_at > now_ms or seq in seen.acked:
             found.append(row)
     return found
+
+
+def _is_for(connection: sqlite3.Connection, message: Message, user: int) -> bool:
+    """Tell whether a user may see an event, or a piece of work: if he sent it or took it."""
+    if message.kind == MessageKind.WORK:
+        statuses = message_rows.statuses_of(connection, message) if message.sender_id != user else []
+        return message.sender_id == user or any(row.recipient_id == user for row in statuses)
+    if message.conversation.kind != GROUP:
+        return True
+    address, may_list = members.view_of(connection, message.conversation.a, user)
+    return is_event_for(message.payload, address, may_list=may_list)
 
 
 def items(
@@ -105,7 +124,7 @@ class Entries:
         message = item.message
         sender = self._directory.party(message.sender_id) if message.sender_id else None
         found: dict[str, Any] = {"mid": format_mid(message.mid), "seq": message.seq}
-        if message.kind:
+        if message.kind == MessageKind.EVENT:
             return found | {"kind": "event", "ts": message.ts, "event": _event(message.payload)}
         is_own = message.sender_id == user_id
         if is_own:

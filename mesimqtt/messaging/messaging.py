@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.ids import MidFactory
+from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.engine import codes
 from mesimqtt.hooks import Identity, Refusal
 from mesimqtt.messaging import operations
@@ -15,25 +17,32 @@ from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.admission import Admission
 from mesimqtt.messaging.asides import Asides
 from mesimqtt.messaging.bots import Bots
+from mesimqtt.messaging.changes import Changes
 from mesimqtt.messaging.deletion import Deletion
 from mesimqtt.messaging.delivery import Delivery
+from mesimqtt.messaging.departures import Departures
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
 from mesimqtt.messaging.entry import NOT_AUTHORIZED, Entry
+from mesimqtt.messaging.fan_out import FanOut
+from mesimqtt.messaging.group_changes import GroupChanges
 from mesimqtt.messaging.groups import Groups
 from mesimqtt.messaging.history import History
 from mesimqtt.messaging.hub import Hub
 from mesimqtt.messaging.inbox import Inbox
+from mesimqtt.messaging.inboxes import Inboxes
 from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.lifetimes import Lifetimes
 from mesimqtt.messaging.modules import Modules
 from mesimqtt.messaging.particulars import Particulars
 from mesimqtt.messaging.people import People
+from mesimqtt.messaging.pins import Pins
 from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.retention import Retention
+from mesimqtt.messaging.round_robin import RoundRobin
 from mesimqtt.messaging.router import Router
 from mesimqtt.messaging.scheduled import Schedule
 from mesimqtt.messaging.search import Search
@@ -55,7 +64,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
     from mesimqtt.messaging.devices import Device
-    from mesimqtt.messaging.model import User
+    from mesimqtt.messaging.model import Target, User
     from mesimqtt.messaging.operations_base import Caller
     from mesimqtt.settings import Settings
     from mesimqtt.store.batch import Batch
@@ -98,18 +107,19 @@ class Messaging:
         self._delivery = Delivery(hub, self._receipts)
         self._transients = Transients(hub, self._statuses)
         self.modules = Modules(hub, self._statuses)
+        self._round_robin = RoundRobin(hub, self._delivery, self._receipts, started_mid=started_mid)
+        self._fan_out = FanOut(hub, self._delivery, Inboxes(hub, self._receipts), self._round_robin)
         self._acceptor = self._make_acceptor(hub)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
         hub.news = self._enrolment.news
-        self._sweeper = Sweeper(hub, self._statuses, self._receipts, self._transients, self._enrolment)
-        self._sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
+        self._sweeper = self._make_sweeper()
         self._entry = Entry(hub, signer, self.policies)
         self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
         self.keys.on_changed = self._entry.forget
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
         self.history, self.inbox, self.search, self.retention = History(hub), Inbox(hub), Search(hub), Retention(hub)
-        self.groups = Groups(hub, self._delivery, self._receipts, self.access.members_changed)
+        self._make_groups()
         self.claim = self._make_claim()
         self.check_health: Callable[[], Awaitable[dict[str, Any]]] | None = None
         self.read_metrics: Callable[[], str] | None = None
@@ -128,17 +138,31 @@ class Messaging:
     def _make_acceptor(self, hub: Hub) -> Acceptor:
         """Return the acceptor, with all that looks after messages before and after it."""
         withdrawals = Withdrawals(hub, self._statuses, self._receipts, self._delivery)
-        admission = Admission(hub, self._statuses)
+        admission = Admission(hub, self._statuses, self._fan_out)
         self.schedule = Schedule(hub, self._statuses, admission)
         particulars = Particulars(hub, self._statuses, withdrawals, self.schedule)
-        acceptor = Acceptor(
-            hub, self._statuses, self._delivery, self._receipts, self._transients, self.modules, particulars, admission
-        )
+        parts = (self._statuses, self._delivery, self._receipts, self._transients, self.modules)
+        acceptor = Acceptor(hub, *parts, particulars, admission)
         self.schedule.acceptor = acceptor
         self._sending = Sending(hub, self._statuses, acceptor)
         self._deletion = Deletion(hub, withdrawals)
         self._vanishing = Vanishing(hub, self._receipts, withdrawals)
         return acceptor
+
+    def _make_sweeper(self) -> Sweeper:
+        parts = (self._statuses, self._receipts, self._transients, self._enrolment, self._round_robin)
+        sweeper = Sweeper(self._hub, *parts)
+        sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
+        return sweeper
+
+    def _make_groups(self) -> None:
+        hub, round_robin, delivery = self._hub, self._round_robin, self._delivery
+        departures = Departures(hub, self._receipts)
+        changes = Changes(hub, self._fan_out, self.access.members_changed)
+        self.groups = Groups(hub, delivery, self._fan_out.inboxes, round_robin, departures, changes)
+        self.group_changes = GroupChanges(hub, self.groups, changes, delivery, self._receipts, round_robin, departures)
+        self.pins = Pins(hub, self.groups)
+        self.invitations = RateLimit(parse_windows(self.settings.rates.invitations))
 
     def _make_claim(self) -> Router:
         asides = Asides(
@@ -160,6 +184,7 @@ class Messaging:
             asides=asides,
             presence=self.presence,
             typing=self._typing,
+            round_robin=self._round_robin,
         )
 
     @property
@@ -210,6 +235,8 @@ class Messaging:
         self._lifetimes.tick(now)
         self._typing.tick(now)
         self.presence.tick(now)
+        self._round_robin.tick(now)
+        self.groups.tick(now)
         self.keys.tick(now)
         self.webhooks.tick(now)
 
@@ -288,29 +315,13 @@ class Messaging:
         for device in list(devices):
             device.connection.close(reason, codes.NOT_AUTHORIZED)
 
-    async def group_add(self, address: str, owner: str | None = None) -> bool:
-        """Create a group; False if it was there."""
-        is_new = await self.groups.add(address, owner)
-        if is_new:
-            self.webhooks.group_changed(address, "created")
-        return is_new
+    def find_user(self, address: str) -> User | None:
+        """Return a user, None if there is none."""
+        return self._hub.directory.user(address)
 
-    async def group_join(self, address: str, users: list[str]) -> list[str]:
-        """Add members; return who is new."""
-        return await self.groups.join(address, users)
-
-    async def group_leave(self, address: str, users: list[str]) -> list[str]:
-        """Remove members; return who was one."""
-        return await self.groups.leave(address, users)
-
-    async def group_delete(self, address: str) -> None:
-        """Delete a group."""
-        await self.groups.delete(address)
-        self.webhooks.group_changed(address, "deleted")
-
-    def group_changed(self, address: str) -> None:
-        """Take note that a group's row or rights changed."""
-        self._hub.directory.refresh_group(address)
+    def target_of(self, sender: User, peer: str) -> Target | None:
+        """Return where a message of a user's to another would lead, None if he may not know of that one."""
+        return self._hub.directory.target(sender, f"u/{encode_address(peer)}".encode(), "u", peer)
 
     async def send(self, sender: str, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
         """Send a message to a user (`kind` u) or group (g); return SENT once it is committed.

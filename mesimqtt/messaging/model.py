@@ -6,7 +6,8 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.addresses import encode_address
-from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message
+from mesimqtt.domain.groups import GroupFlag, MemberFlag, is_event_for
+from mesimqtt.domain.messages import GROUP, Conversation, Lane, Message, MessageKind
 from mesimqtt.domain.policies import Policy
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from mesimqtt.domain.status import Status
     from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.devices import Device
+
+_OPEN = GroupFlag.AUTO_ADD_MEMBER | GroupFlag.SEND_BY_ANYONE
 
 
 NO_POLICY = Policy()
@@ -80,18 +83,46 @@ class User:
 
 
 class Group:
-    """A group and its members: user id -> (may send, may receive)."""
+    """A group and its members: user id -> what he may do (domain/groups.py: MemberFlag).
 
-    __slots__ = ("active", "address", "id", "json", "level", "members", "thread")
+    `flags` say what kind it is; `expires_at` is milliseconds since 1970, None for never.
+    """
 
-    def __init__(self, identifier: int, address: str, thread: Thread, *, active: bool) -> None:
+    __slots__ = ("active", "address", "expires_at", "flags", "id", "json", "level", "members", "thread")
+
+    def __init__(
+        self,
+        identifier: int,
+        address: str,
+        thread: Thread,
+        *,
+        active: bool,
+        flags: int = 0,
+        expires_at: int | None = None,
+    ) -> None:
         self.id = identifier
         self.address = address
         self.active = active
+        self.flags = flags
+        self.expires_at = expires_at
         self.level = encode_address(address)
         self.json = encode_basestring(address)
         self.thread = thread
-        self.members: dict[int, tuple[bool, bool]] = {}
+        self.members: dict[int, int] = {}
+
+    def may(self, user: int, right: MemberFlag) -> bool:
+        """Tell whether a user is a member with this right."""
+        return bool(self.members.get(user, 0) & right)
+
+    @property
+    def message_kind(self) -> MessageKind:
+        """Return what a message to the group is: for all its members, or work for one of them."""
+        return MessageKind.WORK if self.flags & GroupFlag.RECV_ROUND_ROBIN else MessageKind.MESSAGE
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether who is no member may know of the group: a public room, or one to which anybody sends."""
+        return bool(self.flags & _OPEN)
 
 
 class Thread(Conversation):
@@ -108,6 +139,18 @@ class Thread(Conversation):
         """Return the other user of a pair; a user talking to himself is his own peer."""
         first, second = self.users
         return second if first is user else first
+
+    @property
+    def loops_back(self) -> bool:
+        """Tell whether a sender's own devices get what he sends here, like anybody's."""
+        return self.group is not None and bool(self.group.flags & GroupFlag.RECV_LOOPBACK)
+
+    def shows(self, user: User, event: bytes) -> bool:
+        """Tell whether an event of this conversation is for a user."""
+        if self.group is None:
+            return True
+        rights = self.group.members.get(user.id)
+        return is_event_for(event, user.address, may_list=None if rights is None else bool(rights & MemberFlag.LIST))
 
     @property
     def is_group(self) -> bool:

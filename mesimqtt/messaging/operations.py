@@ -8,6 +8,7 @@ from mesimqtt.messaging import (  # noqa: F401 - importing them registers their 
     operations_access,
     operations_groups,
     operations_history,
+    operations_members,
     operations_messages,
     operations_people,
     operations_policies,

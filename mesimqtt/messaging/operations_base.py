@@ -214,12 +214,12 @@ ARGUMENT_TYPES: dict[str, ArgumentType] = {
     "bool | None": ArgumentType(
         "true, false or null", lambda value: value is None or isinstance(value, bool), {"type": ["boolean", "null"]}
     ),
+    "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
     "list[str] | None": ArgumentType(
         f"a list of at most {ADDRESSES_MAX} texts, or null",
         lambda value: value is None or _is_texts(value),
         {**_TEXTS, "type": ["array", "null"]},
     ),
-    "list[str]": ArgumentType(f"a list of at most {ADDRESSES_MAX} texts", _is_texts, _TEXTS),
     "dict[str, str] | None": ArgumentType(
         "an object whose values are texts, or null",
         lambda value: value is None or _is_map(value),

@@ -40,6 +40,7 @@ class Receipts:
         self._devices: dict[int, Device] = {}
         self.aged: Callable[[User, Message, str], None] = _ageless  # what has parameters was delivered or read
         self.skipped: Callable[[User, Thread, int, int], None] = _ageless  # after which seq, up to which one: read
+        self.read_work: Callable[..., bool] = _not_his
         self.left: dict[int, tuple[int, int]] = {}  # who went away -> (status, read change): its row may come later
 
     # ---- acknowledgements ------------------------------------------------------------------------------------
@@ -87,6 +88,17 @@ class Receipts:
             self._lanes[id(lane)] = lane
             self._hub.committer.lazily(self._hub.now())
 
+    def passed(self, lane: Lane, seq: int) -> None:
+        """Count as acknowledged what is for somebody else: the watermarks of a lane pass it."""
+        for seqs in (lane.acked, lane.delivered, lane.read):
+            seqs.add(seq)
+        self.keep(lane)
+
+    def keep(self, lane: Lane) -> None:
+        """Keep a lane's state at the next commit, whenever that is."""
+        self._lanes[id(lane)] = lane
+        self._hub.committer.lazily(self._hub.now())
+
     def status_acknowledged(self, device: Device, change: int) -> None:
         """Move a device's status number."""
         if device.settle_status(change) and device.row_id:
@@ -118,6 +130,8 @@ class Receipts:
         message = message_rows.by_mid(connection, mid)
         if lane is None or message is None or message.conversation.id != thread.id or not lane.covers(message.seq):
             return False
+        if message.kind == MessageKind.WORK:
+            return self.read_work(user, thread, message, upto=upto)
         if upto:
             limit = self._hub.settings.messaging.read_upto_max
             found = message_rows.unread_before(connection, thread, user.id, lane.floor, message.seq, limit)
@@ -238,6 +252,11 @@ class Receipts:
             return self.fail(user, lane, message, Status.FAILED, UNCONFIRMED)
         return self.fail(user, lane, message, Status.EXPIRED)
 
+    def step(self, lane: Lane, message: Message, code: Status, device: str = "", reason: str = "") -> None:
+        """Tell a step of work, whose state is no lane's; `lane` says for whom."""
+        (self._reads if code == Status.READ else self._steps).append((lane, message, code, device, reason))
+        self._hub.committer.wake()
+
     def passed_over(self, device: Device, feed: Feed, message: Message, reason: str) -> None:
         """Pass a message over for a device that cannot take it; a verdict once no device with a cursor does."""
         if not device.row_id or message.kind or message.sender_id == device.user.id:
@@ -321,3 +340,8 @@ class Receipts:
 
 def _ageless(*_: object) -> None:
     """Let nothing vanish: receipts before messaging is wired."""
+
+
+def _not_his(*_: object, **_upto: bool) -> bool:
+    """Know of no work: the receipts before messaging is wired."""
+    return False

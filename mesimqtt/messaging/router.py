@@ -12,6 +12,7 @@ from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
 from mesimqtt.messaging.properties5 import Refused, answer, refused, says_nothing, with_properties
+from mesimqtt.messaging.round_robin import Job
 from mesimqtt.messaging.transient import Transient
 from mesimqtt.topics import Kind, OutTopic, ParamsError, TopicError, find_cid, parse_out
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.presence import Presence
     from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.messaging.round_robin import RoundRobin
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
     from mesimqtt.messaging.typing import Typing
@@ -50,6 +52,7 @@ class Router:
         asides: Asides,
         presence: Presence,
         typing: Typing,
+        round_robin: RoundRobin,
     ) -> None:
         self._hub = hub
         self._root = hub.settings.root
@@ -64,6 +67,7 @@ class Router:
         self._asides = asides
         self._presence = presence
         self._typing = typing
+        self._round_robin = round_robin
         hub.acked = self._acknowledged
         hub.reserve = self._reserve
 
@@ -99,6 +103,7 @@ class Router:
         self._receipts.close(device)
         self._typing.disconnected(device)
         self._presence.disconnected(device)
+        self._round_robin.gone(device)
 
     def writable(self, connection: Connection) -> None:
         """Resume hand-over to a connection that was congested."""
@@ -132,6 +137,8 @@ class Router:
                 receipts.mark_acknowledged(device, token)
             elif isinstance(token, Transient):
                 self._transients.acknowledged(device, token)
+            elif isinstance(token, Job):
+                self._round_robin.acknowledged(device, token)
 
     def _resume(self, device: Device) -> None:
         if device.outbox or device.express:
@@ -173,6 +180,7 @@ class Router:
         self._enrolment.follow(device)
         self._delivery.begin(device)
         self._presence.begin(device)
+        self._round_robin.came(device)
         if device.status_behind:
             self._statuses.catch_up(device)
 

@@ -243,7 +243,7 @@ class Schedule:
         expires_at = due + expiry * 1000
         if not sender.active:
             return self._end(row, Status.DENIED, "user-disabled")
-        if target.group is not None and sender.id not in target.group.members:
+        if target.group is not None and not (sender.id in target.group.members or target.group.is_open):
             return self._end(row, Status.NOT_MEMBER)
         if expires_at <= now_ms:
             return self._end(row, Status.EXPIRED)
@@ -256,6 +256,8 @@ class Schedule:
         )  # fmt: skip
         message.sender, message.target, message.change = sender, target, row.change
         message.connection, message.packet_id, message.qos = None, 0, 0
+        if target.group is not None:
+            message.kind = target.group.message_kind
         self._leaving[row.mid] = message
         if target.peer is not None and target.peer.inbox_messages >= 0:
             target.peer.inbox_messages += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.messaging.devices import Device, Extra
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.model import Group, Thread, User
     from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
 
@@ -67,7 +67,7 @@ class Statuses:
         thread = self._hub.directory.thread_of(step.conversation)
         if thread is None:
             return
-        if thread.group is not None and len(thread.group.members) - 1 > self._hub.settings.messaging.group_status_max:
+        if thread.group is not None and self._is_summed_up(thread.group, step):
             for message in step.messages:
                 self._summaries[thread.id, message.seq] = message
             return
@@ -78,6 +78,11 @@ class Statuses:
             if observed:
                 self._hub.observers.told(sender, payload)
             self._push(sender, cid, message.mid, step.status, payload, step.change)
+
+    def _is_summed_up(self, group: Group, step: Step) -> bool:
+        """Tell whether a step is told with others as counts; work has one recipient, who is always named."""
+        is_large = len(group.members) - 1 > self._hub.settings.messaging.group_status_max
+        return is_large and not step.messages[0].kind
 
     def refuse(
         self,

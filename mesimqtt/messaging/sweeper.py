@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
-from mesimqtt.domain.status import Status
+from mesimqtt.domain.messages import MessageKind
 from mesimqtt.engine import codes
+from mesimqtt.messaging.departures import verdict
 from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.store import conversations, scheduled
 from mesimqtt.store import devices as device_rows
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Lane, Message
     from mesimqtt.messaging.enrolment import Enrolment
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import Thread, User
+    from mesimqtt.messaging.model import User
     from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.messaging.round_robin import RoundRobin
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
 
@@ -35,13 +37,20 @@ class Sweeper:
     """Called about four times a second by the broker's ticker; does little each time."""
 
     def __init__(
-        self, hub: Hub, statuses: Statuses, receipts: Receipts, transients: Transients, enrolment: Enrolment
+        self,
+        hub: Hub,
+        statuses: Statuses,
+        receipts: Receipts,
+        transients: Transients,
+        enrolment: Enrolment,
+        round_robin: RoundRobin,
     ) -> None:
         self._hub = hub
         self._statuses = statuses
         self._receipts = receipts
         self._enrolment = enrolment
         self._transients = transients
+        self._round_robin = round_robin
         self.tasks = [
             hub.store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens,
         ]  # once a second  # fmt: skip
@@ -86,6 +95,8 @@ class Sweeper:
         thread = self._hub.directory.thread_of(message.conversation)
         if thread is None:
             return True
+        if message.kind == MessageKind.WORK:
+            return self._round_robin.judge(message)
         settled = True
         for user, lane in self._lanes(message):
             if is_in_flight(user, message):
@@ -94,14 +105,11 @@ class Sweeper:
                     settled = False
                     continue
             if lane.until is not None:
-                code, reason = (Status.NOT_MEMBER, "") if self._is_alive(thread) else (Status.FAILED, "group-deleted")
+                code, reason = verdict(self._hub, thread, user)
                 self._receipts.fail(user, lane, message, code, reason)
             elif message.expires_at <= self._hub.now_ms():
                 self._receipts.expire(user, lane, message)
         return settled
-
-    def _is_alive(self, thread: Thread) -> bool:
-        return thread.group is not None and self._hub.directory.group_by_id(thread.group.id) is not None
 
     def _lanes(self, message: Message) -> list[tuple[User, Lane]]:
         directory = self._hub.directory

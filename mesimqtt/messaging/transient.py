@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.status import Status, status_payload
 from mesimqtt.messaging.devices import PLAIN, Extra
@@ -62,6 +63,8 @@ class Transients:
             return self._statuses.refuse(sender, message.cid, Status.RATE_LIMITED, target.names, retry_after=1)
         now, settings = self._hub.now(), self._hub.settings.messaging
         kept = self._kept[key] = Kept(message.digest, now + settings.expiry_zero_kept_s)
+        if target.thread.loops_back:
+            self._hand_over(Transient(message, sender, now, Status.SENT))
         for recipient in self._recipients(message):
             delivery = Transient(message, recipient, now + settings.offline_answer_s)
             kept.deliveries.append(delivery)
@@ -86,8 +89,8 @@ class Transients:
         members = target.group.members
         users = [
             self._hub.directory.user_by_id(number)
-            for number, (_, receive) in members.items()
-            if receive and number != message.sender_id
+            for number, rights in members.items()
+            if rights & MemberFlag.RECV and number != message.sender_id
         ]
         return [user for user in users if user is not None]
 
@@ -99,18 +102,19 @@ class Transients:
         cls, name = ("g", group.address) if group else ("u", sender.address)
         middle = f"g/{group.level}/{sender.level}" if group else f"u/{sender.level}"
         place = b"%b%b/%016x" % (recipient.in_prefix, middle.encode(), message.mid)
+        loops_back = message.target.thread.loops_back
         level = b"/" + message.params.encode() if message.params else b""
         best = -1
         for device in recipient.devices:
             qos = device.qos_of(cls, name)
-            if qos < 0 or (recipient is sender and device.client_id == message.device):
+            if qos < 0 or (recipient is sender and device.client_id == message.device and not loops_back):
                 continue
             topic, extra = place + level, PLAIN
             if device.is_five:
                 topic, properties = place, device.marks_of(cls, name) + for_receiver(message.params, 0, 0)
                 extra = Extra(properties)
             if device.fits(topic, message.payload, extra):
-                token = delivery if qos else None
+                token = delivery if qos and not delivery.code else None  # the sender's own copy raises no status
                 if self._hub.hand_over(device, topic, message.payload, qos, token, extra):
                     best = max(best, qos)
         return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.policies import Block
 from mesimqtt.domain.strict_json import read_json
 
@@ -83,7 +84,8 @@ class Typing:
             return  # to whom nothing of his goes; he is told of it when he sends a message
         user, group, directory = device.user, target.group, self._hub.directory
         if group is not None:
-            numbers = [number for number in group.members if number != user.id and number not in target.held]
+            hearing = [number for number, rights in group.members.items() if rights & MemberFlag.SUBS]
+            numbers = [number for number in hearing if number != user.id and number not in target.held]
             recipients = [directory.known_user(number) for number in numbers]
             place = f"presence/g/{group.level}/{user.level}"
         else:

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.domain.messages import Conversation, Message, Outcome, Step
+from mesimqtt.domain.messages import Change, Conversation, Message, MessageKind, Outcome, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.messages import RUN_MAX
@@ -23,6 +23,7 @@ _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
     deadline, flags, params, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+INSERT_WORK = "INSERT INTO work (conversation_id, seq, message_id) VALUES (?,?,?)"
 CLAIM_CID = "INSERT OR IGNORE INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
 FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
 INSERT_STEP = """INSERT INTO step (sender_id, change, conversation_id, recipient_id, first_seq, last_seq, status,
@@ -235,6 +236,8 @@ class Writer:
         runs: dict[tuple[int, int], Step] = {}
         for message in fresh:
             conversation = message.conversation
+            if message.kind and not self._is_done(connection, message, made):
+                continue
             if not conversation.id:
                 conversations.create(connection, conversation)
                 made.append(conversation)
@@ -249,7 +252,9 @@ class Writer:
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
                 message.expires_at, message.deadline, message.flags, message.params, message.payload,
             ))  # fmt: skip
-            if message.kind or message.change:  # an event has no SENT, a scheduled message has had its own
+            if message.kind == MessageKind.WORK:
+                connection.execute(INSERT_WORK, (number, seq, message.mid))
+            if message.kind == MessageKind.EVENT or message.change:  # no SENT; a scheduled message has had its own
                 continue
             run = runs.get((number, sender))
             if run is not None and run.last_seq == seq - 1 and seq - run.first_seq < RUN_MAX:
@@ -268,6 +273,29 @@ class Writer:
         for step in steps:
             for message in step.messages:
                 message.change = step.change
+
+    def _is_done(self, connection: sqlite3.Connection, message: Message, made: list[Conversation]) -> bool:
+        """Write what an event tells of, at the seq that it is going to have; False if it was refused."""
+        if not isinstance(message, Change):
+            return True
+        conversation = message.conversation
+        is_new = not conversation.id
+        seq = 0 if is_new else self._seqs.get(conversation.id) or conversations.last_seq(connection, conversation.id)
+        message.error = None
+        message.outcome = Outcome.STORED
+        connection.execute("SAVEPOINT change")
+        try:
+            message.work(connection, seq + 1)
+        except Exception as error:
+            if is_environment(error):
+                raise
+            connection.execute("ROLLBACK TO change")
+            message.error, message.outcome = error, Outcome.REFUSED
+            conversation.id = 0 if is_new else conversation.id
+        connection.execute("RELEASE change")
+        if is_new and conversation.id:
+            made.append(conversation)
+        return message.error is None
 
     def _deduplicated(self, connection: sqlite3.Connection, accepts: list[Message]) -> list[Message]:
         """Claim the cids; return the messages whose cid was free. The others' outcome says what it stood for."""

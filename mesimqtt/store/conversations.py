@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _OWN_LATE_MAX = 10_000  # an own message enters its sender's lane at the commit after its own
 _LANE = """SELECT floor, until, acked, acked_above, delivered, delivered_above, read, read_above, failed, read_payload,
-    read_change FROM lane WHERE conversation_id = ? AND user_id = ?"""
+    read_change, gaps FROM lane WHERE conversation_id = ? AND user_id = ?"""
 
 
 def find(connection: sqlite3.Connection, kind: int, a: int, b: int) -> Conversation | None:
@@ -21,6 +21,12 @@ def find(connection: sqlite3.Connection, kind: int, a: int, b: int) -> Conversat
         "SELECT id, last_seq FROM conversation WHERE kind = ? AND a = ? AND b = ?", (kind, a, b)
     ).fetchone()
     return Conversation(row[0], kind, a, b, row[1]) if row else None
+
+
+def by_id(connection: sqlite3.Connection, number: int) -> Conversation | None:
+    """Return one conversation."""
+    row = connection.execute("SELECT kind, a, b, last_seq FROM conversation WHERE id = ?", (number,)).fetchone()
+    return Conversation(number, *row) if row else None
 
 
 def of_user(connection: sqlite3.Connection, user: int) -> list[Conversation]:
@@ -71,6 +77,9 @@ def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: 
     _add_own(connection, lane)
     lane.read_payload = row[9]
     lane.read_change = row[10]
+    if row[11]:
+        lane.gaps = SeqSet(0, row[11])
+        lane.pass_gaps()
     return lane
 
 

@@ -1,4 +1,4 @@
-"""Groups: reading, listing and their profile; who joins and leaves is messaging's, which knows the lanes."""
+"""Groups: reading, listing, their profile and flags; who belongs to them is in members.py."""
 
 from __future__ import annotations
 
@@ -10,27 +10,19 @@ from mesimqtt.store.users import DELETED, FORMER, pack
 if TYPE_CHECKING:
     import sqlite3
 
-_COLUMNS = "id, address, active, created_at, profile"
+_COLUMNS = "id, address, active, created_at, profile, flags, expires_at"
 
 
 class GroupRow(NamedTuple):
-    """A group as it is kept. `active` 0: paused; `created_at` in milliseconds."""
+    """A group as it is kept. `active` 0: paused; `created_at` and `expires_at` (None: never) in milliseconds."""
 
     id: int
     address: str
     active: int
     created_at: int
     profile: dict[str, str]
-
-
-class MemberRow(NamedTuple):
-    """A member of a group and his rights; `joined_at` in milliseconds."""
-
-    address: str
-    role: str
-    send: int
-    receive: int
-    joined_at: int
+    flags: int
+    expires_at: int | None
 
 
 def find(connection: sqlite3.Connection, address: str) -> GroupRow | None:
@@ -67,17 +59,36 @@ def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[G
         WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?""",
         (after, limit),
     )
-    return [(_group(row[:5]), row[5]) for row in rows]
+    return [(_group(row[:-1]), row[-1]) for row in rows]
 
 
-def members(connection: sqlite3.Connection, group: int) -> list[MemberRow]:
-    """Return the members of a group in the order of their addresses."""
+def page_of(connection: sqlite3.Connection, user: int, after: str, limit: int) -> list[tuple[GroupRow, int]]:
+    """Return up to `limit` groups that a user is in, with their number of members, as `page` does."""
     rows = connection.execute(
-        """SELECT u.address, m.role, m.send, m.receive, m.joined_at FROM member m JOIN user u ON u.id = m.user_id
-        WHERE m.group_id = ? ORDER BY u.address""",
-        (group,),
+        f"""SELECT {_COLUMNS}, (SELECT count(*) FROM member o WHERE o.group_id = "group".id) FROM "group"
+        JOIN member m ON m.group_id = id AND m.user_id = ? WHERE address > ? AND active >= 0
+        ORDER BY address LIMIT ?""",
+        (user, after, limit),
     )
-    return [MemberRow(*row) for row in rows]
+    return [(_group(row[:-1]), row[-1]) for row in rows]
+
+
+def public_page(connection: sqlite3.Connection, flag: int, after: str, limit: int) -> list[GroupRow]:
+    """Return up to `limit` groups that have a flag, in the order of their addresses, after `after`."""
+    rows = connection.execute(
+        f"""SELECT {_COLUMNS} FROM "group" WHERE address > ? AND active >= 0 AND flags & ? ORDER BY address LIMIT ?""",
+        (after, flag, limit),
+    )
+    return [_group(row) for row in rows]
+
+
+def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[str]:
+    """Return groups whose time is over."""
+    rows = connection.execute(
+        'SELECT address FROM "group" WHERE expires_at IS NOT NULL AND expires_at <= ? AND active >= 0 LIMIT ?',
+        (now_ms, limit),
+    )
+    return [row[0] for row in rows]
 
 
 def set_profile(connection: sqlite3.Connection, number: int, profile: dict[str, str]) -> None:
@@ -90,16 +101,15 @@ def set_active(connection: sqlite3.Connection, number: int, *, active: bool) -> 
     connection.execute('UPDATE "group" SET active = ? WHERE id = ?', (int(active), number))
 
 
-def set_right(connection: sqlite3.Connection, number: int, address: str, right: str, *, allowed: bool) -> bool:
-    """Give or take a member's right to `send` or to `receive`; False if he is no member."""
-    column = {"send": "send", "receive": "receive"}[right]
-    cursor = connection.execute(
-        f"""UPDATE member SET {column} = ? WHERE group_id = ?
-        AND user_id = (SELECT id FROM user WHERE address = ?)""",
-        (int(allowed), number, address),
-    )
-    return cursor.rowcount == 1
+def set_flags(connection: sqlite3.Connection, number: int, flags: int) -> None:
+    """Make a group another kind."""
+    connection.execute('UPDATE "group" SET flags = ? WHERE id = ?', (flags, number))
 
 
-def _group(row: tuple[int, str, int, int, str]) -> GroupRow:
-    return GroupRow(row[0], row[1], row[2], row[3], json.loads(row[4]))
+def set_expiry(connection: sqlite3.Connection, number: int, expires_at: int | None) -> None:
+    """Let a group end at a time (milliseconds), or never."""
+    connection.execute('UPDATE "group" SET expires_at = ? WHERE id = ?', (expires_at, number))
+
+
+def _group(row: tuple[int, str, int, int, str, int, int | None]) -> GroupRow:
+    return GroupRow(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])

@@ -126,7 +126,28 @@ _HISTORY_3: tuple[str, ...] = (  # history, search, retention
     """CREATE TRIGGER message_removed AFTER DELETE ON message BEGIN
     INSERT INTO search_change (message_id) VALUES (old.id); END""",
 )
-_GROUPS_3: tuple[str, ...] = ()  # kinds, roles, rights, pins
+_GROUPS_3 = _statements("""
+ALTER TABLE "group" ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE "group" ADD COLUMN expires_at INTEGER;
+CREATE INDEX group_expires_at ON "group" (expires_at) WHERE expires_at IS NOT NULL;
+ALTER TABLE member ADD COLUMN granted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE member ADD COLUMN denied INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE member ADD COLUMN admin INTEGER NOT NULL DEFAULT 0;
+UPDATE member SET denied = (1 - send) + 2 * (1 - receive);
+ALTER TABLE lane ADD COLUMN gaps TEXT NOT NULL DEFAULT '';
+UPDATE lane SET until = (SELECT last_seq FROM conversation c WHERE c.id = conversation_id) WHERE until IS NULL
+    AND EXISTS (SELECT 1 FROM conversation c JOIN member m ON m.group_id = c.a WHERE c.id = conversation_id
+    AND c.kind = 1 AND m.user_id = lane.user_id AND m.receive = 0);
+CREATE INDEX lane_ended ON lane (conversation_id, user_id) WHERE until IS NOT NULL AND acked < until - 1;
+ALTER TABLE member DROP COLUMN send;
+ALTER TABLE member DROP COLUMN receive;
+CREATE TABLE pin (id INTEGER NOT NULL PRIMARY KEY, group_id INTEGER NOT NULL, digest BLOB NOT NULL, role TEXT NOT
+    NULL, granted INTEGER NOT NULL, admin INTEGER NOT NULL, uses INTEGER, created_by INTEGER NOT NULL, created_at
+    INTEGER NOT NULL, expires_at INTEGER);
+CREATE UNIQUE INDEX pin_group_id_digest ON pin (group_id, digest);
+CREATE TABLE work (conversation_id INTEGER NOT NULL, seq INTEGER NOT NULL, message_id INTEGER NOT NULL, PRIMARY KEY
+    (conversation_id, seq)) WITHOUT ROWID;
+""")  # kinds, roles, rights, pins, work that waits for a member
 _PEOPLE_3 = _statements("""
 ALTER TABLE user ADD COLUMN policy TEXT NOT NULL DEFAULT '';
 ALTER TABLE user ADD COLUMN rules TEXT NOT NULL DEFAULT '{}';

@@ -11,6 +11,7 @@ from peewee import (
 
 from mesimqtt.store import models_api, models_webhooks
 from mesimqtt.store.model_base import Table
+from mesimqtt.store.models_groups import Group, Member, Pin, Work
 from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
 from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
 from mesimqtt.store.models_people import Counter, Policy, Tie
@@ -52,30 +53,6 @@ class Token(Table):
     revoked_at = IntegerField(null=True)
 
 
-class Group(Table):
-    """A group; its address lives in a namespace of its own."""
-
-    address = TextField(unique=True)
-    active = IntegerField(default=1)
-    created_at = IntegerField()
-    profile = TextField(default="{}")
-
-
-class Member(Table):
-    """Who belongs to a group. `send` and `receive` are the member's rights."""
-
-    group_id = IntegerField()
-    user_id = IntegerField(index=True)
-    role = TextField(default="member")
-    send = IntegerField(default=1)
-    receive = IntegerField(default=1)
-    joined_at = IntegerField()
-
-    class Meta:
-        primary_key = CompositeKey("group_id", "user_id")
-        without_rowid = True
-
-
 class Conversation(Table):
     """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0).
 
@@ -93,7 +70,7 @@ class Conversation(Table):
 
 
 class Message(Table):
-    """One message or (kind 1) event. The rowid is the mid, so inserts append.
+    """One message, (kind 1) event or (kind 2) work for one member of a group. The rowid is the mid: inserts append.
 
     `deadline` is set (milliseconds) only while a sweep must judge the message; the default expiry
     of a year is found by mid instead. `state` 0x21 (taken back by its sender) or 0x22 (wiped by age or policy): nobody
@@ -143,7 +120,8 @@ class Cid(Table):
 class Lane(Table):
     """What one user has of one conversation: watermarks plus exceptions (contract section 4).
 
-    `floor` is the seq before the user's time in it, `until` the last seq he may see (after leaving).
+    `floor` is the seq before the user's time in it, `until` the last seq he may see (after leaving, or while he has
+    no right to receive); `gaps` are seqs of his time that he had no right to receive.
     """
 
     conversation_id = IntegerField()
@@ -159,6 +137,7 @@ class Lane(Table):
     failed = TextField(default="")
     read_payload = TextField(default="")
     read_change = IntegerField(default=0)
+    gaps = TextField(default="")
 
     class Meta:
         primary_key = CompositeKey("conversation_id", "user_id")
@@ -349,4 +328,6 @@ TABLES = [
     Tie,
     Policy,
     Counter,
+    Pin,
+    Work,
 ]

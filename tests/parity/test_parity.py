@@ -19,6 +19,8 @@ from parity.doors import DOORS, Documentation
 AFTER = {
     "block_remove": "block_add",
     "contact_remove": "contact_add",
+    "group_enter": "group_pin_add",
+    "group_pin_remove": "group_pin_add",
     "pair_remove": "pair_add",
     "policy_delete": "policy_set",
     "presence_unfollow": "presence_follow",

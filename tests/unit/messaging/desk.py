@@ -90,24 +90,6 @@ class FakeMessaging:
     def token_revoked(self, jti: str) -> None:
         self.told.append(("token_revoked", jti))
 
-    async def group_add(self, address: str, owner: str | None) -> bool:
-        self.told.append(("group_add", address, owner))
-        return True
-
-    async def group_join(self, address: str, members: list[str]) -> list[str]:
-        self.told.append(("group_join", address, members))
-        return members
-
-    async def group_leave(self, address: str, members: list[str]) -> list[str]:
-        self.told.append(("group_leave", address, members))
-        return members
-
-    async def group_delete(self, address: str) -> None:
-        self.told.append(("group_delete", address))
-
-    def group_changed(self, address: str) -> None:
-        self.told.append(("group_changed", address))
-
     async def send(self, sender: str, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
         self.told.append(("send", sender, kind, name, letter))
         return {"mid": "0" * 16, "cid": letter.cid, "status": 1}

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.errors import OperationError, StoreError
 from unit.engine.both_ends import publish
 
 
@@ -184,9 +184,11 @@ def test_a_will_during_a_fault_is_lost_in_silence(world):
 def test_one_message_in_trouble_keeps_no_other_of_its_commit_from_its_answer(world, caplog):
     """What cannot be handed over is logged; whoever else was in that commit gets PUBACK, SENT and delivery."""
     world.group("team", "alice", "carol")
+    world.listener("carol")
+    world.advance(2)
     world.restart()
-    world.store.read.execute("UPDATE user SET profile = '{' WHERE address = 'carol'")
-    alice, bob = world.listener("alice"), world.listener("bob")
+    alice, bob, _ = world.listener("alice"), world.listener("bob"), world.listener("carol")
+    world.store.read.execute("UPDATE lane SET acked_above = 'x' WHERE user_id = 3")
     alice.send(
         publish("m/alice/out/g/team/1", b"one", qos=1, packet_id=11),
         publish("m/alice/out/u/bob/2", b"two", qos=1, packet_id=12),
@@ -229,20 +231,22 @@ def test_a_page_that_the_disk_failed_comes_all_the_same(world):
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR])
-def test_an_event_whose_commit_failed_comes_with_a_later_one(world, code):
-    """Who joined is told once the store writes again: nobody else would say it a second time."""
+def test_a_change_whose_commit_failed_is_not_told_and_can_be_made_again(world, code):
+    """Who joins and the event of it are one: neither is there after a failed commit, both after a good one."""
     world.group("team", "alice", "bob")
     bob = world.listener("bob")
     world.advance(1)
     bob.inbox.clear()
     world.database.code = code
-    groups = world.messaging.groups
-    groups._tell(groups._group("team"), "joined", ["carol"])
-    world.turn()
+    for op, users in (("group_join", ["carol"]), ("group_leave", ["alice"])):
+        with pytest.raises(StoreError, match="nothing was changed"):
+            world.do(op, address="team", users=users)
     assert world.database.failures
     assert [] == bob.received("event/")
     world.database.code = 0
     world.advance(3)
+    assert ["alice", "bob"] == [each["address"] for each in world.do("group_show", address="team")["members"]]
+    world.do("group_join", address="team", users=["carol"])
 
     (event,) = bob.received("event/")
     assert b'{"event": "joined", "group": "team", "users": ["carol"]}' == event.payload

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from conformance import wire5
+from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.hooks import Identity
 from unit.messaging import five
 
@@ -104,7 +105,7 @@ def test_a_group_that_is_paused_or_that_one_may_not_write_to(world):
 
     assert (0x83, "0x90 group-paused") == alice.publish("g/team/1")
     group.active = True
-    group.members[next(iter(group.members))] = (False, True)
+    group.members[next(iter(group.members))] = MemberFlag.RECV
     assert (0x87, "0x8D group.send") == alice.publish("g/team/2")
 
 

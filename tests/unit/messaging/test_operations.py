@@ -9,7 +9,7 @@ import pytest
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging.operations import OPERATIONS, OPERATOR, ArgumentError, Caller
 from mesimqtt.messaging.sending import Letter
-from mesimqtt.store import groups, users
+from mesimqtt.store import users
 from unit.messaging.desk import NOW_MS, FakeDesk
 
 EXPECTED = {
@@ -157,45 +157,6 @@ def test_a_list_comes_in_pages() -> None:
 
     assert (["a", "b"], "b") == ([each["address"] for each in first["users"]], first["next"])
     assert (["c"], None) == ([each["address"] for each in second["users"]], second["next"])
-
-
-def team() -> FakeDesk:
-    """Return a desk with the group `team` of alice."""
-    desk = FakeDesk("alice", "bob")
-    desk.connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 5, '{}')")
-    desk.connection.execute("INSERT INTO member VALUES (1, 1, 'owner', 1, 1, 7)")
-    return desk
-
-
-def test_groups_are_changed_through_messaging() -> None:
-    """Members come and go through messaging, which knows the lanes; who is one already is not added again."""
-    desk = team()
-    joined = desk.do("group_join", address="team", users=["alice", "bob"])
-    with pytest.raises(OperationError, match="'bob' is not a member of 'team'; nothing was changed"):
-        desk.do("group_leave", address="team", users=["alice", "bob"])
-    with pytest.raises(OperationError, match="the group 'team' exists already"):
-        desk.do("group_add", address="team")
-    with pytest.raises(OperationError, match="no group 'nope'"):
-        desk.do("group_delete", addresses=["team", "nope"])
-
-    assert (["bob"], ["alice"]) == (joined["joined"], joined["unchanged"])
-    assert [("group_join", "team", ["bob"])] == desk.told
-
-
-def test_pause_rights_and_profile_of_a_group() -> None:
-    """One call changes all three and messaging hears of it; a wrong part undoes the whole call."""
-    desk = team()
-    answer = desk.do("group_set", address="team", profile={"paused": "on", "receive:alice": "off", "name": "Team"})
-    with pytest.raises(OperationError, match="'bob' is not a member"):
-        desk.do("group_set", address="team", profile={"paused": "off", "send:bob": "off"})
-    with pytest.raises(ArgumentError, match="paused is on or off"):
-        desk.do("group_set", address="team", profile={"paused": "yes"})
-    found = groups.find(desk.connection, "team")
-
-    assert found is not None
-    assert (0, {"name": "Team"}) == (found.active, found.profile)
-    assert ("paused", False) == (answer["state"], answer["members"][0]["receive"])
-    assert [("group_changed", "team")] == desk.told
 
 
 def test_sending_hands_the_bytes_to_messaging() -> None:

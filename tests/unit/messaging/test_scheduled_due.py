@@ -61,8 +61,7 @@ def delete(world):
 
 
 def pause(world):
-    world.store.read.execute('UPDATE "group" SET active = 0')
-    world.messaging.group_changed("team")
+    world.do("group_set", address="team", profile={"paused": "on"})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from mesimqtt.domain.messages import Conversation
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.store import conversations, devices, members
+from mesimqtt.store.members import MEMBER, NewMember
 from unit.store.desk import ALICE, BOB, CAROL, NOW_MS, pair
 
 PHONE, TABLET = 7, 8
@@ -150,11 +151,11 @@ def test_a_lane_is_read_as_it_was_written(desk, chat):
 def team(desk):
     """The group `team` (1), in which two messages came before bob."""
     connection = desk.database.connection()
-    members.create_group(connection, "team", NOW_MS)
+    members.make_group(connection, "team", NOW_MS)
     conversation = conversations.find(connection, 1, 1, 0)
-    members.enter(connection, 1, conversation.id, [ALICE], "owner", NOW_MS)
+    members.enter(connection, 1, conversation.id, [ALICE], NewMember("owner"), 1, NOW_MS)
     desk.accept("1", "2", conversation=conversation)
-    members.enter(connection, 1, conversation.id, [BOB], "member", NOW_MS)
+    members.enter(connection, 1, conversation.id, [BOB], MEMBER, 3, NOW_MS)
     return conversation
 
 
@@ -169,30 +170,30 @@ def test_a_member_sees_what_comes_after_he_joined(desk, team):
     desk.accept("3", conversation=team)
 
     assert [(team.id, 2, "", 3)] == pending(desk, PHONE) == pending(desk, 0)
-    assert {ALICE: (True, True), BOB: (True, True)} == members.rights(desk.database.connection(), 1)
+    assert {ALICE: 0x101F, BOB: 0x1F} == members.rights(desk.database.connection(), 1)
 
 
 def test_a_former_member_sees_nothing_later(desk, team):
     """What came until he left is still pending, what came later never is."""
     desk.accept("3", conversation=team)
-    last = members.leave(desk.database.connection(), 1, team.id, [BOB])
+    members.leave(desk.database.connection(), 1, team.id, [BOB], 3)
     desk.accept("4", conversation=team)
 
-    assert (3, [(team.id, 2, "", 4)]) == (last, pending(desk, 0))
+    assert [(team.id, 2, "", 4)] == pending(desk, 0)
     assert (2, 3) == lane(desk, BOB, "floor", "until")
     desk.all("UPDATE lane SET acked = 3 WHERE user_id = ?", BOB)
 
     assert [] == pending(desk, 0)
-    assert {ALICE: (True, True)} == members.rights(desk.database.connection(), 1)
+    assert {ALICE: 0x101F} == members.rights(desk.database.connection(), 1)
 
 
 def test_who_comes_back_begins_anew(desk, team):
     """What came while he was away is not his, whatever an old cursor says, even one written late."""
     connection = desk.database.connection()
     enrol(desk, PHONE, "phone")
-    members.leave(connection, 1, team.id, [BOB])
+    members.leave(connection, 1, team.id, [BOB], 2)
     desk.accept("3", "4", conversation=team)
-    members.enter(connection, 1, team.id, [BOB], "member", NOW_MS)
+    members.enter(connection, 1, team.id, [BOB], MEMBER, 5, NOW_MS)
     desk.batch.cursors[PHONE, team.id] = (PHONE, team.id, 2, "")
     desk.commit()
 
@@ -206,21 +207,21 @@ def test_who_comes_back_begins_anew(desk, team):
 def test_a_deleted_group_gives_nobody_more_than_he_had(desk, team):
     """Members may see up to the end; who left before keeps his own end. The address is free again."""
     connection = desk.database.connection()
-    members.leave(connection, 1, team.id, [BOB])
+    members.leave(connection, 1, team.id, [BOB], 2)
     desk.accept("3", conversation=team)
-    last = members.delete_group(connection, 1, team.id)
+    members.delete_group(connection, 1, team.id, 3)
     desk.accept("4", conversation=team)
 
-    assert (3, (3,), (2,)) == (last, lane(desk, ALICE, "until"), lane(desk, BOB, "until"))
+    assert ((3,), (2,)) == (lane(desk, ALICE, "until"), lane(desk, BOB, "until"))
     assert {} == members.rights(connection, 1)
-    members.create_group(connection, "team", NOW_MS)
+    members.make_group(connection, "team", NOW_MS)
     assert [(-1,), (1,)] == desk.all('SELECT active FROM "group" ORDER BY id')
 
 
 def test_conversations_of_a_user(desk, team):
     """Those he is or was in, with the last seq of each."""
     connection = desk.database.connection()
-    members.leave(connection, 1, team.id, [BOB])
+    members.leave(connection, 1, team.id, [BOB], 2)
     desk.accept("x", conversation=pair(BOB, CAROL), sender=CAROL)
     found = [(each.kind, each.a, each.b, each.last_seq) for each in conversations.of_user(connection, BOB)]
 

@@ -1,10 +1,11 @@
-"""Groups' rows, as far as listing and profile go."""
+"""Groups' rows: listing, profile, kind, and what each member may do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.store import groups, users
+from mesimqtt.domain.groups import GroupFlag, MemberFlag
+from mesimqtt.store import groups, members, users
 from unit.store.rows import memory
 
 if TYPE_CHECKING:
@@ -16,35 +17,52 @@ def family() -> sqlite3.Connection:
     connection = memory()
     for address in ("alice", "bob", "carol"):
         users.add(connection, address, 1)
-    connection.execute("INSERT INTO \"group\" VALUES (1, 'family', 1, 5, '{}'), (2, 'empty', 1, 6, '{}')")
-    connection.execute("INSERT INTO member VALUES (1, 2, 'member', 1, 1, 8), (1, 1, 'owner', 1, 1, 7)")
+    members.make_group(connection, "family", 5)
+    members.make_group(connection, "empty", 6, flags=int(GroupFlag.AUTO_ADD_MEMBER), expires_at=100)
+    connection.execute("INSERT INTO member VALUES (1, 2, 'member', 8, 0, 0, 0), (1, 1, 'owner', 7, 0, 0, 0)")
     return connection
 
 
 def test_members_are_listed_with_their_rights() -> None:
-    """Members come in the order of their addresses."""
-    members = groups.members(family(), 1)
+    """Members come in the order of their addresses, page by page."""
+    connection = family()
+    first = members.page(connection, 1, "", 1)
+    second = members.page(connection, 1, "alice", 5)
 
-    assert [("alice", "owner", 1, 1, 7), ("bob", "member", 1, 1, 8)] == members
+    assert [("alice", "owner", 0x101F, 0xFFFF)] == [(name, row.role, row.flags(0), row.bits) for name, row in first]
+    assert [("bob", "member", 0x1F, 0)] == [(name, row.role, row.flags(0), row.bits) for name, row in second]
+    assert (2, [1], (1, 1), (1, 0)) == (
+        members.count(connection, 1),
+        members.owners(connection, 1),
+        members.memberships(connection, 1),
+        members.memberships(connection, 2),
+    )
 
 
 def test_a_page_counts_members() -> None:
     """Groups are listed in order, with how many are in them, and a page begins after an address."""
     connection = family()
-    found = [(group.address, members) for group, members in groups.page(connection, "", 10)]
+    found = [(group.address, count) for group, count in groups.page(connection, "", 10)]
 
     assert [("empty", 0), ("family", 2)] == found
     assert ["family"] == [group.address for group, _ in groups.page(connection, "empty", 10)]
+    assert [("family", 2)] == [(group.address, count) for group, count in groups.page_of(connection, 2, "", 10)]
+    assert [] == groups.page_of(connection, 3, "", 10)
+    assert ["empty"] == [group.address for group in groups.public_page(connection, 8, "", 10)]
 
 
-def test_rights_belong_to_members() -> None:
-    """Taking a right changes that right of that member alone; who is no member has none to lose."""
+def test_what_a_member_may_do_follows_the_kind_but_for_his_own_rights() -> None:
+    """In a broadcast group owners send, and whom they chose; who was denied a right keeps without it."""
     connection = family()
-    taken = groups.set_right(connection, 1, "bob", "send", allowed=False)
-    stranger = groups.set_right(connection, 1, "carol", "send", allowed=False)
+    before = members.rights(connection, 1)
+    groups.set_flags(connection, 1, int(GroupFlag.SEND_BY_SELECTED))
+    broadcast = members.rights(connection, 1)
+    connection.execute("UPDATE member SET granted = 1, denied = 16 WHERE user_id = 2")
 
-    assert (True, False) == (taken, stranger)
-    assert [(1, 1), (0, 1)] == [(member.send, member.receive) for member in groups.members(connection, 1)]
+    assert [True, True, True, False] == [
+        bool(found[user] & MemberFlag.SEND) for found in (before, broadcast) for user in (1, 2)
+    ]
+    assert 0xF == members.rights(connection, 1)[2]
 
 
 def test_pause_and_profile() -> None:
@@ -57,3 +75,12 @@ def test_pause_and_profile() -> None:
     assert found is not None
     assert (0, {"name": "Die Familie"}) == (found.active, found.profile)
     assert groups.find(connection, "Family") is None
+
+
+def test_groups_end_at_their_time() -> None:
+    """Those whose time is over are found, and no longer once they are to live on."""
+    connection = family()
+
+    assert ([], ["empty"]) == (groups.due(connection, 99, 5), groups.due(connection, 100, 5))
+    groups.set_expiry(connection, 2, None)
+    assert [] == groups.due(connection, 100, 5)

@@ -19,6 +19,8 @@ STATEMENTS = [statement for statements in MIGRATIONS for statement in statements
 ONLY_SQL = {  # models know no WHERE
     "user_expires_at": "few users have an end of their own",
     "message_deadline": "the sweep's index holds the few rows that have a deadline",
+    "group_expires_at": "holds the few groups that end at a time",
+    "lane_ended": "holds the few lanes of which something is still to be withdrawn",
     "message_edits": "holds the few that are edits",
     "message_age": "holds the few that disappear",
     "message_priority": "holds the few with a priority",

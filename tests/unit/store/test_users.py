@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesimqtt.store import groups, tokens, users
+from mesimqtt.store import members, tokens, users
 from mesimqtt.store.tokens import TokenRow
 from unit.store.rows import insert, memory
 
@@ -60,8 +60,9 @@ def test_a_deleted_user_leaves_nothing_but_a_number() -> None:
     alice = users.find(connection, "alice")
     assert alice is not None
     tokens.add(connection, TokenRow("j", alice.id, 0, None, "user", 0, 5, 500), None)
-    connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 1, '{}')")
-    connection.execute("INSERT INTO member VALUES (1, ?, 'member', 1, 1, 1), (1, 2, 'member', 1, 1, 1)", (alice.id,))
+    connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 1, '{}', 0, NULL)")
+    for user in (alice.id, 2):
+        connection.execute("INSERT INTO member VALUES (1, ?, 'member', 1, 0, 0, 0)", (user,))
     connection.execute("INSERT INTO cursor VALUES (7, 1, 1, '')")
     insert(connection, "device", id=7, user_id=alice.id, client_id="phone")
     insert(connection, "session", id=3, user="alice", client_id="phone")
@@ -75,7 +76,7 @@ def test_a_deleted_user_leaves_nothing_but_a_number() -> None:
     assert again.id not in (alice.id, 2)
     assert users.by_id(connection, alice.id) is None
     assert ["alice", "bob"] == [user.address for user in users.page(connection, "", 10)]
-    assert ["bob"] == [member.address for member in groups.members(connection, 1)]
+    assert ["bob"] == [address for address, _ in members.page(connection, 1, "", 9)]
     assert token is not None
     assert 100 == token.revoked_at
     for table in ("device", "cursor", "session", "subscription"):
@@ -87,7 +88,7 @@ def test_groups_of_a_user() -> None:
     connection = memory()
     users.add(connection, "alice", 1)
     for number, name in ((1, "zoo"), (2, "art")):
-        connection.execute("INSERT INTO \"group\" VALUES (?, ?, 1, 1, '{}')", (number, name))
-        connection.execute("INSERT INTO member VALUES (?, 1, 'member', 1, 1, 1)", (number,))
+        connection.execute("INSERT INTO \"group\" VALUES (?, ?, 1, 1, '{}', 0, NULL)", (number, name))
+        connection.execute("INSERT INTO member VALUES (?, 1, 'member', 1, 0, 0, 0)", (number,))
 
     assert ["art", "zoo"] == users.groups_of(connection, 1)

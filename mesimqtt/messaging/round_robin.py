@@ -1,0 +1,356 @@
+"""Round-robin groups: a queue of work, of which each piece is one member's, whoever acknowledges it first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.groups import MemberFlag
+from mesimqtt.domain.messages import Lane
+from mesimqtt.domain.status import Status
+from mesimqtt.messaging.departures import GROUP_DELETED
+from mesimqtt.store import conversations, work
+from mesimqtt.store import messages as message_rows
+from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from mesimqtt.domain.messages import Message
+    from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Group, Thread, User
+    from mesimqtt.messaging.receipts import Receipts
+
+_PAGE = 256  # pieces of one group's work in memory that wait for a member
+_RECV = int(MemberFlag.RECV)
+
+
+class Job:
+    """A piece of work. It is the token of every PUBLISH of it: whose PUBACK comes first has taken it."""
+
+    __slots__ = ("devices", "grace_until", "holder", "is_repeat", "message", "queue", "since", "tried")
+
+    def __init__(self, queue: _Queue, message: Message, *, is_repeat: bool) -> None:
+        self.queue = queue
+        self.message = message
+        self.is_repeat = is_repeat
+        self.holder: User | None = None
+        self.devices: list[Device] = []
+        self.tried: set[int] = set()
+        self.since = 0.0
+        self.grace_until = 0.0
+
+
+class _Queue:
+    """The work of one group. `waiting` is in memory up to seq `after`, `is_behind`: the store has more.
+
+    `ready` are the members who could take some, None to be found again; `load` and `last` make it fair.
+    """
+
+    __slots__ = (
+        "after",
+        "group",
+        "held",
+        "is_behind",
+        "is_loading",
+        "last",
+        "load",
+        "open",
+        "ready",
+        "turn",
+        "waiting",
+    )
+
+    def __init__(self, group: Group, count: int) -> None:
+        self.group = group
+        self.open = count
+        self.waiting: deque[Job] = deque()
+        self.held: dict[int, Job] = {}
+        self.after = 0
+        self.is_behind = count > 0
+        self.is_loading = False
+        self.ready: list[User] | None = None
+        self.load: dict[int, int] = {}
+        self.last: dict[int, int] = {}
+        self.turn = 0
+
+
+class RoundRobin:
+    """Gives each piece of work to one member who is online, and to another if he does not acknowledge it in time."""
+
+    def __init__(self, hub: Hub, delivery: Delivery, receipts: Receipts, *, started_mid: int) -> None:
+        self._hub = hub
+        self._delivery = delivery
+        self._receipts = receipts
+        self._started_mid = started_mid
+        self._queues: dict[int, _Queue] = {}
+        self._unopened = work.conversations(hub.store.read)
+        self._settling: dict[int, int] = {}  # taken, but not committed yet: mid -> by whom
+        receipts.read_work = self._read
+
+    # ---- what happens --------------------------------------------------------------------------------------------
+
+    def is_full(self, group: Group) -> bool:
+        """Tell whether as much work waits in a group as an inbox holds messages."""
+        return self._queue(group).open >= self._hub.settings.messaging.inbox_messages_max
+
+    def committed(self, group: Group, message: Message) -> None:
+        """Take a piece of work that was just committed."""
+        queue = self._queues.get(group.id)
+        if queue is None:
+            queue = self._queue(group)  # it counts this one too, and finds it in the store
+        else:
+            queue.open += 1
+            if queue.is_behind or len(queue.waiting) >= _PAGE:
+                queue.is_behind = True
+            else:
+                queue.after = message.seq
+                queue.waiting.append(Job(queue, message, is_repeat=False))
+        self._give(queue)
+
+    def came(self, device: Device) -> None:
+        """Take note of a device that has subscribed."""
+        for number in self._unopened:
+            conversation = conversations.by_id(self._hub.store.read, number)
+            thread = self._hub.directory.thread_of(conversation) if conversation is not None else None
+            if thread is not None and thread.group is not None and thread.group.id not in self._queues:
+                self._queue(thread.group)
+        self._unopened = []
+        for queue in self._queues.values():
+            if device.user.id in queue.group.members:
+                queue.ready = None
+                self._give(queue)
+
+    def gone(self, device: Device) -> None:
+        """Give what a device had and did not acknowledge to somebody else: its connection ended."""
+        for queue in self._queues.values():
+            if device.user.id in queue.group.members or queue.held:
+                queue.ready = None
+                for job in [job for job in queue.held.values() if device in job.devices]:
+                    job.devices.remove(device)
+                    if not job.devices:
+                        self._put_back(job)
+                self._give(queue)
+
+    def refresh(self, group: Group) -> None:
+        """Take note that members may do other things than before."""
+        queue = self._queues.get(group.id)
+        if queue is not None:
+            queue.ready = None
+            for job in list(queue.held.values()):
+                if job.holder is not None and not group.may(job.holder.id, MemberFlag.RECV):
+                    self._put_back(job)
+            self._give(queue)
+
+    def lost(self, group: Group, user: User) -> None:
+        """Take from a former member what he did not acknowledge."""
+        if user.id not in group.members:
+            self.refresh(group)
+
+    def acknowledged(self, device: Device, job: Job) -> None:
+        """Take a PUBACK: the first one says whose the work was."""
+        message = job.message
+        if message.mid in self._settling or not self._is_open(job):
+            self._hub.count("work.late")
+            return
+        self._settle(job, device.user.id, Status.DELIVERED, device.client_id)
+        self._give(job.queue)
+
+    def tick(self, now: float) -> None:
+        """Take work over from who did not acknowledge it in time, if there is somebody else."""
+        late = now - self._hub.settings.groups.work_answer_s
+        for queue in self._queues.values():
+            for job in [job for job in queue.held.values() if job.since <= late]:
+                if any(user is not job.holder for user in self._ready(queue)):
+                    self._put_back(job)
+            if queue.waiting:
+                self._give(queue)
+
+    def judge(self, message: Message) -> bool:
+        """Give work whose deadline has passed its verdict; False while somebody may still acknowledge it."""
+        group = self._hub.directory.room(message.conversation.a)
+        if group is None or message.mid in self._settling:
+            return True
+        queue = self._queue(group)
+        if not work.is_open(self._hub.store.read, message.conversation.id, message.seq):
+            return True
+        is_over = message.expires_at <= self._hub.now_ms()
+        if not is_over and self._hub.directory.group_by_id(group.id) is not None:
+            return True
+        job = queue.held.get(message.mid)
+        if job is not None:
+            now = self._hub.now()
+            job.grace_until = job.grace_until or now + self._hub.settings.messaging.verdict_grace_s
+            if now < job.grace_until:
+                return False
+        job = job or Job(queue, message, is_repeat=True)
+        self._settle(job, 0, *((Status.EXPIRED, "", "") if is_over else (Status.FAILED, "", GROUP_DELETED)))
+        return True
+
+    async def end(self, group: Group) -> None:
+        """Judge what waits in a group that was deleted; what is in flight is judged by its answer."""
+        queue = self._queues.get(group.id) or self._queue(group)
+        after = 0
+        while found := work.page(self._hub.store.read, group.thread.id, after, _PAGE):
+            after = found[-1].seq
+            for message in found:
+                if message.mid in queue.held:
+                    self._hub.committer.row(message_rows.SET_DEADLINE, self._hub.now_ms(), message.mid)
+                elif message.mid not in self._settling:
+                    self._settle(Job(queue, message, is_repeat=True), 0, Status.FAILED, "", GROUP_DELETED)
+            self._hub.committer.wake()
+            await asyncio.sleep(0)
+        if not queue.held:
+            self._queues.pop(group.id, None)
+
+    # ---- who gets it ---------------------------------------------------------------------------------------------
+
+    def _queue(self, group: Group) -> _Queue:
+        queue = self._queues.get(group.id)
+        if queue is None:
+            count = work.count(self._hub.store.read, group.thread.id)
+            queue = self._queues[group.id] = _Queue(group, count)
+        queue.group = group
+        return queue
+
+    def _ready(self, queue: _Queue) -> list[User]:
+        if queue.ready is None:
+            group, known = queue.group, self._hub.directory.known_user
+            online = [known(number) for number, rights in group.members.items() if rights & _RECV]
+            queue.ready = [user for user in online if user is not None and self._devices(user, group)]
+        return queue.ready
+
+    @staticmethod
+    def _devices(user: User, group: Group) -> list[Device]:
+        """Return a user's devices that could acknowledge: those that take the group's messages at QoS 1."""
+        return [device for device in user.devices if device.qos_of("g", group.address) > 0]
+
+    def _pick(self, queue: _Queue, job: Job) -> User | None:
+        """Return who is to get it: of those who have room, who holds least and waited longest, the untried first."""
+        most = self._hub.settings.groups.work_held_max
+        group = queue.group
+        able = [
+            user
+            for user in self._ready(queue)
+            if queue.load.get(user.id, 0) < most
+            and (user.id != job.message.sender_id or group.thread.loops_back)
+            and any(device.has_room for device in self._devices(user, group))
+            and not any(job in device.connection.claimed.values() for device in user.devices)
+        ]
+        if not able:
+            return None
+        return min(
+            able, key=lambda user: (user.id in job.tried, queue.load.get(user.id, 0), queue.last.get(user.id, 0))
+        )
+
+    def _give(self, queue: _Queue) -> None:
+        if self._ready(queue):
+            for job in [queue.waiting.popleft() for _ in range(len(queue.waiting))]:
+                is_over = job.message.expires_at <= self._hub.now_ms()
+                user = None if is_over else self._pick(queue, job)
+                if user is not None:
+                    self._hand_over(queue, job, user)
+                elif not is_over:  # else the sweep judges it
+                    queue.waiting.append(job)
+            if queue.is_behind and len(queue.waiting) < _PAGE // 2:
+                self._load(queue)
+
+    def _hand_over(self, queue: _Queue, job: Job, user: User) -> None:
+        group = queue.group
+        queue.turn += 1
+        queue.last[user.id] = queue.turn
+        queue.load[user.id] = queue.load.get(user.id, 0) + 1
+        queue.held[job.message.mid] = job
+        job.holder, job.since = user, self._hub.now()
+        job.tried.add(user.id)
+        for device in self._devices(user, group):
+            if device.has_room:
+                topic, extra = self._delivery.write(device, group.thread, job.message, "g", group.address)
+                if device.fits(topic, job.message.payload, extra):
+                    extra = extra._replace(dup=job.is_repeat)
+                    self._hub.hand_over(device, topic, job.message.payload, 1, job, extra)
+                    job.devices.append(device)
+        job.is_repeat = True
+        if not job.devices:
+            self._put_back(job)
+
+    def _put_back(self, job: Job) -> None:
+        """Let go of who holds it; it is the first to be given again."""
+        queue, holder = job.queue, job.holder
+        queue.held.pop(job.message.mid, None)
+        if holder is not None:
+            queue.load[holder.id] = max(0, queue.load.get(holder.id, 0) - 1)
+        job.holder, job.devices = None, []
+        queue.waiting.appendleft(job)
+
+    def _is_open(self, job: Job) -> bool:
+        return job.queue.held.get(job.message.mid) is job or job in job.queue.waiting
+
+    def _settle(self, job: Job, recipient: int, code: Status, device: str, reason: str = "") -> None:
+        """End it: with who took it, or (recipient 0) with why nobody did."""
+        queue, message = job.queue, job.message
+        if queue.held.pop(message.mid, None) is not None and job.holder is not None:
+            queue.load[job.holder.id] = max(0, queue.load.get(job.holder.id, 0) - 1)
+        elif job in queue.waiting:
+            queue.waiting.remove(job)
+        queue.open = max(0, queue.open - 1)
+        committer, number = self._hub.committer, message.conversation.id
+        self._settling[message.mid] = recipient
+
+        def committed(ok: bool) -> None:
+            if ok:
+                self._settling.pop(message.mid, None)
+            else:  # step and row stay in the batch
+                committer.batch.after.append(committed)
+
+        committer.batch.after.append(committed)
+        committer.row(work.DELETE, number, message.seq)
+        if code != Status.DELIVERED or message.flags & FLAG_DELIVERY_RECEIPT:
+            self._receipts.step(Lane(message.conversation, recipient), message, code, device, reason)
+        committer.wake()
+
+    # ---- from the store ------------------------------------------------------------------------------------------
+
+    def _load(self, queue: _Queue) -> None:
+        """Read the next page of what waits."""
+        if queue.is_loading:
+            return
+        queue.is_loading = True
+        thread: Thread = queue.group.thread
+        after, known = queue.after, thread.last_seq
+
+        def read(connection: sqlite3.Connection) -> list[Message]:
+            return work.page(connection, thread.id, after, _PAGE)
+
+        def done(found: list[Message]) -> None:
+            queue.is_loading = False
+            for message in found:
+                message.conversation = thread
+                if message.mid not in self._settling and message.mid not in queue.held:
+                    queue.waiting.append(Job(queue, message, is_repeat=message.mid <= self._started_mid))
+            queue.after = found[-1].seq if len(found) == _PAGE else max(known, found[-1].seq if found else 0)
+            queue.is_behind = queue.after < thread.last_seq
+            self._give(queue)
+
+        self._hub.store.read_later(read, done)
+
+    # ---- READ ----------------------------------------------------------------------------------------------------
+
+    def _read(self, user: User, thread: Thread, message: Message, *, upto: bool) -> bool:
+        """Take a READ of work; False if somebody else took it, or nobody yet."""
+        found = [message] if not upto else []
+        if upto:
+            limit = self._hub.settings.messaging.read_upto_max
+            found = work.taken_unread(self._hub.store.read, thread.id, user.id, message.seq, limit)
+        is_his = upto
+        for one in found:
+            rows = message_rows.statuses_of(self._hub.store.read, one)
+            codes = [row.status for row in rows if row.recipient_id == user.id]
+            is_taken = Status.DELIVERED in codes or self._settling.get(one.mid) == user.id
+            is_his = is_his or is_taken or Status.READ in codes
+            if is_taken and one.flags & FLAG_READ_RECEIPT:
+                self._receipts.step(Lane(thread, user.id), one, Status.READ)
+        return is_his
