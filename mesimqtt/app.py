@@ -163,6 +163,7 @@ class App:
             return
         from mesimqtt.api.application import Application  # noqa: PLC0415 - uvicorn costs 0.1 s, and HTTP may be off
         from mesimqtt.api.door import Door  # noqa: PLC0415 - likewise
+        from mesimqtt.api.openapi import html_page, json_page  # noqa: PLC0415 - likewise
         from mesimqtt.api.pages import alive, health_page  # noqa: PLC0415 - likewise
         from mesimqtt.broker.peers import counted_as  # noqa: PLC0415 - the broker's, see `start`
 
@@ -171,6 +172,7 @@ class App:
 
         application = Application(self.messaging, perform, counted_as=counted_as)
         application.pages |= {"/healthz": health_page(self.health.check), "/livez": alive}
+        application.pages |= {"/openapi.json": json_page, "/docs": html_page}
         self._door = Door(
             self.settings.http,
             application,

@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.api.arguments import from_request, read_query
+from mesimqtt.api.cors import Cors
 from mesimqtt.api.idempotency import Idempotency, cid_of, digest_of, read_key
 from mesimqtt.api.problems import ProblemError, problem, status_of
 from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_routes, text_routes
@@ -66,6 +67,7 @@ class Application:
         self._router = Router(
             [*(generic(each) for each in OPERATIONS.values()), *all_routes(), *plain_routes(), *text_routes()]
         )
+        self._cors = Cors(settings.http.origins)
         self._rate = RateLimit(parse_windows(settings.rates.http))
         self._failed = RateLimit(parse_windows(settings.rates.failed_logins))
         self._counts_loopback = settings.rates.loopback
@@ -101,6 +103,8 @@ class Application:
                 (self._messaging.now() - began) * 1000,
             )  # fmt: skip
         headers = [(b"content-type", answer.kind), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        if self._cors:
+            headers += self._cors.fields(dict(scope["headers"]).get(b"origin", b""))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
@@ -114,6 +118,11 @@ class Application:
                 raise ProblemError(405, "no-such-method", "this is for GET", Allow="GET, HEAD")
             return await page()
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if method == "OPTIONS" and b"access-control-request-method" in headers and self._cors:
+            allowed = self._cors.preflight(headers.get(b"origin", b""))
+            if allowed is None:
+                raise ProblemError(403, "forbidden", "pages of this Origin may not ask; see http.origins")
+            return Response(204, b"", JSON, allowed)
         caller = self._caller(scope, headers)
         route, values = self._route(method, path)
         if self._rate and (wait := self._rate.take(caller.user, self._messaging.now())):

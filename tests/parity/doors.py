@@ -52,11 +52,14 @@ class Documentation:
 
     def example(self, operation: str) -> dict[str, Any]:
         """Return the example of an operation, with the ids of this world."""
-        text = json.dumps(dict(OPERATIONS[operation].example))
+        found: dict[str, Any] = json.loads(self.filled(json.dumps(dict(OPERATIONS[operation].example))))
+        return found
+
+    def filled(self, text: str) -> str:
+        """Return a text with the ids of this world in the places of `{mid}` and the like."""
         for name, value in self._names.items():
             text = text.replace(name, value)
-        found: dict[str, Any] = json.loads(text)
-        return found
+        return text
 
     # ---- the doors: each returns the answer, or {"code", "message"} of a refusal -------------------------------------
 

@@ -90,5 +90,5 @@ class Asker:
         await self.application(scope, receive, send)
         start, rest = sent
         found = {name.decode(): value.decode() for name, value in start["headers"]}
-        is_json = "json" in found["content-type"]
+        is_json = "json" in found["content-type"] and rest["body"]
         return Reply(start["status"], found, json_text.loads(rest["body"]) if is_json else rest["body"].decode())
