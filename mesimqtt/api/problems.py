@@ -34,6 +34,7 @@ STATUS: dict[str, int] = {
     "rate-limited": 429,
     "not-running": 503,
     "offline": 409,
+    "search-off": 501,
     "store": 507,
     "too-many": 409,
     "too-many-groups": 409,

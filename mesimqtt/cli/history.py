@@ -103,7 +103,7 @@ def search(
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
-    """Search a user's conversations for words, the newest message first; the last word may be a beginning."""
+    """Search a user's conversations for words, the newest message first; the last word may be the beginning of one."""
     arguments: Answer = {"text": " ".join(words), "peer": peer, "group": group, "sender": sender, "type": type_}
     answer = perform(data, "search", address=address, limit=limit, cursor=cursor, **arguments)
     if json:

@@ -93,7 +93,9 @@ async def search(
     limit: int = 50,
     cursor: str | None = None,
 ) -> Answer:
-    """Search the texts of a user's conversations for words, the newest message first; the last word may be a beginning.
+    """Search the texts of a user's conversations for words, the newest message first.
+
+    Where nothing has the last word as a whole, it is taken for the beginning of one.
 
     Nothing in `text` is an operator. `peer` or `group` names one conversation, `sender` who wrote it, `type` its type.
     `complete` is false while the newest messages are not searched yet; `next` is the `cursor` of the next page.

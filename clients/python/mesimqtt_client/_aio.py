@@ -15,6 +15,7 @@ from mesimqtt_client._errors import ClientClosed, ConnectionDenied
 from mesimqtt_client._events import Received
 from mesimqtt_client._handlers import Handlers
 from mesimqtt_client._options import TokenSource, Tuning, make_options
+from mesimqtt_client._questions import AsyncQuestions
 from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
 from mesimqtt_client._topics import NO_STUB
@@ -118,7 +119,7 @@ class Messages:
         self._client._finish_soon(self._current)  # noqa: SLF001 - likewise
 
 
-class AsyncClient(Handlers[AsyncMessage]):
+class AsyncClient(Handlers[AsyncMessage], AsyncQuestions):
     """A user's device on a mesimqtt server, in one event loop and without threads of its own.
 
     Handlers may be coroutine functions; they run one after another in one task. What `Client` says of handlers,

@@ -14,6 +14,7 @@ from mesimqtt_client._events import Received
 from mesimqtt_client._handlers import Handlers, ReturnT
 from mesimqtt_client._network import Network
 from mesimqtt_client._options import TokenSource, Tuning, make_options
+from mesimqtt_client._questions import Questions
 from mesimqtt_client._sent import Sent
 from mesimqtt_client._status import State, Status, parse_step
 from mesimqtt_client._topics import NO_STUB
@@ -91,7 +92,7 @@ class SentMessage(Sent):
         return self._client._send(self.to, b"", is_group=self.is_group, options=options)  # noqa: SLF001 - likewise
 
 
-class Client(Handlers[Message]):
+class Client(Handlers[Message], Questions):
     """A user's device on a mesimqtt server.
 
     Use it as a context manager; `start` and `close` do the same. It connects in the background and reconnects by

@@ -280,6 +280,12 @@ def test_refusals_and_rpc(server):
         message.wait("sent", timeout=DEADLINE_S)
         answer = client.rpc("status", {"mid": message.mid})
         assert (message.cid, message.mid) == (answer["cid"], answer["mid"])
+        assert ["note to self"] == [each["text"] for each in client.history("curious", limit=5)["messages"]]
+        assert ["curious"] == [each["peer"] for each in client.inbox()["conversations"]]
+        assert [message.mid] == [each["mid"] for each in client.search("NOTE", peer="curious")["messages"]]
+        assert [1] == [each["last_seq"] for each in client.sync()["conversations"]]
+        with pytest.raises(ValueError, match="name one conversation"):
+            client.history()
         with pytest.raises(RpcError) as refused:
             client.rpc("no-such-thing")
         assert refused.value.code
