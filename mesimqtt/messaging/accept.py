@@ -266,8 +266,7 @@ class Acceptor:
         for step in batch.steps:
             self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)
-        for rider in batch.riders:
-            rider.done(True)
+        _tell(batch.riders, ok=True)
 
     def _answer(self, message: Accepted, *, is_due: bool) -> None:
         sender, target = message.sender, message.target
@@ -323,8 +322,7 @@ class Acceptor:
                 message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="store"
             )
             self.not_kept(message.connection, message.qos, message.packet_id, told)
-        for rider in batch.riders:
-            rider.done(False)
+        _tell(batch.riders, ok=False)
 
     def not_kept(self, connection: Connection | None, qos: int, packet_id: int, told: Refused) -> None:
         """Answer a PUBLISH that the store could not take; 3.1.1 has no other way to say so than to close."""
@@ -339,3 +337,11 @@ class Acceptor:
         if peer is not None and peer.inbox_messages > 0:
             peer.inbox_messages -= 1
             peer.inbox_bytes -= len(message.payload)
+
+
+def _tell(riders: list[Rider], *, ok: bool) -> None:
+    for rider in riders:
+        try:
+            rider.done(ok)
+        except Exception:  # the others wait for theirs
+            log.exception("accept: message %016x: what goes with it is kept, but cannot be told now", rider.message.mid)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.status import TITLES
+
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message, Step
     from mesimqtt.messaging.delivery import Delivery
@@ -61,6 +63,7 @@ class Withdrawals:
 
     def _emit(self, steps: list[Step]) -> None:
         for step in steps:
+            self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)
 
     def _withdraw(self, thread: Thread, user: User, message: Message) -> None:
