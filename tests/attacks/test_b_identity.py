@@ -189,8 +189,23 @@ def test_messages_of_others_stay_as_they_are(three, word):
     mid = bob.message()[0].split("/")[5]
     ((status, _),) = eve.refusals(publish(f"m/{eve.user}/out/u/{bob.user}/e1/{word}={mid}", "", 1))
 
-    assert status in (DENIED, BAD_REQUEST)
+    assert DENIED == status
     assert bob.message(deadline_s=0.1) is None
+
+
+def test_what_was_taken_back_is_revived_by_nothing(three):
+    """Row 43: neither a receipt nor an edit nor a forward brings back a message that its sender recalled."""
+    alice, bob, _ = three
+    send(alice, bob, "gone")
+    mid = bob.message()[0].split("/")[5]
+    assert [1, 2] == [alice.status()["status"] for _ in range(2)]
+    alice.send(publish(f"m/{alice.user}/out/u/{bob.user}/back/recall={mid}", "", 1, 8))
+    assert {1, 0x21} == {alice.status()["status"] for _ in range(2)}
+    bob.exchange(publish(f"m/{bob.user}/out/read/u/{alice.user}", mid, 1, 9))
+    ((edited, _),) = alice.refusals(publish(f"m/{alice.user}/out/u/{bob.user}/e1/edit={mid}", "x", 1, 10))
+    ((forwarded, _),) = bob.refusals(publish(f"m/{bob.user}/out/u/{alice.user}/f1/flags=131&ref={mid}", "x", 1, 11))
+
+    assert [DENIED, DENIED] == [edited, forwarded]
 
 
 def test_a_group_that_one_may_not_know_of_is_none(target, three):
