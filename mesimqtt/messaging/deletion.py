@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import format_mid
+from mesimqtt.domain.messages import MessageKind
 from mesimqtt.store import amend, messages
 
 if TYPE_CHECKING:
@@ -41,4 +42,4 @@ class Deletion:
     def _is_his(self, user: User, message: Message) -> bool:
         thread = self._hub.directory.thread_of(message.conversation)
         lane = self._hub.directory.lane(thread, user) if thread is not None else None
-        return lane is not None and lane.covers(message.seq) and not message.kind
+        return lane is not None and lane.covers(message.seq) and message.kind != MessageKind.EVENT

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.groups import GroupFlag
+from mesimqtt.domain.messages import MessageKind
 from mesimqtt.domain.status import Status
 from mesimqtt.store import amend, messages
 from mesimqtt.store.batch import Rider
@@ -87,7 +89,7 @@ class Particulars:
     def take(self, sent: Sent) -> bool | Refused | Traits:
         """Refuse or keep a message, or return what is to be written with it."""
         params, sender = sent.out.params, sent.sender
-        if reason := _contradiction(params, sent.payload):
+        if reason := _contradiction(params, sent.payload) or _unkept(sent.target, params):
             return self._refuse(sent, Status.BAD_REQUEST, reason=reason)
         if params.flags & FLAG_FORWARDED and not self._may_forward(sender, params.ref):
             return self._refuse(sent, Status.DENIED, rule="forward.ref")
@@ -133,8 +135,10 @@ class Particulars:
         message: Message | None = self._schedule.leaving(mid)
         if message is None:
             message = messages.by_mid(read, amend.edited(read, mid) or mid)
-        if message is None or message.kind or message.sender_id != sender.id:
+        if message is None or message.kind == MessageKind.EVENT or message.sender_id != sender.id:
             return f"{word}.not-own"
+        if message.kind == MessageKind.WORK:
+            return f"{word}.work"  # somebody may be doing it already
         if self._hub.directory.thread_of(message.conversation) is not sent.target.thread:
             return f"{word}.not-own"
         if amend.recalled(read, mid):
@@ -150,7 +154,12 @@ class Particulars:
         """Tell whether `ref` is a message that the sender sent or was addressed, and that is still there for him."""
         read, directory = self._hub.store.read, self._hub.directory
         message = messages.by_mid(read, int(ref, 16)) if ref else None
-        if message is None or message.kind or message.state or amend.is_hidden(read, sender.id, message.mid):
+        if (
+            message is None
+            or message.kind == MessageKind.EVENT
+            or message.state
+            or amend.is_hidden(read, sender.id, message.mid)
+        ):
             return False
         if message.sender_id == sender.id:
             return True
@@ -170,6 +179,13 @@ def _contradiction(params: Params, payload: bytes) -> str | None:
         return f"{word}: is stored, so not with expiry 0 or flag 4"
     if word in ("edit", "recall") and params.when:
         return f"{word}: is for now, so not with when"
+    return None
+
+
+def _unkept(target: Target, params: Params) -> str | None:
+    """Return what cannot be asked of a group that keeps nothing."""
+    if params.when and target.group is not None and target.group.flags & GroupFlag.NO_STORAGE:
+        return "when: this group keeps nothing"
     return None
 
 

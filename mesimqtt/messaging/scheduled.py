@@ -6,6 +6,7 @@ import base64
 import logging
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.groups import GroupFlag
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP, PAIR, Outcome
 from mesimqtt.domain.status import TITLES, Status
@@ -245,6 +246,8 @@ class Schedule:
             return self._end(row, Status.DENIED, "user-disabled")
         if target.group is not None and not (sender.id in target.group.members or target.group.is_open):
             return self._end(row, Status.NOT_MEMBER)
+        if target.group is not None and target.group.flags & GroupFlag.NO_STORAGE:
+            return self._end(row, Status.FAILED, "group-keeps-nothing")
         if expires_at <= now_ms:
             return self._end(row, Status.EXPIRED)
         if forbidden := self._admission.forbidden(sender, target, len(row.payload)):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations, messages
+from mesimqtt.store import conversations, members, messages
 from mesimqtt.store.batch import insert_steps
 
 if TYPE_CHECKING:
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
 
 HIDDEN = 1  # `hidden.state` of what a user deleted for himself; what was wiped for him has 0x22
 _REMOVE = "UPDATE message SET state = ?, traceless = ?, payload = x'', params = '', deadline = NULL WHERE id = ?"
-_MEMBERS = """SELECT l.user_id FROM lane l JOIN conversation c ON c.id = l.conversation_id
-    LEFT JOIN member m ON m.group_id = c.a AND m.user_id = l.user_id
-    WHERE l.conversation_id = ? AND l.floor < ? AND (l.until IS NULL OR l.until >= ?) AND l.user_id <> ?
-    AND coalesce(m.receive, 1) <> 0"""
+_MEMBERS = """SELECT user_id FROM lane
+    WHERE conversation_id = ? AND floor < ? AND (until IS NULL OR until >= ?) AND user_id <> ?"""
 SET_AGE = "UPDATE message SET age = ? WHERE id = ?"
 SET_PRIORITY = "UPDATE message SET priority = ? WHERE id = ?"
 VANISH = "INSERT OR IGNORE INTO vanishing (message_id, user_id, due) VALUES (?, ?, ?)"  # for a user, or 0 for all
@@ -174,7 +173,8 @@ def _recipients(connection: sqlite3.Connection, message: Message) -> list[int]:
     conversation = message.conversation
     if conversation.kind == GROUP:
         rows = connection.execute(_MEMBERS, (conversation.id, message.seq, message.seq, message.sender_id))
-        recipients = [row[0] for row in rows.fetchall()]
+        rights = members.rights(connection, conversation.a)
+        recipients = [row[0] for row in rows.fetchall() if rights.get(row[0], MemberFlag.RECV) & MemberFlag.RECV]
     else:
         recipients = [conversations.peer_of(conversation, message.sender_id)]
     return [number for number in recipients if newest.get(number, Status.SENT) < Status.DELETED]
