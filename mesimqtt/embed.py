@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from mesimqtt.broker.asgi import LISTENER, WebSocketMount
 from mesimqtt.broker.loop import loop_factory, run
 from mesimqtt.configuration import load_settings
 from mesimqtt.domain.errors import MesimqttError, OperationError
-from mesimqtt.domain.hosts import is_loopback
+from mesimqtt.listening import choose, reachable
 from mesimqtt.messaging.bot import DEVICE, Bot
 from mesimqtt.messaging.module_loader import attach
 
@@ -102,10 +101,14 @@ class AsyncApp:
 
     async def perform(self, op: str, **arguments: Any) -> Answer:  # noqa: ANN401 - JSON
         """Do one operation with the power of the operator, on a stopped server too. Raises OperationError."""
+        return await self.perform_as("", op, **arguments)
+
+    async def perform_as(self, user: str, op: str, **arguments: Any) -> Answer:  # noqa: ANN401 - JSON
+        """Do one operation as `user` may do it, in his own name. Raises OperationError."""
         if self.running is not None:
-            return await self.running.perform(op, arguments)
+            return await self.running.perform(op, arguments, user)
         async with running(self.settings, self.data, listen=False) as opened:
-            return await opened.perform(op, arguments)
+            return await opened.perform(op, arguments, user)
 
     async def user(self, *addresses: str) -> None:
         """Make users; who is there stays as he is."""
@@ -172,7 +175,8 @@ class App:
         insecure: bool = False,
     ) -> None:
         base = settings if settings is not None else load_settings(Path(config) if config is not None else None)
-        self.aio = AsyncApp(_listening(base, mqtt=mqtt, ws=ws, http=http, insecure=insecure), Path(data))
+        chosen = choose(base, mqtt=mqtt, ws=ws, http=http)
+        self.aio = AsyncApp(_listening(chosen, insecure=insecure), Path(data))
         self.asgi = WebSocketMount(lambda: self.aio.broker)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -311,6 +315,10 @@ class App:
         """Do one operation with the power of the operator: `app.perform("user_add", addresses=["alice"])`."""
         return self.call(self.aio.perform(op, **arguments))
 
+    def perform_as(self, user: str, op: str, **arguments: Any) -> Answer:  # noqa: ANN401 - JSON
+        """Do one operation as `user` may do it: `app.perform_as("alice", "inbox")`."""
+        return self.call(self.aio.perform_as(user, op, **arguments))
+
     def user(self, *addresses: str) -> None:
         """Make users; who is there stays as he is."""
         self.call(self.aio.user(*addresses))
@@ -340,24 +348,12 @@ class App:
         return self.call(self.aio.status(mid))
 
 
-def _listening(settings: Settings, *, mqtt: str | None, ws: str | None, http: str | None, insecure: bool) -> Settings:
-    """Return settings whose listeners are these, and one for who brings WebSockets of his own (`App.asgi`)."""
-    broker = copy.deepcopy(settings.broker)
-    listeners: dict[str, Any] = broker["listeners"]
-    if mqtt is not None:
-        listeners["default"]["bind"] = mqtt
-    if ws == "off":
-        listeners.pop("ws", None)
-    elif ws is not None:
-        listeners["ws"] = {**(listeners.get("ws") or {}), "type": "ws", "bind": ws}
-    if http is not None:
-        settings = replace(settings, http=replace(settings.http, bind=http))
-    for bind in filter(None, (mqtt, ws, http)):
-        host = bind.rpartition(":")[0].strip("[]")
-        if bind != "off" and not bind.startswith("unix:") and not is_loopback(host) and not insecure:
-            raise MesimqttError(
-                f"{bind} is beyond loopback, and without TLS others can read tokens and messages; set ssl in a "
-                "configuration file, or say insecure=True if a VPN or a TLS proxy stands in front"
-            )
+def _listening(settings: Settings, *, insecure: bool) -> Settings:
+    """Return settings with a listener for who brings WebSockets of his own (`App.asgi`), if they are safe."""
+    for each in reachable(settings):
+        if not each.has_tls and not insecure:
+            way = "set ssl in a configuration file, or say insecure=True if a VPN or a TLS proxy stands in front"
+            raise MesimqttError(f"{each.danger}; {way}")
+    listeners = dict(settings.broker["listeners"])
     listeners.setdefault(LISTENER, {"type": "external"})
-    return replace(settings, broker=broker)
+    return replace(settings, broker={**settings.broker, "listeners": listeners})

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mesimqtt import listening
 from mesimqtt.domain.errors import MesimqttError
 
 DATA_DEFAULT = Path("mesimqtt-data")
@@ -106,11 +107,7 @@ def pairs(values: list[str]) -> dict[str, str]:
 
 def bound_address(text: str) -> tuple[str, int]:
     """Return (host, port) of ADDR:PORT; an IPv6 address stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise UsageError(f"{text!r}: write an IPv6 address in brackets, for example [::1]:1883")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise UsageError(f"{text!r} is not ADDR:PORT, for example 127.0.0.1:1883")
-    return host or "127.0.0.1", int(port)
+    try:
+        return listening.bound_address(text)
+    except MesimqttError as error:
+        raise UsageError(str(error)) from None

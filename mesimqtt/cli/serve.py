@@ -11,11 +11,9 @@ import typer
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError, bound_address
 from mesimqtt.cli.output import emit, line, tell
 from mesimqtt.domain.errors import InUseError, MesimqttError
-from mesimqtt.domain.hosts import is_loopback
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
-    from mesimqtt.settings import Http as HttpSettings
     from mesimqtt.settings import Settings
 
 WAIT_S = 5.0  # for a command that has the data folder for a moment
@@ -102,60 +100,41 @@ def server_settings(
         MesimqttError: the configuration cannot be used, or would open to the network what must not be.
 
     """
-    import copy
     from dataclasses import replace
 
     from mesimqtt.configuration import load_settings
+    from mesimqtt.listening import OFF, choose, reachable
 
     settings = load_settings(config)
-    broker = copy.deepcopy(settings.broker)
-    listeners = broker.get("listeners")
+    listeners = settings.broker.get("listeners")
     if not isinstance(listeners, dict) or not isinstance(listeners.get("default"), dict):
         raise MesimqttError(f"{config}: broker.listeners needs a listener named default; see config/default.yaml")
-    if mqtt is not None:
-        _check_bind(mqtt)
-        listeners["default"]["bind"] = mqtt
-    _set_websocket(listeners, ws, is_default=config is None)
-    settings = replace(settings, broker=broker, http=_set_http(settings.http, http), open=settings.open or open_)
-    if mqtt == "off" and len(listeners) == 1 and settings.http.bind == "off":
+    for bind in filter(None, (mqtt, ws, http)):
+        if bind != OFF and not bind.startswith("unix:"):
+            bound_address(bind)
+    if ws is None and config is None and _is_taken(listeners["ws"]["bind"], "WebSocket", "--ws"):
+        ws = OFF
+    if http is None and settings.http.bind == type(settings.http)().bind:
+        http = OFF if _is_taken(settings.http.bind, "HTTP", "--http") else None
+    settings = replace(choose(settings, mqtt=mqtt, ws=ws, http=http), open=settings.open or open_)
+    if mqtt == OFF and len(settings.broker["listeners"]) == 1 and settings.http.bind == OFF:
         raise UsageError("--mqtt off would leave nothing that listens.")
-    _check_reach(settings, listeners, insecure=insecure)
+    for each in reachable(settings):
+        if each.has_tls:
+            continue
+        if not insecure:
+            way = "configure ssl, or say --insecure if a VPN or a TLS proxy stands in front"
+            raise MesimqttError(f"{each.danger}; {way}")
+        tell(f"mesimqtt: {each.danger}; --insecure allows it")
     return settings
 
 
-def _check_bind(bind: str) -> None:
-    if bind != "off" and not bind.startswith("unix:"):
-        bound_address(bind)
-
-
-def _set_websocket(listeners: dict[str, Any], ws: str | None, *, is_default: bool) -> None:
-    """Make the WebSocket listeners what `--ws` says; None leaves them as they are."""
-    names = [name for name, listener in listeners.items() if (listener or {}).get("type") == "ws"]
-    if ws == "off":
-        for name in set(names) - {"default"}:
-            del listeners[name]
-    elif ws is not None:
-        _check_bind(ws)
-        name = "ws" if "ws" in names or len(names) != 1 else names[0]
-        listeners[name] = {**(listeners.get(name) or {}), "type": "ws", "bind": ws}
-    elif is_default and not is_free(*bound_address(listeners["ws"]["bind"])):
-        # Nobody asked for it: a second server for a try starts without it.
-        tell(f"mesimqtt: {listeners['ws']['bind']} is in use, so there is no WebSocket; choose another: --ws ADDR:PORT")
-        del listeners["ws"]
-
-
-def _set_http(settings: HttpSettings, http: str | None) -> HttpSettings:
-    """Return the section `http` as `--http` says; None leaves it as it is."""
-    from dataclasses import replace
-
-    if http is not None:
-        _check_bind(http)
-        return replace(settings, bind=http)
-    if settings.bind == type(settings)().bind and not is_free(*bound_address(settings.bind)):
-        # Nobody asked for it, as above.
-        tell(f"mesimqtt: {settings.bind} is in use, so there is no HTTP; choose another: --http ADDR:PORT")
-        return replace(settings, bind="off")
-    return settings
+def _is_taken(bind: str, what: str, option: str) -> bool:
+    """Tell, and say, that somebody else listens there; nobody asked for it: a second server for a try goes without."""
+    if is_free(*bound_address(bind)):
+        return False
+    tell(f"mesimqtt: {bind} is in use, so there is no {what}; choose another: {option} ADDR:PORT")
+    return True
 
 
 def is_free(host: str, port: int) -> bool:
@@ -169,27 +148,6 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _check_reach(settings: Settings, listeners: dict[str, Any], *, insecure: bool) -> None:
-    http = {"bind": settings.http.bind, "ssl": bool(settings.http.certfile)}
-    for name, listener in [*listeners.items(), ("http", http)]:
-        bind = str((listener or {}).get("bind") or listeners["default"].get("bind") or "")
-        if bind == "off" or bind.startswith("unix:") or (listener or {}).get("type") == "external":
-            continue
-        host, _ = bound_address(bind)
-        if is_loopback(host if not bind.startswith(":") else "0.0.0.0"):  # noqa: S104 - what an empty host means
-            continue
-        if settings.open:
-            raise MesimqttError(
-                f"listener {name!r}: --open lets anybody in, so it goes with loopback only, not with {bind}"
-            )
-        if (listener or {}).get("ssl") or listeners["default"].get("ssl"):  # amqtt: what default sets, the others have
-            continue
-        why = f"listener {name!r}: {bind} is beyond loopback, and without TLS others can read tokens and messages"
-        if not insecure:
-            raise MesimqttError(f"{why}; configure ssl, or say --insecure if a VPN or a TLS proxy stands in front")
-        tell(f"mesimqtt: {why}; --insecure allows it")
 
 
 def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:

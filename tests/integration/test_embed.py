@@ -72,9 +72,13 @@ def test_verbs_work_from_any_thread_and_on_a_stopped_server(app):
         phone.close()
     with pytest.raises(OperationError) as refused:
         app.send("alice", "nobody", "hi")
+    inbox = app.perform_as("bob", "inbox")
 
+    assert {"alice", "team"} == {each.get("peer") or each["group"] for each in inbox["conversations"]}
     assert ["sent"] * 8 == names
     assert "invalid-destination" == refused.value.code
+    with pytest.raises(OperationError, match="address is you"):
+        app.perform_as("bob", "inbox", address="alice")
     assert ["alice", "bob"] == [each["address"] for each in app.perform("group_show", address="team")["members"]]
     assert 0 == app.port
 
@@ -106,6 +110,10 @@ def test_it_does_not_listen_to_the_world_without_tls(tmp_path):
     for place in ("mqtt", "ws", "http"):
         with pytest.raises(MesimqttError, match="beyond loopback"):
             App(tmp_path / "data", **{**NOWHERE, place: "0.0.0.0:0"})
+
+    (tmp_path / "config.yaml").write_text("http: {bind: '0.0.0.0:0'}\n")
+    with pytest.raises(MesimqttError, match="listener 'http'"):
+        App(tmp_path / "data", mqtt="127.0.0.1:0", ws="off", config=tmp_path / "config.yaml")
 
     assert not (tmp_path / "data").exists()
     assert App(tmp_path / "data", **{**NOWHERE, "mqtt": "0.0.0.0:0"}, insecure=True)
