@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.app import running
 from mesimqtt.domain.ids import MidFactory
-from mesimqtt.domain.messages import PAIR, Conversation, Lane, Message
+from mesimqtt.domain.messages import PAIR, Conversation, Lane, Message, Step
+from mesimqtt.domain.status import Status
 from mesimqtt.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _WORDS = (
     "door", "photo", "of", "garden", "please", "call", "back", "battery", "low", "and", "thanks", "birthday", "cake",
 )  # fmt: skip
 _COMMIT = 20_000
+_MEMBERS = 5_000
 _YEAR_S = 31_536_000
 _ROUNDS = 15
 
@@ -54,18 +56,23 @@ async def _run(folder: Path, messages: int, conversations: int) -> dict[str, Any
         began = perf_counter()
         async with running(Settings(), folder, listen=False) as app:
             await _fill(app, messages, conversations)
+            await _fill_group(app)
         figures["filled in s"] = round(perf_counter() - began, 1)
     figures["database MiB"] = round((folder / "mesimqtt.db").stat().st_size / 2**20)
     async with running(Settings(), folder, listen=False) as app:
+        newest = await app.perform("history", {"address": "alice", "group": "crowd", "limit": 1})
+        mid = newest["messages"][0]["mid"]
         peers = [f"peer{number}" for number in range(conversations)]
         for name, op, arguments in (
             ("inbox, first page of 50", "inbox", {"limit": 50}),
             ("inbox, 1 000 lines", "inbox", {"limit": 1_000}),
             ("history, newest 50", "history", {"peer": peers[0], "limit": 50}),
             ("history, oldest 50", "history", {"peer": peers[1], "limit": 50, "order": "oldest"}),
+            ("receipts of 1 000 of 5 000 members", "status", {"mid": mid}),
             ("sync, 100 conversations", "sync", {"limit": 100}),
         ):
-            figures[name] = await _time(app, op, {"address": "alice", **arguments})
+            whose = {} if op == "status" else {"address": "alice"}
+            figures[name] = await _time(app, op, whose | arguments)
         await _measure_search(app, figures)
     return figures
 
@@ -129,6 +136,28 @@ async def _fill(app: App, messages: int, conversations: int) -> None:
             lane.read.fill(each - unread)
             committer.batch.lanes[conversation.id, user] = lane.row()
     await committer.drain()
+
+
+async def _fill_group(app: App) -> None:
+    """Let alice write twenty messages to a group of 5 000, who all have them, and half of whom have read them."""
+    names = [f"member{number}" for number in range(_MEMBERS - 1)]
+    await app.perform("group_add", {"address": "crowd", "owner": "alice"})
+    for start in range(0, len(names), 1_000):
+        await app.perform("user_add", {"addresses": names[start : start + 1_000]})
+        await app.perform("group_join", {"address": "crowd", "users": names[start : start + 1_000]})
+    committer, ts = app.store.committer, app.messaging.now_ms()
+    alice, mids = app.messaging.party("alice"), MidFactory(app.messaging.now_ms)
+    members = [app.messaging.party(name).id for name in names]
+    thread = app.messaging.history.conversation(alice, None, "crowd")
+    assert thread is not None  # noqa: S101 - she has just made it
+    for _ in range(20):
+        message = _message(mids.draw(), thread, alice.id, ts, b"to all")
+        committer.batch.accepts.append(message)
+        await committer.drain()
+        for status in (Status.DELIVERED, Status.READ):
+            some = members[:: int(status) - 1]
+            committer.batch.steps += [Step(alice.id, thread, user, message.seq, status, ts) for user in some]
+        await committer.drain()
 
 
 def _message(mid: int, conversation: Conversation, sender: int, ts: int, payload: bytes) -> Message:

@@ -32,6 +32,7 @@ class Seen(NamedTuple):
 
     user_id: int
     acked: SeqSet
+    delivered: SeqSet
     read: SeqSet
     failed: SeqSet
     gaps: SeqSet
@@ -39,8 +40,14 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, user_id: int, lane: history.LaneRow) -> Seen:
         """Return it for a lane."""
-        acked, read = SeqSet(lane.acked, lane.acked_above), SeqSet(lane.read, lane.read_above)
-        return cls(user_id, acked, read, SeqSet(NO_SEQ, lane.failed), SeqSet(NO_SEQ, lane.gaps))
+        return cls(
+            user_id,
+            SeqSet(lane.acked, lane.acked_above),
+            SeqSet(lane.delivered, lane.delivered_above),
+            SeqSet(lane.read, lane.read_above),
+            SeqSet(NO_SEQ, lane.failed),
+            SeqSet(NO_SEQ, lane.gaps),
+        )
 
 
 class Item(NamedTuple):
@@ -60,8 +67,8 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
     """Return those messages that a user may see.
 
     What failed for him, or expired before it reached him, is not his: its sender was told so. What was written to a
-    device of his that never confirms is. Nor is his what came while he had no right to receive, work that another
-    member took, or an event about members whom he may not list.
+    device of his that never confirms is. Nor is his what somebody wrote whom he blocked, what came while he had no
+    right to receive, work that another member took, or an event about members whom he may not list.
     """
     found = []
     for row in rows:
@@ -72,8 +79,11 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
         if message.kind:
             if _is_for(connection, message, seen.user_id):
                 found.append(row)
-        elif message.sender_id == seen.user_id or seq in seen.read:
+        elif message.sender_id == seen.user_id:
             found.append(row)
+        elif seq in seen.read:
+            if seq not in seen.failed or seq in seen.delivered:  # else it was held back: he blocked its sender
+                found.append(row)
         elif seq in seen.failed:
             statuses = message_rows.statuses_of(connection, message)
             if any(each.recipient_id == seen.user_id and each.reason == UNCONFIRMED for each in statuses):

@@ -29,6 +29,7 @@ TEXT_MAX = 1_000  # characters of a question
 WORDS_MAX = 16
 _BEGINNING_MIN = 3  # letters of a word that is taken for a beginning
 _CHUNK = 100  # messages taken in one transaction of the index
+_REST_S = 60.0  # after a slice that failed
 _SCAN = 5_000  # conversations that are compared at a time after a start
 _ASKED = 500  # messages that are taken before an answer, so that who has just written finds it
 _LOOKED_AT_MAX = 2_000  # messages that are looked at for one page
@@ -79,7 +80,7 @@ class Search:
         self._scanned = 0  # the conversations up to here were compared with the index since the start; -1: all
         self._is_busy = False
         self._accepted = 0
-        self._looked_at = 0.0
+        self._looked_at = self._rests_until = 0.0
 
     def touched(self, conversations: Iterable[int]) -> None:
         """Take note of conversations that a commit has written messages to."""
@@ -96,7 +97,7 @@ class Search:
         elapsed, self._looked_at = now - self._looked_at, now
         accepted = self._hub.counters.get("accepted", 0)
         rate, self._accepted = (accepted - self._accepted) / max(elapsed, 0.01), accepted
-        if self._is_busy or self.is_complete:
+        if self._is_busy or now < self._rests_until or self.is_complete:
             return
         if not self.is_on:
             self._forget()
@@ -135,8 +136,9 @@ class Search:
 
     def _did(self, worked: _Worked | None) -> None:
         self._is_busy = False
-        if worked is None:  # whatever it was, the index is compared with the messages again
+        if worked is None:  # whatever it was (a full disk), the index is compared with the messages again, later
             self._dirty, self._scanned = self._taken | self._dirty, 0
+            self._rests_until = self._looked_at + _REST_S
             return
         self._dirty = dict.fromkeys(worked.left) | self._dirty
         self._scanned = worked.scanned

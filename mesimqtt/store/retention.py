@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.domain.keeping import EVERY_GROUP, Rule
-from mesimqtt.domain.messages import GROUP, PAIR
+from mesimqtt.domain.messages import GROUP, PAIR, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.domain.status import Status
+from mesimqtt.store import work
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,8 +79,12 @@ def look(connection: sqlite3.Connection, kept: Rules, after: int, now_ms: int, l
         if edits is not None and connection.execute("SELECT 1 FROM message WHERE id = ?", (edits,)).fetchone():
             continue  # it holds the text of a message that is still there
         recipient = 0 if is_group == GROUP else a if b == sender else b
-        is_owed = not kind and expires_at > now_ms
-        if is_owed and not lanes.have(conversation, PAIR if recipient else GROUP, recipient, seq):
+        is_owed = kind != MessageKind.EVENT and expires_at > now_ms
+        if is_owed and kind == MessageKind.WORK:
+            is_owed = work.is_open(connection, conversation, seq)
+            waiting += is_owed
+            old += [] if is_owed else [Old(mid, conversation, seq, size)]
+        elif is_owed and not lanes.have(conversation, PAIR if recipient else GROUP, recipient, seq):
             waiting += 1
         else:
             old.append(Old(mid, conversation, seq, size))

@@ -215,6 +215,7 @@ class Store:
 
     def abandon(self) -> None:
         """Let go of the folder at once and commit nothing more, as a killed process does: for tests."""
+        self.search.close()
         self._database.close()
 
     def _close_index(self) -> None:

@@ -119,3 +119,18 @@ def test_a_scheduled_message_is_history_from_its_time_on(world):
 
     assert (["now"], ["now", "later"]) == (before, said(world))
     assert ["later"] == found(world, "later")
+
+
+def test_what_was_held_back_is_not_history(world):
+    """What somebody wrote whom one had blocked without a word is in the writer's history alone, and is not found."""
+    world.do("user_set", address="bob", rules={"silent_blocks": "on"})
+    world.do("block_add", user="bob", peers=["alice"])
+    alice = world.listener("alice")
+    world.listener("bob")
+    alice.publish("u/bob/1", "hear me")
+
+    assert [("1", 1)] == alice.steps()
+    assert (["hear me"], []) == (said(world, "alice", "bob"), said(world))
+    assert (["hear me"], []) == (found(world, "hear", "alice"), found(world, "hear"))
+    (line,) = world.do("inbox", address="bob")["conversations"]
+    assert (0, 0, None) == (line["unread"], line["messages"], line["last"])

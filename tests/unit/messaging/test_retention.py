@@ -271,3 +271,36 @@ def test_a_purged_message_is_gone_from_the_receipts_of_reading(make_world):
     bob.publish("read/u/alice", f"<={mid_of(new)}")
 
     assert 0 == world.do("inbox", address="bob")["unread"]
+
+
+def test_work_that_nobody_took_stays(make_world):
+    """In a round-robin group old work waits for a member as a message waits for its recipient."""
+    world = make_world(history={**BY_HAND, "keep_s": DAY})
+    world.do("group_add", address="desk", owner="alice", kind="round-robin")
+    world.do("group_join", address="desk", users=["bob"])
+    say(world, "ticket", to="g/desk")
+    world.jump(2 * DAY)
+    assert 1 == world.do("purge")["waiting"]
+    bob = world.listener("bob")
+    world.advance(2)
+
+    assert ["ticket"] == bob.payloads("g/")
+    assert (1, 0) == tuple(world.do("purge")[key] for key in ("messages", "waiting"))
+
+
+def test_a_full_disk_stops_indexing_for_a_minute(world):
+    """An index that cannot be written costs one line in the log a minute, and is compared with the messages later."""
+    search = world.messaging.search
+    say(world, "before")
+    folder, search._index._path = search._index._path, world.folder / "no" / "such" / "folder"
+    search._index.close()
+    say(world, "later")
+    world.advance(2)
+    assert not search.is_complete
+    search._index._path = folder
+    world.advance(30)
+    assert not search.is_complete
+    world.advance(40)
+
+    assert search.is_complete
+    assert ["later"] == [each["text"] for each in world.do("search", address="bob", text="later")["messages"]]
