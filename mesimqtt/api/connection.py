@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -14,11 +15,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from mesimqtt.api.problems import problem
 
 if TYPE_CHECKING:
-    import asyncio
-
     from mesimqtt.api.door import Door
 
+SLICE = 4 * 1024
 LINGER_S = 1.0  # for a client to read why it was refused, while what it still sends is dropped
+_LINGERING = frozenset({413, 431})  # much may still come, and closing on it would take the answer away
 LOCAL = "unix"  # stands for the address of who comes through a Unix socket, as in the broker
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -46,6 +47,51 @@ class Listener(Protocol):
         """Take back what `admit` counted."""
 
 
+class Cycle(RequestResponseCycle):
+    """One request and its answer; an answer that is whole goes out in one write, not head and body apart."""
+
+    _held: Any = None
+
+    async def receive(self) -> Any:  # noqa: ANN401 - ASGI's messages
+        """Return a part of the body; what is whole needs no wait, and no further reading."""
+        if self.more_body or self.disconnected or self.response_complete or self.waiting_for_100_continue:
+            return await super().receive()
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's messages
+        """Take a part of the answer."""
+        if message["type"] == "http.response.start" and not self.response_started:
+            self._held = message
+            return
+        held, self._held = self._held, None
+        if held is None or message.get("more_body"):
+            if held is not None:
+                await super().send(held)
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = self.response_complete = True
+        is_last = False
+        parts = [STATUS_LINE[held["status"]]]
+        for name, value in (*self.default_headers, *held["headers"]):
+            parts.append(b"%b: %b\r\n" % (name, value))
+            is_last = is_last or name == b"connection"
+        if is_last:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += [b"\r\n", b"" if self.scope["method"] == "HEAD" else message["body"]]
+        self.transport.write(b"".join(parts))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
 class HttpConnection(HttpToolsProtocol):
     """What uvicorn leaves open is bounded here: how long a request may take, how big it is, and how it is written.
 
@@ -65,7 +111,7 @@ class HttpConnection(HttpToolsProtocol):
         self.unwritten = 0  # at the door's last look
         self.unwritten_since = 0.0
         self._head_size = 0
-        self._data = b""
+        self._rest = b""  # of a read, that is not parsed yet
 
     @property
     def is_over(self) -> bool:
@@ -103,29 +149,34 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse a read; what is wrong with it is answered, and the connection ends."""
-        if self.phase is Phase.END:
-            return
-        if self.phase is Phase.IDLE:
-            self._expect_head()
-        elif self.phase is Phase.ANSWER and not self.cycle.keep_alive:
-            return  # the last request has said that it is the last
-        self._data = data
-        if self.phase is Phase.HEAD:
-            self._head_size += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgraded(upgrade)
-            return
-        except httptools.HttpParserError:
-            if not self.is_over:
-                self.refuse(400, "bad-request", "this is no request of HTTP/1.1, or one that could be read in two ways")
-            return
-        finally:
-            self._data = b""
-        if self.phase is Phase.HEAD and self._head_size > self._door.settings.head_max:
-            self._refuse_head()
+        """Parse a read; what is wrong with it is answered, and the connection ends.
+
+        A pipeline is taken a slice at a time, the next when its requests are answered: a read holds thousands.
+        """
+        self._rest += data
+        while self._rest and not self.pipeline:
+            if self.phase is Phase.END or (self.phase is Phase.ANSWER and not self.cycle.keep_alive):
+                self._rest = b""  # the last request has said that it is the last
+                return
+            part, self._rest = self._rest[:SLICE], self._rest[SLICE:]
+            if self.phase is Phase.IDLE:
+                self._expect_head()
+            if self.phase is Phase.HEAD:
+                self._head_size += len(part)
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._upgraded(part[upgrade.args[0] :] if upgrade.args else b"")
+                return
+            except httptools.HttpParserError:
+                if not self.is_over:
+                    reason = "this is no request of HTTP/1.1, or one that could be read in two ways"
+                    self.refuse(400, "bad-request", reason)
+                return
+            if self.phase is Phase.HEAD and self._head_size > self._door.settings.head_max:
+                self._refuse_head()
+        if self._rest:
+            self.flow.pause_reading()
 
     # ---- httptools ---------------------------------------------------------------------------------------------
 
@@ -150,12 +201,19 @@ class HttpConnection(HttpToolsProtocol):
         if fault is not None:
             self.refuse(*fault)
             return
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        before: RequestResponseCycle | None = self.cycle
         is_pipelined = self.phase is Phase.ANSWER
-        super().on_headers_complete()
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            self.phase = Phase.BODY
-            if not is_pipelined:
-                self.due = self._door.clock() + self._door.settings.body_deadline_s
+        self.cycle = self._cycle()
+        self.phase = Phase.BODY
+        if not is_pipelined:
+            self.due = self._door.clock() + self._door.settings.body_deadline_s
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -170,13 +228,12 @@ class HttpConnection(HttpToolsProtocol):
         if not self.cycle.response_complete:
             self.phase, self.due = Phase.ANSWER, 0.0
         elif self.phase is Phase.BODY:  # it was answered before it was whole
-            self._rest()
+            self._idle()
 
     def on_response_complete(self) -> None:
         """Go on with the next request of a pipeline, or wait for one."""
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             if self.phase is Phase.BODY:
@@ -184,7 +241,11 @@ class HttpConnection(HttpToolsProtocol):
         elif self.phase is Phase.END:
             self.transport.close()
         elif self.phase is Phase.ANSWER:
-            self._rest()
+            self._idle()
+        if not self.pipeline:
+            self.flow.resume_reading()
+            if self._rest:
+                self.loop.call_soon(self.data_received, b"")
 
     # ---- for the door ------------------------------------------------------------------------------------------
 
@@ -208,6 +269,7 @@ class HttpConnection(HttpToolsProtocol):
             cycle.disconnected = True  # its body will never be whole
             cycle.message_event.set()
             is_free = not self.pipeline
+        self.phase = Phase.END
         if is_free:
             body = json.dumps(problem(status, code, detail)).encode()
             fields = [
@@ -218,11 +280,33 @@ class HttpConnection(HttpToolsProtocol):
             ]
             head = b"".join(b"%b: %b\r\n" % field for field in fields)
             self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
+        if is_free and status not in _LINGERING:
+            self.transport.close()
         self.due = self._door.clock() + LINGER_S if is_free else 0.0
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
-    def _rest(self) -> None:
+    def _cycle(self) -> Cycle:
+        path, _, query = self.url.partition(b"?")
+        scope = cast("dict[str, Any]", self.scope)
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["path"] = path.decode("ascii", "replace")
+        scope["raw_path"], scope["query_string"] = path, query
+        return Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+
+    def _idle(self) -> None:
         self.phase = Phase.IDLE
         self.due = self._door.clock() + self._door.settings.keep_alive_s
 
@@ -252,8 +336,11 @@ class HttpConnection(HttpToolsProtocol):
         if size > settings.head_max or len(self.headers) > settings.headers_max:
             detail = f"a head has at most {settings.head_max} bytes and {settings.headers_max} headers"
             return 431, "head-too-large", detail
-        if b"host" not in found and self.parser.get_http_version() != "1.0":
-            return 400, "bad-request", "one Host header is needed"
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0") or (b"host" not in found and version == "1.1"):
+            return 400, "bad-request", "this is HTTP/1.1, with one Host header"
+        if not self.url.startswith(b"/") or not self.url.isascii():
+            return 400, "bad-request", "a path begins with / and is percent-encoded"
         length = found.get(b"content-length")
         if b"transfer-encoding" in found and (length is not None or found[b"transfer-encoding"].lower() != b"chunked"):
             return 400, "bad-request", "a body has a Content-Length, or is chunked, and nothing else"
@@ -263,16 +350,16 @@ class HttpConnection(HttpToolsProtocol):
             return 413, "too-large", f"a body has at most {settings.body_max} bytes"
         return None
 
-    def _upgraded(self, upgrade: httptools.HttpParserUpgrade) -> None:
+    def _upgraded(self, behind: bytes) -> None:
         """Hand a WebSocket over, with its request as it was read; any other protocol is ignored, as it may be."""
         if self._get_upgrade() != b"websocket":
             if self.cycle is not None:
                 self.cycle.keep_alive = False
             return
-        head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
         for name, value in self.headers:
             head += [name, b": ", value, b"\r\n"]
-        head += [b"\r\n", self._data[upgrade.args[0] :] if upgrade.args else b""]
+        head += [b"\r\n", behind, self._rest]
         self.phase = Phase.END
         self._door.closed(self)
         self._door.take_over(self.address or "", self.transport, b"".join(head))
