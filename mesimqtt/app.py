@@ -108,6 +108,7 @@ class App:
     def __init__(
         self, settings: Settings, data: Path, store: Store, messaging: Messaging, failed: asyncio.Future[str]
     ) -> None:
+        self.name = ""  # of one of several applications on this server
         self.settings = settings
         self.data = data
         self.store = store

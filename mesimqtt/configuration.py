@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 _NUMBER_MAX = 2**53
 _SINGLE = {"root": str, "node": int, "log_level": str, "log_format": str}  # what no section holds
 _PREFIX = "MESIMQTT_"
+_APP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 # Kubernetes sets these in every container, for a service of our name; COMPILE is the build's (hatch_build.py).
 _NOT_OURS = re.compile(r"MESIMQTT_(COMPILE|SERVICE_(HOST|PORT(_.+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
 
 
-def load_settings(path: Path | None) -> Settings:
+def load_settings(path: Path | None, *, is_app: bool = False) -> Settings:
     """Read the YAML file at `path` (None: defaults and environment only).
+
+    `is_app`: it is one of several applications on this server, for which the environment, being one, says nothing.
 
     Raises:
         MesimqttError: the file cannot be read, is not YAML, or has an unknown key or a wrong value;
@@ -51,7 +54,7 @@ def load_settings(path: Path | None) -> Settings:
     }  # a section with all lines commented out
     _check_names(environment.model_fields)
     source = EnvSettingsSource(environment, env_prefix=_PREFIX, env_nested_delimiter="__")
-    for key, value in source().items():
+    for key, value in source().items() if not is_app else ():
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     try:
         settings = TypeAdapter(Settings).validate_python(values)
@@ -142,6 +145,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
         parse_keep_types(settings.history.keep_types)
     except ValueError as error:
         raise MesimqttError(f"{where}: history.keep_types: {error}") from None
+    for name in settings.apps:
+        if not _APP_NAME.fullmatch(name):
+            raise MesimqttError(f"{where}: apps.{name}: a name is 1 to 32 of a-z 0-9 - _")
     # What a file does not say of the broker is our default, not amqtt's, which would let anybody in.
     broker = {**default_broker(), **settings.broker}
     known = {"default", "ws", "http", *(broker["listeners"] or ())}

@@ -347,5 +347,6 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    apps: dict[str, str] = field(default_factory=dict)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)
     broker: dict[str, Any] = field(default_factory=default_broker)

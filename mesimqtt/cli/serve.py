@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from mesimqtt.app import App
     from mesimqtt.settings import Settings
 
+APPS = "apps"  # the folder within the data that holds the other applications' data
 WAIT_S = 5.0  # for a command that has the data folder for a moment
 
+Served = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
 OnReady = Callable[["App"], Awaitable[None]]
 Mqtt = Annotated[
     str | None,
@@ -67,10 +69,12 @@ def serve(
     """
     settings = server_settings(config, mqtt=mqtt, ws=ws, http=http, open_=open_, insecure=insecure)
 
+    others = app_settings(settings, config, insecure=insecure)
+
     async def ready(app: App) -> None:
         announce(app, as_json=json)
 
-    run_server(settings, data, config=config, on_ready=ready)
+    run_server(settings, data, config=config, on_ready=ready, others=others)
 
 
 def announce(app: App, *, as_json: bool) -> None:
@@ -80,9 +84,10 @@ def announce(app: App, *, as_json: bool) -> None:
     for scheme, host, port in app.bound:
         kind = spoken(scheme)
         if as_json:
-            emit({"ready": kind, "host": host, "port": port, "tls": kind != scheme})
+            name = {"app": app.name} if app.name else {}
+            emit({"ready": kind, "host": host, "port": port, "tls": kind != scheme, **name})
         else:
-            line(ready_line(scheme, host, port))
+            line(ready_line(scheme, host, port) + (f" app={app.name}" if app.name else ""))
 
 
 def server_settings(
@@ -103,7 +108,7 @@ def server_settings(
     from dataclasses import replace
 
     from mesimqtt.configuration import load_settings
-    from mesimqtt.listening import OFF, choose, reachable
+    from mesimqtt.listening import OFF, choose
 
     settings = load_settings(config)
     listeners = settings.broker.get("listeners")
@@ -119,6 +124,13 @@ def server_settings(
     settings = replace(choose(settings, mqtt=mqtt, ws=ws, http=http), open=settings.open or open_)
     if mqtt == OFF and len(settings.broker["listeners"]) == 1 and settings.http.bind == OFF:
         raise UsageError("--mqtt off would leave nothing that listens.")
+    _check_reach(settings, insecure=insecure)
+    return settings
+
+
+def _check_reach(settings: Settings, *, insecure: bool) -> None:
+    from mesimqtt.listening import reachable
+
     for each in reachable(settings):
         if each.has_tls:
             continue
@@ -126,7 +138,34 @@ def server_settings(
             way = "configure ssl, or say --insecure if a VPN or a TLS proxy stands in front"
             raise MesimqttError(f"{each.danger}; {way}")
         tell(f"mesimqtt: {each.danger}; --insecure allows it")
-    return settings
+
+
+def app_settings(settings: Settings, config: Path | None, *, insecure: bool) -> dict[str, tuple[Settings, Path]]:
+    """Return settings and file of each further application that a configuration names.
+
+    Raises:
+        MesimqttError: a file cannot be used, or would open to the network what must not be.
+
+    """
+    from dataclasses import replace
+
+    from mesimqtt.configuration import load_settings
+    from mesimqtt.settings import default_broker
+
+    found = {}
+    for name, file in settings.apps.items():
+        path = (config.parent if config is not None else Path()) / file
+        loaded = load_settings(path, is_app=True)
+        listeners = loaded.broker.get("listeners")
+        if not isinstance(listeners, dict) or listeners == default_broker()["listeners"] or "default" not in listeners:
+            raise MesimqttError(f"{path}: an application names listeners of its own: broker.listeners.default and more")
+        if loaded.apps:
+            raise MesimqttError(f"{path}: apps stand in the main configuration, {config}")
+        if loaded.http.bind == type(loaded.http)().bind:  # the main one's
+            loaded = replace(loaded, http=replace(loaded.http, bind="off"))
+        _check_reach(loaded, insecure=insecure)
+        found[name] = (loaded, path)
+    return found
 
 
 def _is_taken(bind: str, what: str, option: str) -> bool:
@@ -150,8 +189,19 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
-    """Serve until a signal comes; raise MesimqttError if the server cannot start or cannot go on."""
+def run_server(
+    settings: Settings,
+    data: Path,
+    *,
+    config: Path | None,
+    on_ready: OnReady,
+    others: Mapping[str, tuple[Settings, Path]] | None = None,
+) -> None:
+    """Serve until a signal comes; raise MesimqttError if the server cannot start or cannot go on.
+
+    `others` are further applications by name: each is a server of its own in the same process, with data, users,
+    tokens, secret and listeners that no other has.
+    """
     import logging
     import os
 
@@ -163,13 +213,16 @@ def run_server(settings: Settings, data: Path, *, config: Path | None, on_ready:
     start_logging(settings.log_level, as_json=settings.log_format == "json")
     logging.getLogger(__name__).info("compiled: %s", "yes" if is_compiled() else "no")
     _raise_file_limit()
-    run(_serve(settings, data, config=config, on_ready=on_ready))
+    served = [("", settings, data, config)]
+    served += [(name, each, data / APPS / name, file) for name, (each, file) in (others or {}).items()]
+    run(_serve(served, on_ready=on_ready))
 
 
-async def _serve(settings: Settings, data: Path, *, config: Path | None, on_ready: OnReady) -> None:
+async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
     import asyncio
     import signal
     import sys
+    from contextlib import AsyncExitStack
 
     from mesimqtt.app import running
     from mesimqtt.cli.link import remember_config
@@ -184,14 +237,22 @@ async def _serve(settings: Settings, data: Path, *, config: Path | None, on_read
     deadline = loop.time() + WAIT_S
     while not stop.is_set():
         try:
-            async with running(settings, data) as app:
-                apps.append(app)
-                remember_config(data, config)
-                await on_ready(app)
-                await _stopped(app, stop)
+            async with AsyncExitStack() as stack:
+                apps.clear()
+                for name, settings, data, config in served:
+                    if name:
+                        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    app = await stack.enter_async_context(running(settings, data))
+                    app.name = name
+                    apps.append(app)
+                    remember_config(data, config)
+                for app in apps:
+                    await on_ready(app)
+                await _stopped(apps, stop)
         except InUseError:
             # A command may have the folder for a moment; a server answers, and will not go away.
-            if loop.time() >= deadline or await asyncio.to_thread(_has_server, data):
+            is_taken = [await asyncio.to_thread(_has_server, data) for _name, _settings, data, _config in served]
+            if loop.time() >= deadline or any(is_taken):
                 raise
             await asyncio.sleep(0.05)
         else:
@@ -208,10 +269,11 @@ def _reload(apps: list[App]) -> None:
     )
 
 
-async def _stopped(app: App, stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top
+async def _stopped(apps: list[App], stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top
     import asyncio
 
-    waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(app.wait_failed())]
+    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(app.wait_failed()) for app in apps]
+    waiting.append(asyncio.ensure_future(stop.wait()))
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
