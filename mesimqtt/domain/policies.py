@@ -55,6 +55,8 @@ class Policy:
     logins: str = ""
     payload_max: int = 0
     devices_max: int = 0
+    create_groups: bool = True
+    groups_max: int = 0
     peers: Literal["all", "paired", "contacts"] = "all"
     incoming: bool = True
     outgoing: bool = True
@@ -72,7 +74,9 @@ class Policy:
 
 
 DEFAULT, GUEST = "default", "guest"
-GUEST_POLICY = Policy(expires_s=86_400, devices_max=3, contacts_max=100, blocks_max=100, follows_max=20)
+GUEST_POLICY = Policy(
+    expires_s=86_400, devices_max=3, create_groups=False, contacts_max=100, blocks_max=100, follows_max=20
+)
 
 
 def with_rules(policy: Policy, rules: Mapping[str, str]) -> Policy:

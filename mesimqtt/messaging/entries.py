@@ -32,7 +32,6 @@ class Seen(NamedTuple):
 
     user_id: int
     acked: SeqSet
-    delivered: SeqSet
     read: SeqSet
     failed: SeqSet
     gaps: SeqSet
@@ -43,7 +42,6 @@ class Seen(NamedTuple):
         return cls(
             user_id,
             SeqSet(lane.acked, lane.acked_above),
-            SeqSet(lane.delivered, lane.delivered_above),
             SeqSet(lane.read, lane.read_above),
             SeqSet(NO_SEQ, lane.failed),
             SeqSet(NO_SEQ, lane.gaps),
@@ -79,12 +77,9 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
         if message.kind:
             if _is_for(connection, message, seen.user_id):
                 found.append(row)
-        elif message.sender_id == seen.user_id:
+        elif message.sender_id == seen.user_id or (seq in seen.read and seq not in seen.failed):
             found.append(row)
-        elif seq in seen.read:
-            if seq not in seen.failed or seq in seen.delivered:  # else it was held back: he blocked its sender
-                found.append(row)
-        elif seq in seen.failed:
+        elif seq in seen.failed:  # held back, too: he blocked its sender, and it counts as read
             statuses = message_rows.statuses_of(connection, message)
             if any(each.recipient_id == seen.user_id and each.reason == UNCONFIRMED for each in statuses):
                 found.append(row)

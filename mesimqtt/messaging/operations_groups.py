@@ -82,7 +82,7 @@ async def group_add(
     actor = acting(desk, by)
     settings = desk.messaging.settings.groups
     if actor is not None:
-        if not settings.users_create:
+        if not (settings.users_create and actor.policy.create_groups):
             raise OperationError("not-allowed", "users do not make groups here; ask the backend")
         if owner not in (None, actor.address):
             raise OperationError("not-allowed", "the owner of your group is you; make another one owner afterwards")
@@ -99,7 +99,7 @@ async def group_add(
         flags=found,
         profile=merged_profile({}, profile or {}),
         expires_at=None if expiry is None else desk.now_ms + _seconds(expiry) * 1000,
-        owned_max=settings.owned_max if actor is not None else None,
+        owned_max=(actor.policy.groups_max or settings.owned_max) if actor is not None else None,
     )
     return {"address": chosen, "owner": owner, "kind": kind_of(found), "flags": found}
 

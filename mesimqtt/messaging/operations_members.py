@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.groups import ADMIN_USUAL, RIGHTS, Role
+from mesimqtt.domain.policies import Block
+from mesimqtt.domain.status import Status
 from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
@@ -33,6 +35,8 @@ async def group_join(desk: Desk, *, address: str, users: list[str], by: str | No
     """Make users members of a group; who is one already stays as he is."""
     actor = acting(desk, by)
     group = visible_group(desk, address, actor)
+    if actor is not None:
+        _check_known(desk, actor, users)
     wanted = [user.address for user in known_users(desk.read, users)]
     found = {user: desk.messaging.groups.user(user).id for user in wanted}
     joining = [user for user in wanted if members.find(desk.read, group.id, found[user]) is None]
@@ -42,15 +46,26 @@ async def group_join(desk: Desk, *, address: str, users: list[str], by: str | No
     return {"address": address, "joined": joined, "unchanged": [user for user in wanted if user not in joined]}
 
 
+def _check_known(desk: Desk, actor: User, users: list[str]) -> None:
+    """Refuse whom the actor may not know in the words that are said of nobody."""
+    for name in checked_addresses(users):
+        target = desk.messaging.target_of(actor, name)
+        if target is None or (target.verdict is not None and target.verdict.status is Status.INVALID_DESTINATION):
+            raise OperationError("no-such-user", f"there is no user {name!r} that you may know of")
+
+
 def _check_invitations(desk: Desk, actor: User, group: str, users: list[str]) -> None:
-    """Refuse to add whom the actor may not write to, or somebody who keeps leaving."""
+    """Refuse to add whom the actor may not write to, or somebody who keeps leaving.
+
+    Who blocks silently, or his messages in groups, looks like somebody who was added often enough.
+    """
     for name in users:
         target = desk.messaging.target_of(actor, name)
-        if target is None:
-            raise OperationError("no-such-user", f"there is no user {name!r} that you may know of")
-        if target.verdict is not None:
+        if target is not None and target.verdict is not None and not target.verdict.is_silent:
             raise OperationError("denied", f"you cannot add {name!r}")
-        if desk.messaging.invitations.take(f"{group}\0{name}", desk.messaging.now()):
+        is_silent = target is None or target.verdict is not None
+        is_silent = is_silent or desk.messaging.people.is_blocked(desk.messaging.groups.user(name), actor, Block.GROUP)
+        if is_silent or desk.messaging.invitations.take(f"{group}\0{name}", desk.messaging.now()):
             raise OperationError("rate-limited", f"{name!r} was added here often enough; he may join by himself")
 
 

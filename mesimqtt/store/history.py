@@ -23,7 +23,7 @@ _IS_ASIDE = "m.kind <> 0 OR m.edits IS NOT NULL OR m.recalls IS NOT NULL OR m.st
 
 # Each user's lanes with what their conversations hold.
 _LANES = """SELECT c.id, c.kind, c.a, c.b, c.last_seq, c.last_at, l.floor, l.until, l.acked, l.acked_above,
-    l.delivered, l.delivered_above, l.read, l.read_above, l.failed, l.gaps FROM lane l
+    l.delivered, l.read, l.read_above, l.failed, l.gaps FROM lane l
     JOIN conversation c ON c.id = l.conversation_id WHERE l.user_id = ?"""
 _PEERS = """SELECT c.id, c.kind, c.a, c.b, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
     JOIN user p ON p.id = CASE c.a WHEN l.user_id THEN c.b ELSE c.a END
@@ -47,7 +47,6 @@ class LaneRow(NamedTuple):
     acked: int
     acked_above: str
     delivered: int
-    delivered_above: str
     read: int
     read_above: str
     failed: str

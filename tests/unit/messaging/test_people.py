@@ -57,11 +57,14 @@ def test_a_silent_block_looks_like_absence(world):
     assert ([], []) == (bob.payloads(), again.payloads())
     assert (0, 0, "hello") == (inbox["messages"], inbox["unread"], inbox["conversations"][0]["last"]["text"])
     assert ["hello"] == [each["text"] for each in world.do("history", address="bob", peer="alice")["messages"]]
+    found = world.do("search", address="bob", text="secret")
+    assert [] == found["messages"]
     assert [("1", 1), ("2", 1), ("3", 1)] == alice.steps()
     world.advance(62)
 
     assert [("1", 0x84), ("2", 0x84), ("3", 0x84)] == sorted(alice.steps())
     assert [] == again.payloads()
+    assert ["hello"] == [each["text"] for each in world.do("history", address="bob", peer="alice")["messages"]]
 
 
 def test_who_wrote_to_somebody_who_blocked_him_and_is_deleted_is_told(world):
@@ -136,6 +139,23 @@ def test_messages_in_groups_are_a_kind_of_their_own(world):
     assert [("1", None, 1), ("1", "carol", 2), ("3", "bob", 1), ("3", "bob", 2)] == told
     world.advance(32)
     assert [("1", "bob", 0x84)] == [(each["cid"], each["peer"], each["status"]) for each in alice.statuses()]
+
+
+def test_who_is_blocked_adds_nobody_to_a_group(world):
+    """Blocked silently, or for groups: the words are those for somebody who was added often enough; nobody is added."""
+    silently(world, "bob")
+    world.do("block_add", user="bob", peers=["alice"])
+    world.do("block_add", user="carol", peers=["alice"], kinds="group")
+    alice = world.listener("alice")
+    assert alice.rpc("group_add", address="team")[0]["ok"]
+    answers = [alice.rpc("group_join", address="team", users=[name])[0] for name in ("bob", "carol")]
+    world.do("user_set", address="carol", rules={"peers": "paired"})
+    answers += [alice.rpc("group_join", address="team", users=[name])[0] for name in ("carol", "nobody")]
+
+    assert ["rate-limited", "rate-limited", "no-such-user", "no-such-user"] == [each["code"] for each in answers]
+    assert answers[0]["message"] == answers[1]["message"].replace("carol", "bob")
+    assert answers[2]["message"] == answers[3]["message"].replace("nobody", "carol")
+    assert ["alice"] == [each["address"] for each in world.do("group_show", address="team")["members"]]
 
 
 def test_a_blocked_sender_gets_no_receipts(world):

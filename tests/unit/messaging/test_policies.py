@@ -162,6 +162,17 @@ def test_a_policy_bounds_devices(world):
     assert ["two", "three"] == [each["device"] for each in world.do("user_show", address="alice")["devices"]]
 
 
+def test_a_policy_bounds_groups(world):
+    """How many one may own, and whether one may make any; the backend makes them all the same."""
+    world.do("user_set", address="alice", rules={"groups_max": "1"})
+    world.do("user_set", address="bob", rules={"create_groups": "off"})
+    alice, bob = world.listener("alice"), world.listener("bob")
+    answers = [alice.rpc("group_add", address=name)[0] for name in ("one", "two")] + bob.rpc("group_add", address="b")
+
+    assert [None, "too-many-groups", "not-allowed"] == [each.get("code") for each in answers]
+    assert "bob" == world.do("group_add", address="b", owner="bob")["owner"]
+
+
 def test_a_single_token_revokes_those_before(world):
     """Per policy: the connection of the old one closes, other users keep theirs."""
     world.do("user_set", address="alice", rules={"single_token": "on", "token_ttl_s": "600"})
