@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict
+from http import HTTPStatus
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.api.arguments import from_request, read_query
 from mesimqtt.api.cors import Cors
 from mesimqtt.api.idempotency import Idempotency, cid_of, digest_of, read_key
+from mesimqtt.api.mesibo import Backend
 from mesimqtt.api.problems import ProblemError, problem, status_of
 from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_routes, text_routes
 from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.domain.rates import RateLimit, parse_windows
+from mesimqtt.domain.strict_json import read_json
 from mesimqtt.hooks import ConnectRequest, Refusal
 from mesimqtt.messaging.operations import OPERATIONS, Caller
 from mesimqtt.tokens import claimed_subject
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 TOKENS_KNOWN_MAX = 10_000
 PATH_SHOWN_MAX = 200
+BACKEND = "/backend"
 NAME_MAX = 64
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
@@ -67,6 +71,7 @@ class Application:
         self._router = Router(
             [*(generic(each) for each in OPERATIONS.values()), *all_routes(), *plain_routes(), *text_routes()]
         )
+        self._backend = Backend(messaging, perform, self._caller_of)
         self._cors = Cors(settings.http.origins)
         self._rate = RateLimit(parse_windows(settings.rates.http))
         self._failed = RateLimit(parse_windows(settings.rates.failed_logins))
@@ -112,6 +117,8 @@ class Application:
         path = scope["raw_path"].decode("ascii")
         pairs = read_query(scope["query_string"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if path == BACKEND and method == "POST":
+            return await self._backend_answer(scope, receive)
         page = self.pages.get(path)
         if page is not None:
             if method != "GET":
@@ -143,6 +150,20 @@ class Application:
             arguments.setdefault("cid", cid_of(key))
         return Response(*await self.keys.once(caller.user, key, digest, lambda: self._do(route, arguments, caller)))
 
+    async def _backend_answer(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> Response | None:
+        """Answer one of Mesibo's requests, whose token is in its body; a refusal is status 200, too, as it is there."""
+        raw = await self._body(dict(scope["headers"]), receive)
+        if raw is None:
+            return None
+        try:
+            body = read_json(raw)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            body = {}
+        answer = await self._backend.answer(body, scope["client"][0])
+        return Response(200, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+
     async def _do(self, route: Route, arguments: dict[str, Any], caller: Caller) -> tuple[int, bytes]:
         answer = await self._perform(route.operation.name, arguments, caller)
         if route.is_text:
@@ -152,12 +173,15 @@ class Application:
     # ---- who asks ----------------------------------------------------------------------------------------------
 
     def _caller(self, scope: Message, headers: dict[bytes, bytes]) -> Caller:
-        """Return whose token the request shows; raise ProblemError."""
+        """Return whose token the request shows; raise OperationError."""
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         token = token.strip()
         if scheme.lower() != b"bearer" or not token:
             raise _unauthorized("say who you are: Authorization: Bearer TOKEN, from mesimqtt token issue")
-        address = scope["client"][0]
+        return self._caller_of(token, scope["client"][0])
+
+    def _caller_of(self, token: bytes, address: str) -> Caller:
+        """Return whose token this is; raise OperationError."""
         pair = "" if token in self._good else self._pair(address, token)
         now = self._messaging.now()
         if pair and (wait := self._failed.wait_s(pair, now)):
@@ -224,6 +248,8 @@ class Application:
     def _told(self, error: OperationError) -> Response:
         status = self._store_status() if error.code == "store" else status_of(error.code)
         headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
+        if status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"Bearer"))
         return _refused(status, error.code, str(error), headers)
 
     def _store_status(self) -> int:
@@ -231,8 +257,8 @@ class Application:
         return 507 if self._messaging.store.health == "disk-full" else 503
 
 
-def _unauthorized(detail: str) -> ProblemError:
-    return ProblemError(401, "unauthorized", detail, WWW_Authenticate="Bearer")
+def _unauthorized(detail: str) -> OperationError:
+    return OperationError("unauthorized", detail)
 
 
 def _refused(status: int, code: str, detail: str, headers: list[tuple[bytes, bytes]] | None = None) -> Response:

@@ -39,6 +39,7 @@ STATUS: dict[str, int] = {
     "too-many": 409,
     "too-many-groups": 409,
     "too-many-pins": 409,
+    "unauthorized": 401,
     "user-disabled": 409,
     "user-offline": 409,
 }

@@ -1,0 +1,186 @@
+"""`POST /backend`: requests as Mesibo's documentation and PHP sample have them, word for word but for the token."""
+
+from __future__ import annotations
+
+import pytest
+
+USERADD = {
+    "op": "useradd",
+    "user": {
+        "address": "xyz@example.com",
+        "name": "User Name",
+        "token": {"appid": "com.example.mesiboapp", "expiry": 525600},
+    },
+}
+GROUPADD = {"op": "groupadd", "name": "testGroup", "flag": 0}
+
+
+@pytest.fixture
+def backend(ask):
+    """Ask as Mesibo's helpers do; the app token is one of ours of scope backend."""
+
+    def call(request, token=None):
+        body = {**request, "token": ask.world.tokens["shop"] if token is None else token}
+        reply = ask("POST", "/backend", body)
+        assert 200 == reply.status
+        return reply.json
+
+    call.ask = ask
+    return call
+
+
+def test_useradd_with_a_token(backend) -> None:
+    """The documented request: a user, and a token that lets him in; again gives another token and no other user."""
+    first, again = backend(USERADD), backend(USERADD)
+    token = first["user"]["token"]
+
+    assert ("useradd", True, "xyz@example.com") == (first["op"], first["result"], first["user"]["address"])
+    assert first["user"]["uid"] == again["user"]["uid"]
+    assert token != again["user"]["token"]
+    assert 200 == backend.ask("GET", "/v1/users/me/inbox", token=token).status
+    assert "User Name" == backend.ask("GET", "/v1/users/xyz@example.com", user="shop").json["name"]
+
+
+def test_useradd_without_a_token_object_makes_none(backend) -> None:
+    """Mesibo makes a token only if it is asked for one; the flat form with appid asks for one."""
+    plain = backend({"op": "useradd", "user": {"address": "dave"}})
+    flat = backend({"op": "useradd", "addr": "eve", "appid": "com.example.app", "expiry": "60"})
+
+    assert "token" not in plain["user"]
+    assert flat["user"]["token"]
+
+
+def test_a_failed_request(backend) -> None:
+    """The documented answer to an operation that there is not, with the id echoed."""
+    answer = backend({"op": "someop", "id": 42})
+
+    assert {"op": "someop", "result": False, "error": "BADOP", "id": 42}.items() <= answer.items()
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ({"op": "useradd"}, "BADREQ"),
+        ({"op": "useradd", "user": {"address": 1.5}}, "BADREQ"),
+        ({"op": "useradd", "user": {"address": " x"}}, "BADREQ"),
+        ({"op": "userset", "user": {"address": "nobody", "name": "x"}}, "NOSUCHUSER"),
+        ({"op": "userdel", "user": {"uid": 999}}, "NOSUCHUSER"),
+        ({"op": "userset", "user": {"address": "bob", "permissions": {"peers": 9}}}, "BADREQ"),
+        ({"op": "groupset", "gid": 999, "name": "x"}, "NOSUCHGROUP"),
+        ({"op": "groupdel", "gid": "nothing"}, "NOSUCHGROUP"),
+        ({"op": "groupadd", "flag": "x"}, "BADREQ"),
+        ({"op": "message", "from": "alice", "message": "x"}, "BADREQ"),
+        ({"op": "message", "from": "alice", "to": "nobody", "message": "x"}, "INVALIDDEST"),
+        ({"op": "message", "from": "nobody", "to": "bob", "message": "x"}, "NOSUCHUSER"),
+        ({"op": "message", "from": "alice", "to": "bob", "message": "x", "when": -1}, "BADREQ"),
+        ({"op": ["message"]}, "BADOP"),
+        ({}, "BADOP"),
+    ],
+)
+def test_every_refusal_is_an_answer(backend, request_, error) -> None:
+    """`result` false and a code, never anything else."""
+    answer = backend(request_)
+
+    assert (False, error) == (answer["result"], answer["error"])
+
+
+def test_the_app_token_is_a_token_of_scope_backend(backend) -> None:
+    """None, a wrong one, a user's: refused; a body that is no JSON, too."""
+    for token, error in (
+        ("", "AUTHFAIL"),
+        ("nonsense", "AUTHFAIL"),
+        (7, "AUTHFAIL"),
+        (backend.ask.token("alice"), "DENIED"),
+    ):
+        assert error == backend({"op": "usersget"}, token)["error"]
+    reply = backend.ask(
+        "POST", "/backend", body=b"op=useradd&token=x", content_type="application/x-www-form-urlencoded"
+    )
+    assert (200, False, "AUTHFAIL") == (reply.status, reply.json["result"], reply.json["error"])
+
+
+def test_userset_userdel_usersget(backend) -> None:
+    """A user is changed, disabled, found by address and by uid, listed, and deleted."""
+    uid = backend(USERADD)["user"]["uid"]
+    disabled = backend({"op": "userset", "user": {"uid": uid, "active": False, "permissions": {"peers": 1}}})
+    found = backend({"op": "usersget", "user": {"address": "xyz@example.com"}})
+    every = backend({"op": "usersget", "user": {"address": "*"}})
+
+    assert disabled["result"]
+    assert [{"uid": uid, "address": "xyz@example.com", "name": "User Name", "active": False}] == found["users"]
+    assert 6 == every["count"] == len(every["users"])
+    assert backend({"op": "userdel", "user": {"uid": uid}})["result"]
+    assert "NOSUCHUSER" == backend({"op": "userdel", "user": {"address": "xyz@example.com"}})["error"]
+
+
+def test_tokendel_keeps_user_and_mail(backend) -> None:
+    """The user is logged out, and what waits for him stays."""
+    token = backend(USERADD)["user"]["token"]
+    backend({"op": "message", "from": "alice", "to": "xyz@example.com", "message": "hi"})
+    assert backend({"op": "tokendel", "user": {"address": "xyz@example.com"}})["result"]
+
+    assert 401 == backend.ask("GET", "/v1/ping", token=token).status
+    fresh = backend(USERADD)["user"]["token"]
+    assert 1 == backend.ask("GET", "/v1/users/me/inbox", token=fresh).json["messages"]
+
+
+def test_groups_from_beginning_to_end(backend) -> None:
+    """groupadd gives a number; members come, are listed, lose a right, leave; the group is renamed, paused, deleted."""
+    made = backend(GROUPADD)
+    gid = made["group"]["gid"]
+    assert (int, True) == (type(gid), made["result"])
+    assert backend({"op": "groupeditmembers", "gid": gid, "m": "alice, bob,carol", "delete": 0})["result"]
+    listed = backend({"op": "groupgetmembers", "gid": gid})
+    assert (3, ["alice", "bob", "carol"]) == (listed["count"], sorted(each["address"] for each in listed["members"]))
+
+    assert backend({"op": "groupeditmembers", "gid": gid, "m": "carol", "delete": 1})["result"]
+    assert 2 == backend({"op": "groupgetmembers", "group": {"gid": str(gid)}})["count"]
+    assert backend({"op": "groupset", "gid": gid, "name": "New", "active": 0})["result"]
+    paused = backend({"op": "message", "from": "alice", "gid": gid, "message": "x"})
+    assert "GROUPPAUSED" == paused["error"]
+    assert backend({"op": "groupdel", "gid": gid})["result"]
+    assert "NOSUCHGROUP" == backend({"op": "groupgetmembers", "gid": gid})["error"]
+
+
+def test_messages_to_several_a_group_and_later(backend) -> None:
+    """`to` is comma separated, `gid` a group, `when` in seconds; the answer has a mid, as documented."""
+    world = backend.ask.world
+    bob, carol = world.listener("bob"), world.listener("carol")
+    gid = backend(GROUPADD)["group"]["gid"]
+    backend({"op": "groupeditmembers", "gid": gid, "m": "alice,bob"})
+    bob.received()
+    one = backend({"op": "message", "from": "alice", "to": "bob", "type": 3, "message": "one", "title": "T"})
+    many = backend({"op": "message", "from": "alice", "to": "bob,carol", "message": "two", "flags": 3, "expiry": 3600})
+    group = backend({"op": "message", "from": "alice", "gid": gid, "message": "three"})
+    later = backend({"op": "message", "from": "alice", "to": "bob", "message": "four", "when": 60})
+
+    assert all(each["result"] and each["mid"] for each in (one, many, group, later))
+    assert 2 == len(many["mids"])
+    assert ["one", "two"] == bob.payloads()
+    assert (["three"], ["two"]) == (bob.payloads("g/"), carol.payloads())
+    world.advance(61)
+    assert ["four"] == bob.payloads()
+
+
+def test_a_one_time_password(backend) -> None:
+    """`otp` of the PHP sample: good once, for its address, for so many tries and so long."""
+
+    def add(digits):
+        return backend({"op": "useradd", "user": {"address": "+1234567890", "otp": digits, "token": {"expiry": 60}}})
+
+    def make(reuse=False):
+        wanted = {"address": "+1234567890", "tries": 3, "expiry": 300, "reuse": reuse}
+        return backend({"op": "otp", "otp": wanted})["otp"]["otp"]
+
+    digits = make()
+    assert digits == make(reuse=True)
+    wrong = f"{(int(digits) + 1) % 10**6:06}"
+    assert "BADOTP" == add(wrong)["error"]
+    assert add(digits)["result"]
+    assert "BADOTP" == add(digits)["error"]
+    digits = make()
+    assert ["BADOTP"] * 4 == [add(each)["error"] for each in (wrong[::-1] + "x", "1", "22", "333")]
+    assert "BADOTP" == add(digits)["error"]
+    digits = make()
+    backend.ask.world.advance(301)
+    assert "BADOTP" == add(digits)["error"]
