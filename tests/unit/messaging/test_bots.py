@@ -300,3 +300,26 @@ def test_one_device_is_one_bot(world, helper):
     assert helper is world.messaging.bots.add("helper")
     with pytest.raises(OperationError, match="already"):
         world.messaging.bots.adopt(Bot("helper"))
+
+
+def test_bots_share_work_out(world):
+    """Two bots in a round-robin group: each piece is one's, and what one cannot do the other takes over."""
+    done = []
+    for name in ("first", "second"):
+        bot = world.bot(name)
+
+        @bot.on_message
+        def work(message):
+            if message.text == "hard" and message.bot.address == "first":
+                raise ValueError("not I")
+            done.append((message.bot.address, message.text))
+
+    world.group("team", "alice", "first", "second")
+    world.do("group_set", address="team", profile={"kind": "round-robin"})
+    alice = world.listener("alice")
+    for number, text in enumerate(("a", "b", "hard", "hard")):
+        alice.publish(f"g/team/{number}", text)
+    world.advance(60)
+
+    assert [("first", "a"), ("second", "b"), ("second", "hard"), ("second", "hard")] == sorted(done)
+    assert {str(number) for number in range(4)} == {cid for cid, status in alice.steps() if status == 2}
