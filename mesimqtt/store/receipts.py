@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.domain.messages import GROUP
+from mesimqtt.domain.messages import GROUP, NO_SEQ, MessageKind
+from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.domain.status import Status
 from mesimqtt.store.conversations import peer_of
 from mesimqtt.store.messages import RUN_MAX
@@ -64,9 +65,9 @@ def matrix(connection: sqlite3.Connection, message: Message, after: int, limit: 
         )
     if conversation.kind == GROUP:
         found.pop(0, None)
-        recipients = [user for user in _recipients(connection, conversation.id, seq) if user != message.sender_id]
-        recipients += [user for user in found if user not in set(recipients)]  # who joined anew since
-        recipients.sort()
+        # Those with a status, too: who joined anew since. Work is only theirs who took it.
+        members = [] if message.kind == MessageKind.WORK else _recipients(connection, conversation.id, seq)
+        recipients = sorted({*members} - {message.sender_id} | found.keys())
     else:
         recipients = [peer_of(conversation, message.sender_id)]
     codes = [found[user].status for user in recipients if user in found]
@@ -84,10 +85,10 @@ def matrix(connection: sqlite3.Connection, message: Message, after: int, limit: 
 
 
 def _recipients(connection: sqlite3.Connection, conversation: int, seq: int) -> list[int]:
-    """Return the users who were in a group when it came to this seq."""
+    """Return the users who were in a group, and might receive, when it came to this seq."""
     rows = connection.execute(
-        """SELECT user_id FROM lane WHERE conversation_id = ? AND floor < ? AND coalesce(until, ?) >= ?
+        """SELECT user_id, gaps FROM lane WHERE conversation_id = ? AND floor < ? AND coalesce(until, ?) >= ?
         ORDER BY user_id""",
         (conversation, seq, seq, seq),
     )
-    return [row[0] for row in rows]
+    return [user for user, gaps in rows if not gaps or seq not in SeqSet(NO_SEQ, gaps)]
