@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from mesimqtt.bench.connections import Storm, measure_idle
 from mesimqtt.bench.figures import Figures, Periods
 from mesimqtt.bench.five import USER_PROPERTY, measure_five
+from mesimqtt.bench.group import MEMBERS, ONLINE, measure_group
 from mesimqtt.bench.hostile import measure_hostile
 from mesimqtt.bench.messaging import PAIRS, measure_inbox, measure_messaging, measure_open
 from mesimqtt.bench.offline import measure_offline
@@ -67,7 +68,7 @@ class Scenario:
 
 def all_scenarios() -> list[Scenario]:
     """Return all scenarios in the order of the table."""
-    return [*_relays(), *_fives(), *_fans(), *_connections(), *_messaging(), *_webhooks(), *_hostiles()]
+    return [*_relays(), *_fives(), *_fans(), *_connections(), *_messaging(), *_groups(), *_webhooks(), *_hostiles()]
 
 
 def select_scenarios(patterns: Sequence[str], *, quick: bool) -> list[Scenario]:
@@ -311,6 +312,18 @@ def _messaging() -> list[Scenario]:
         )
     )
     return made
+
+
+def _groups() -> list[Scenario]:
+    return [
+        Scenario(
+            name="group",
+            title=f"a group of {MEMBERS:_} with {len(ONLINE)} online, PUBACK to last delivery".replace("_", " "),
+            measure=measure_group,
+            is_ours_only=True,
+            users=ONLINE,
+        )
+    ]
 
 
 def _webhooks() -> list[Scenario]:

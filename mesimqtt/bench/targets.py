@@ -71,6 +71,7 @@ _SLOWER_PERCENT = {
     "five-q1-50": (10.0, "on 3.1.1"),
 }
 _IDLE_KIB = 4.0
+_GROUP_MS = 500.0  # PUBACK to the last of a hundred deliveries, in the worst case
 _MESSAGING_RATIO = 0.5
 _MESSAGING_P99_MS = 15.0
 _HOSTILE = "hostile-"
@@ -112,6 +113,10 @@ def _check_others(rows: Mapping[str, Row]) -> list[Verdict]:
     if paced is not None and paced.p99_ms is not None:
         wanted, found = f"p99 under {_MESSAGING_P99_MS:g} ms", f"{paced.p99_ms:.2f} ms"
         verdicts.append(Verdict("messaging-open", wanted, found, paced.p99_ms < _MESSAGING_P99_MS))
+    group = _ours(rows, "group")
+    if group is not None:
+        worst = group.extra["worst ms"]
+        verdicts.append(Verdict("group", f"under {_GROUP_MS:g} ms", f"{worst:.1f} ms", worst < _GROUP_MS))
     idle = _ours(rows, "idle-5000")
     if idle is not None:
         wanted = f"at most {_IDLE_KIB:g} KiB each"

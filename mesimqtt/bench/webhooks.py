@@ -34,8 +34,8 @@ def measure_webhooks(target: Target, periods: Periods, *, events: Sequence[str],
         raise BenchError("webhooks are measured on a server of ours")
     before = _load(target, periods, window)
     with _receiver() as port:
-        _ask(target.data, "webhook_add", name=_NAME, url=f"http://127.0.0.1:{port}/", events=list(events))
-        _ask(target.data, "webhook_test", name=_NAME)  # the first request loads the HTTP client
+        ask(target.data, "webhook_add", name=_NAME, url=f"http://127.0.0.1:{port}/", events=list(events))
+        ask(target.data, "webhook_test", name=_NAME)  # the first request loads the HTTP client
         told = _load(target, periods, window)
         ended = time.perf_counter()
         wanted = int(told.extra["sent"]) * len(events)
@@ -44,7 +44,7 @@ def measure_webhooks(target: Target, periods: Periods, *, events: Sequence[str],
             found, requests = _counted(port)
             time.sleep(0.02)
         behind_s = time.perf_counter() - ended
-        _ask(target.data, "webhook_delete", name=_NAME)
+        ask(target.data, "webhook_delete", name=_NAME)
     after = _load(target, periods, window)
     base = (before.rate + after.rate) / 2
     extra = {
@@ -87,7 +87,7 @@ def _counted(port: int) -> tuple[int, int]:
     return int(events), int(requests)
 
 
-def _ask(data: Path, op: str, **arguments: Any) -> None:  # noqa: ANN401 - JSON
+def ask(data: Path, op: str, **arguments: Any) -> None:  # noqa: ANN401 - JSON
     """Do one operation on the server that holds `data`."""
     with socket.socket(socket.AF_UNIX) as control:
         control.settimeout(30)

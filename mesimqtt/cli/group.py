@@ -21,15 +21,19 @@ def register(root: typer.Typer) -> None:
     root.add_typer(app, name="group")
 
 
-@app.command("add", epilog="Example: mesimqtt group add family --owner alice")
+@app.command("add", epilog="Example: mesimqtt group add news --owner alice --kind broadcast")
 def add(
     group: Group,
     owner: Annotated[str | None, typer.Option("--owner", metavar="USER", help="The first member.")] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="normal, broadcast, public, round-robin or no-storage.")
+    ] = "normal",
+    expiry: Annotated[int | None, typer.Option("--expiry", metavar="S", help="It ends after so many seconds.")] = None,
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
     """Make a group."""
-    answer = perform(data, "group_add", address=group, owner=owner)
+    answer = perform(data, "group_add", address=group, owner=owner, kind=kind, expiry=expiry)
     if json:
         emit(answer)
     else:
@@ -62,6 +66,9 @@ def show(group: Group, data: Data = NOT_GIVEN, json: Json = False) -> None:
     facts({
         "address": answer["address"],
         "state": answer["state"],
+        "kind": answer["kind"],
+        "flags": f"{answer['flags']:#x}",
+        "ends": when_ms(answer["expires_at"]) if answer["expires_at"] else "never",
         "since": when_ms(answer["created_at"]),
         **{f"profile.{key}": value for key, value in answer["profile"].items()},
     })  # fmt: skip
@@ -85,7 +92,9 @@ def set_(
     values: Annotated[
         list[str],
         typer.Argument(
-            metavar="KEY=VALUE", help="paused=on|off, send:USER=on|off, receive:USER=on|off, or a key of the profile."
+            metavar="KEY=VALUE",
+            help="paused=on|off, kind=KIND, expiry=S|never, send:USER=on|off (receive, list, …),"
+            " role:USER=owner|admin|member, or a key of the profile.",
         ),
     ],
     data: Data = NOT_GIVEN,

@@ -27,16 +27,18 @@ class _State:
     """What is known of a group's members who are not counted one by one.
 
     `messages` and `bytes` are where the counters of `Inboxes` may go before one of them can be full; `judged` is the
-    last seq of which everybody's inbox was judged. `unknown` are members of whom nothing is known yet.
+    last seq of which everybody's inbox was judged. `unknown` are members of whom nothing is known yet. `log` has mid
+    and size of each message that came while the store was asked.
     """
 
-    __slots__ = ("bytes", "evictions", "is_running", "judged", "messages", "unknown")
+    __slots__ = ("bytes", "evictions", "is_running", "judged", "log", "messages", "unknown")
 
     def __init__(self, judged: int, unknown: Iterable[int], evictions: int) -> None:
         self.judged = judged
         self.unknown = list(unknown)
         self.evictions = evictions
         self.is_running = False
+        self.log: list[tuple[int, int]] = []
         self.messages = self.bytes = float("inf")
 
 
@@ -84,6 +86,7 @@ class Inboxes:
                 self._states.pop(next(iter(self._states)))
             state = self._states[group.id] = _State(message.seq - 1, group.members, directory.evictions)
         if state.is_running:
+            state.log.append((message.mid, len(message.payload)))
             return
         if self._messages > state.messages or self._bytes > state.bytes or state.evictions != directory.evictions:
             state.unknown, state.evictions = list(group.members), directory.evictions
@@ -111,26 +114,27 @@ class Inboxes:
         messages_max, bytes_max = settings.messaging.inbox_messages_max, settings.messaging.inbox_bytes_max
         before = (self._messages, self._bytes)
 
-        def read(connection: sqlite3.Connection) -> list[rows.Filling]:
+        def read(connection: sqlite3.Connection) -> tuple[list[rows.Filling], int]:
             return rows.measure(
                 connection, page, messages_enough=messages_max // 2, bytes_enough=bytes_max // 2,
                 payload_max=settings.limits.payload_max,
             )  # fmt: skip
 
-        def done(found: list[rows.Filling]) -> None:
+        def done(answer: tuple[list[rows.Filling], int]) -> None:
+            found, newest = answer
             for filling in found:
-                self._weigh(group, state, filling, before)
+                self._weigh(group, state, filling, before, newest)
             del state.unknown[: len(found)]
             if state.unknown:
                 self._measure(group, state)
                 return
-            state.is_running = False
+            state.is_running, state.log = False, []
             if self._messages <= state.messages and self._bytes <= state.bytes:
                 state.judged = group.thread.last_seq
 
         hub.store.read_later(read, done)
 
-    def _weigh(self, group: Group, state: _State, filling: rows.Filling, before: tuple[int, int]) -> None:
+    def _weigh(self, group: Group, state: _State, filling: rows.Filling, before: tuple[int, int], newest: int) -> None:
         """Take note of the room in one inbox, or count it from now on."""
         settings = self._hub.settings.messaging
         count, size = filling.messages, filling.bytes
@@ -145,9 +149,8 @@ class Inboxes:
         user = self._hub.directory.user_by_id(filling.user_id)
         if user is None or user.id not in group.members:
             return
-        # What came while the store was read may or may not be in its answer; a full inbox is off by no more than that.
-        user.inbox_messages = count + self._messages - before[0]
-        user.inbox_bytes = size + self._bytes - before[1]
+        later = [size for mid, size in state.log if mid > newest]
+        user.inbox_messages, user.inbox_bytes = count + len(later), size + sum(later)
         after = state.judged
         found = message_rows.page(self._hub.store.read, group.thread, after, group.thread.last_seq - after)
         for message in reversed(found):

@@ -346,6 +346,7 @@ class RoundRobin:
             limit = self._hub.settings.messaging.read_upto_max
             found = work.taken_unread(self._hub.store.read, thread.id, user.id, message.seq, limit)
         is_his = upto
+        self._read_unacknowledged(user, thread, message)
         for one in found:
             rows = message_rows.statuses_of(self._hub.store.read, one)
             codes = [row.status for row in rows if row.recipient_id == user.id]
@@ -354,3 +355,11 @@ class RoundRobin:
             if is_taken and one.flags & FLAG_READ_RECEIPT:
                 self._receipts.step(Lane(thread, user.id), one, Status.READ)
         return is_his
+
+    def _read_unacknowledged(self, user: User, thread: Thread, message: Message) -> None:
+        """Take a READ for the acknowledgement that it implies: it may come before it."""
+        queue = self._queues.get(thread.a)
+        for job in (*queue.held.values(), *queue.waiting) if queue is not None else ():
+            if job.message.mid == message.mid and user.id in job.tried and message.mid not in self._settling:
+                self._settle(job, user.id, Status.DELIVERED, "")
+                return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.store.messages import inbox_size
+from mesimqtt.store.messages import inbox_size, last_mid
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,11 +24,23 @@ class Filling(NamedTuple):
 
 def measure(
     connection: sqlite3.Connection, users: Sequence[int], *, messages_enough: int, bytes_enough: int, payload_max: int
-) -> list[Filling]:
+) -> tuple[list[Filling], int]:
     """Return how full the inboxes of the first of `users` are: of as many as one call may look at, at least one.
 
-    A bound from the watermarks suffices where it is at most `messages_enough` and `bytes_enough`.
+    A bound from the watermarks suffices where it is at most `messages_enough` and `bytes_enough`. Beside it stands the
+    newest mid that was counted.
     """
+    connection.execute("BEGIN")
+    try:
+        newest = last_mid(connection)
+        return _measure(connection, users, messages_enough, bytes_enough, payload_max), newest
+    finally:
+        connection.execute("COMMIT")
+
+
+def _measure(
+    connection: sqlite3.Connection, users: Sequence[int], messages_enough: int, bytes_enough: int, payload_max: int
+) -> list[Filling]:
     marks = ",".join("?" * len(users))
     bounds = dict(
         connection.execute(

@@ -51,6 +51,7 @@ def test_a_scenario_names_its_users() -> None:
         "messaging-w100": 100,
         "messaging-w20": 100,
         "messaging-open": 100,
+        "group": 100,
         "webhooks": 100,
         "webhooks-each-step": 100,
     } == found
