@@ -14,14 +14,14 @@ import typer
 
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
 from mesimqtt.cli.output import emit, line, shortest
-from mesimqtt.cli.serve import Mqtt, Ws, announce, is_free, run_server, server_settings
+from mesimqtt.cli.serve import Http, Mqtt, Ws, announce, is_free, run_server, server_settings
 from mesimqtt.domain.errors import OperationError
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
 
 USERS = ("alice", "bob")
-_PORT, _WS_PORT = 1883, 8083
+_PORT, _WS_PORT, _HTTP_PORT = 1883, 8083, 8080
 NOTE = "up.json"  # the ids, not the texts, of the tokens that the last `up` issued
 _JTI = re.compile("[0-9a-f]{24}")
 
@@ -33,29 +33,33 @@ def register(root: typer.Typer) -> None:
     )(up)
 
 
-def up(mqtt: Mqtt = None, ws: Ws = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
+def up(mqtt: Mqtt = None, ws: Ws = None, http: Http = None, data: Data = NOT_GIVEN, json: Json = False) -> None:
     """Run a server with the users alice and bob, and print lines to paste into other terminals. Ctrl-C ends it.
 
-    If another broker has port 1883 or 8083 (WebSocket), a free port is taken.
+    If another server has port 1883, 8083 (WebSocket) or 8080 (HTTP), a free port is taken.
     """
     if mqtt is None and not is_free("127.0.0.1", _PORT):
         mqtt = "127.0.0.1:0"
     if ws is None and not is_free("127.0.0.1", _WS_PORT):
         ws = "127.0.0.1:0"
+    if http is None and not is_free("127.0.0.1", _HTTP_PORT):
+        http = "127.0.0.1:0"
     if mqtt == "off" or (mqtt or "").startswith("unix:"):
         raise UsageError("the lines that `up` prints need MQTT on ADDR:PORT")
-    settings = server_settings(None, mqtt=mqtt, ws=ws, open_=False, insecure=False)
+    settings = server_settings(None, mqtt=mqtt, ws=ws, http=http, open_=False, insecure=False)
 
     async def ready(app: App) -> None:
         tokens = await _welcome(app)
         host, port = next((host, port) for kind, host, port in app.bound if kind == "mqtt")
+        api = next((f"http://{host}:{port}" for kind, host, port in app.bound if kind == "http"), None)
+        lines = pasted(host, port, settings.root, tokens) | (curled(api, tokens) if api else {})
         if json:
-            shown = {"host": host, "port": port, "tokens": tokens, "lines": pasted(host, port, settings.root, tokens)}
+            shown = {"host": host, "port": port, "tokens": tokens, "lines": lines} | ({"http": api} if api else {})
             page = next((f"ws://{host}:{port}/mqtt" for kind, host, port in app.bound if kind == "ws"), None)
             emit(shown | ({"ws": page} if page else {}))
             return
         announce(app, as_json=False)
-        for title, text in pasted(host, port, settings.root, tokens).items():
+        for title, text in lines.items():
             line("")
             line(f"# {title}")
             line(text, is_clean=True)
@@ -85,6 +89,14 @@ def _remembered(note: Path) -> list[str]:
         return []
     # Nothing but ids: `token_revoke` takes an address, too.
     return [each for each in found if isinstance(each, str) and _JTI.fullmatch(each)] if isinstance(found, list) else []
+
+
+def curled(api: str, tokens: dict[str, str]) -> dict[str, str]:
+    """Return what can be pasted for the HTTP API."""
+    return {
+        "the same over HTTP; all of the API: " + api + "/docs":
+            f"curl {api}/v1/send/bob -d 'hi from curl' \\\n    -H 'Authorization: Bearer {tokens['alice']}'",
+    }  # fmt: skip
 
 
 def pasted(host: str, port: int, root: str, tokens: dict[str, str]) -> dict[str, str]:

@@ -255,7 +255,7 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
     """
     for _ in range(2):
         command = [*_MESIMQTT, "up", "--data", str(tmp_path / "data"), "--mqtt", "127.0.0.1:0", "--json"]
-        command += ["--ws", "127.0.0.1:0"]
+        command += ["--ws", "127.0.0.1:0", "--http", "127.0.0.1:0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert process.stdout is not None
         with process, process.stdout as out:
@@ -265,16 +265,20 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
             received = subprocess.run(
                 ["bash", "-c", lines[2] + " -C 1"], check=False, timeout=10, capture_output=True, text=True
             )
+            over_http = subprocess.run(
+                ["bash", "-c", lines[-1]], check=False, timeout=10, capture_output=True, text=True
+            )
             process.send_signal(signal.SIGINT)
 
             assert 0 == process.wait(10)
+        assert '"name":"sent"' in over_http.stdout
         assert ["alice", "bob"] == sorted(said["tokens"])
         assert said["ws"].startswith("ws://127.0.0.1:")
-        assert all(f"{said['port']}" in line for line in lines)
+        assert all(f"{said['port']}" in line for line in lines[:-1])
         assert [] == [row for line in lines for row in line.splitlines() if len(row) > 80]
         assert 0 == sent.returncode
         assert received.stdout.startswith("m/bob/in/u/alice/")
-        assert received.stdout.endswith(" hi bob\n")
+        assert received.stdout.endswith((" hi bob\n", " hi from curl\n"))  # the second time what curl sent comes first
     for user in ("alice", "bob"):
         tokens = perform(tmp_path / "data", "token_list", address=user)["tokens"]
 
