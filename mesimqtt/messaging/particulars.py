@@ -135,6 +135,8 @@ class Particulars:
         message: Message | None = self._schedule.leaving(mid)
         if message is None:
             message = messages.by_mid(read, amend.edited(read, mid) or mid)
+        if message is None and self._schedule.is_over(sender, mid):
+            return f"{word}.deleted"
         if message is None or message.kind == MessageKind.EVENT or message.sender_id != sender.id:
             return f"{word}.not-own"
         if message.kind == MessageKind.WORK:

@@ -83,6 +83,11 @@ class Schedule:
             return None
         return row if (row.kind, row.target_id) == _place(target) else None
 
+    def is_over(self, sender: User, mid: int) -> bool:
+        """Tell whether this was a sender's scheduled message (or changed one), and can be amended no more."""
+        row = scheduled.find(self._hub.store.read, mid)
+        return row is not None and row.sender_id == sender.id and row.due is None
+
     def leaving(self, mid: int) -> Due | None:
         """Return a message that was due, and is on its way into its conversation."""
         return self._leaving.get(mid)
@@ -288,7 +293,7 @@ class Schedule:
         """Give a message that cannot be sent its verdict."""
         now_ms = self._hub.now_ms()
 
-        def done(result: int | BaseException) -> None:
+        def done(result: object) -> None:
             self._amending.discard(row.mid)
             if isinstance(result, BaseException):
                 self._next_due = now_ms  # tried again

@@ -68,15 +68,19 @@ def accept(connection: sqlite3.Connection, row: Row, digest: bytes | None, *, mo
     return Accepted(Outcome.STORED, row.mid, change)
 
 
-def end(connection: sqlite3.Connection, row: Row, code: Status, reason: str, now_ms: int) -> int:
-    """Give a message that waited the status in which it ends; return its number."""
-    connection.execute("UPDATE scheduled SET due = NULL, state = ?, payload = x'' WHERE id = ?", (int(code), row.mid))
-    return add_step(connection, row, code, now_ms, reason)
+def end(connection: sqlite3.Connection, row: Row, code: Status, reason: str, now_ms: int) -> None:
+    """Give a message that waits the status in which it ends; one that has ended already keeps its own."""
+    cursor = connection.execute(
+        "UPDATE scheduled SET due = NULL, state = ?, payload = x'' WHERE id = ? AND due IS NOT NULL",
+        (int(code), row.mid),
+    )
+    if cursor.rowcount:
+        add_step(connection, row, code, now_ms, reason)
 
 
 def replace(connection: sqlite3.Connection, mid: int, payload: bytes) -> None:
     """Give a message that waits another payload."""
-    connection.execute("UPDATE scheduled SET payload = ? WHERE id = ?", (payload, mid))
+    connection.execute("UPDATE scheduled SET payload = ? WHERE id = ? AND due IS NOT NULL", (payload, mid))
 
 
 def add_step(connection: sqlite3.Connection, row: Row, code: Status, now_ms: int, reason: str = "") -> int:

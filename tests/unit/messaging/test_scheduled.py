@@ -277,3 +277,33 @@ def test_only_ones_own(world):
 
     assert [(0x8D, "recall.not-own")] == [(status["status"], status["rule"]) for status in carol.statuses()]
     assert [("seq=1&when=60", "later")] == levels(bob)
+
+
+@pytest.mark.parametrize("word", ["edit", "recall"])
+def test_what_was_cancelled_cannot_be_changed(world, word):
+    """0x8D with the rule of what was taken back; nobody else learns that it was there."""
+    alice, carol = world.listener("alice"), world.listener("carol")
+    mid = schedule(alice)
+    alice.publish(f"u/bob/2/recall={mid}", b"")
+    alice.statuses()
+    alice.publish(f"u/bob/3/{word}={mid}", b"")
+    carol.publish(f"u/bob/1/{word}={mid}", b"")
+
+    assert [(0x8D, f"{word}.deleted")] == [(each["status"], each["rule"]) for each in alice.statuses()]
+    assert [(0x8D, f"{word}.not-own")] == [(each["status"], each["rule"]) for each in carol.statuses()]
+
+
+def test_two_cancels_and_an_edit_in_one_commit(world):
+    """The first counts: one 0x21, and the text of the edit is kept nowhere."""
+    alice = world.listener("alice")
+    mid = schedule(alice)
+    world.commits.hold()
+    for number, (word, payload) in enumerate([("recall", b""), ("recall", b""), ("edit", b"new")]):
+        alice.publish(f"u/bob/a{number}/{word}={mid}", payload)
+    world.commits.release()
+    world.turn()
+
+    deleted = {message.payload for message in alice.received("status/1")}
+    assert 1 == len(deleted)
+    assert [(1,)] == world.rows("SELECT count(*) FROM step WHERE status = 33")
+    assert [(b"",)] == world.rows("SELECT payload FROM scheduled WHERE id = ?", int(mid, 16))

@@ -173,3 +173,15 @@ def test_without_receipts(world):
     world.advance(8)
 
     assert [("1", WIPED)] == alice.steps()
+
+
+def test_it_does_not_tell_what_a_reader_keeps_to_himself(world):
+    """Who gives no read receipts: wiped in the store, and not a word to the sender."""
+    world.do("privacy_set", user="bob", privacy={"receipts": "delivered"})
+    alice, bob = world.listener("alice"), world.listener("bob")
+    mid = send(alice, "u/bob/1/age=5")
+    alice.statuses()
+    bob.publish("read/u/alice", mid)
+    world.advance(8)
+
+    assert ([], [(WIPED, b"")]) == (alice.steps(), world.rows("SELECT state, payload FROM message"))
