@@ -142,7 +142,8 @@ class Dispatcher:
     # ---- one batch after the other -----------------------------------------------------------------------------------
 
     def _look_at_all(self) -> None:
-        for queue in list(self._queues.values()):
+        # Who has waited longest comes first: with more endpoints than requests at once, none starves.
+        for queue in sorted(self._queues.values(), key=lambda queue: queue.began_at):
             self._look(queue)
 
     def _look(self, queue: Queue) -> None:

@@ -269,6 +269,34 @@ def test_no_more_requests_at_once_than_allowed(hooked):
     assert sorted(urls) == sorted(sent[0] for sent in world.receivers.sent)
 
 
+def test_endpoints_take_turns_where_there_are_too_many(hooked):
+    """An endpoint with a long queue does not keep the others from theirs."""
+    urls = [f"https://e{number}.example.org/" for number in range(3)]
+    world = hooked(
+        *[{**ACCEPTED, "name": f"e{n}", "url": url, "batch_max": 1} for n, url in enumerate(urls)],
+        webhooks={"concurrency": 1},
+    )
+    held = world.later()
+    world.receivers.answers = {urls[0]: [held]}
+    alice = sender_of(world)
+    for number in range(4):
+        alice.publish(f"u/bob/{number}", "x")
+        world.ms += 1
+    future = held
+    for _ in range(8):
+        url = world.receivers.sent[-1][0]
+        following = [world.later() for _ in urls]
+        world.receivers.answers = {each: [later] for each, later in zip(urls, following, strict=True)}
+        world.ms += 1
+        future.set_result(Reply(200))
+        world.turn()
+        future = following[urls.index(world.receivers.sent[-1][0])]
+        assert url != world.receivers.sent[-1][0]
+
+    assert {3} == {[sent[0] for sent in world.receivers.sent].count(url) for url in urls}
+    future.cancel()
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_crash_between_sending_and_marking_repeats_the_same_batch(hooked, count):
     """After kill -9 the batch comes again: same id, same events, though more has come meanwhile."""
