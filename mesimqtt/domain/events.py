@@ -117,10 +117,10 @@ def full_event(ts: int, address: str, messages: int, size: int) -> Event:
     )
 
 
-def group_event(ts: int, group: str, change: str, *, mid: str = "", seq: int = 0) -> Event:
+def group_event(ts: int, group: str, change: str, *, mid: str, seq: int) -> Event:
     """Return `group.changed`; `group` and `change` are JSON, `change` what the members got on `in/event`."""
-    place = f',"mid":"{mid}","seq":{seq}' if mid else ""
-    return Event(GROUP_CHANGED, f'{{"type":"{GROUP_CHANGED}","ts":{ts},"group":{group}{place},"change":{change}}}')
+    text = f'{{"type":"{GROUP_CHANGED}","ts":{ts},"group":{group},"mid":"{mid}","seq":{seq},"change":{change}}}'
+    return Event(GROUP_CHANGED, text)
 
 
 def envelope(format: str, ts: int, timestamp: str, number: int, events: bytes) -> bytes:  # noqa: A002 - the setting's word

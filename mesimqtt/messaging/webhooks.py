@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.domain.events import OFFLINE, ONLINE, Subscriber, chosen_events, full_event, group_event, quoted
+from mesimqtt.domain.events import OFFLINE, ONLINE, Subscriber, chosen_events, full_event
 from mesimqtt.domain.hosts import is_address, is_public
 from mesimqtt.messaging.arrivals import Arrivals
 from mesimqtt.messaging.fetch import FetchError, check_url
@@ -240,10 +240,6 @@ class Webhooks:
         if event.type in self._wanted:
             self._hub.committer.batch.events.append(event)
             self._hub.committer.lazily(self._hub.now())
-
-    def group_changed(self, group: str, change: str) -> None:
-        """Tell of a change that is no event of the group's conversation: it was made, or it is gone."""
-        self.tell(group_event(self._hub.now_ms(), quoted(group), f'{{"event":"{change}","group":{quoted(group)}}}'))
 
     def tick(self, now: float) -> None:
         """Do what time has made due."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mesimqtt.bench import BenchOptions, run
@@ -53,7 +54,7 @@ def test_what_a_webhook_costs_is_measured_on_one_server(
         json=True,
         tmpfs=True,
         folder=tmp_path,
-        periods=SHORT,
+        periods=replace(SHORT, warm_up_s=0.3),
     )
     code = run(options)
     found = json.loads(capsys.readouterr().out)
@@ -61,4 +62,4 @@ def test_what_a_webhook_costs_is_measured_on_one_server(
 
     assert (0, []) == (code, found["faults"])
     assert 2 * extra["sent"] == extra["events told"] > 0
-    assert extra["rate without"] > 0
+    assert {"rate without", "slower by %", "requests"} <= extra.keys()

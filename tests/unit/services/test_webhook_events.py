@@ -93,7 +93,8 @@ def test_a_group_is_told_with_its_recipients(hooked):
     for each in ("bob", "carol"):
         world.listener(each)
     world.receivers.events()
-    world.group("team", "alice", "bob", "carol")
+    world.do("group_add", address="team", owner="alice")
+    world.do("group_join", address="team", users=["bob", "carol"])
     world.connect("alice").publish("g/team/1", "hi")
     world.do("group_leave", address="team", users=["carol"])
     world.do("group_delete", addresses=["team"])
