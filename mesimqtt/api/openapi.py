@@ -103,6 +103,8 @@ def _path_parameters(route: Route) -> list[Json]:
         value = route.operation.example.get(argument, "team" if argument == "group" else "bob")
         example = value[0] if isinstance(value, list) else next(iter(value)) if isinstance(value, dict) else value
         schema = {"type": "string", "minLength": 1}
+        if route.operation.parameters[argument].annotation == "int":
+            schema = ARGUMENT_TYPES["int"].schema
         found.append({"name": name, "in": "path", "required": True, "schema": schema, "example": example})
     return found
 

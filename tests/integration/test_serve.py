@@ -140,7 +140,7 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, capsys: pytest.Capt
         "broker: {listeners: {}}": "broker.listeners needs a listener named default",
     }
     file = tmp_path / "mesimqtt.yaml"
-    options = ("serve", "--data", str(tmp_path / "data"), "--config", str(file))
+    options = ("serve", "--data", str(tmp_path / "data"), "--config", str(file), "--http", "off")
     missing = refused_here(capsys, *options)
 
     assert f"cannot read the configuration {file}: No such file or directory; check --config" in missing

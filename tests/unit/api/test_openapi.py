@@ -61,7 +61,7 @@ def test_every_example_works(tmp_path, path, method, each) -> None:
     target, pairs = path, []
     for parameter in each["parameters"]:
         if "example" in parameter and parameter["in"] == "path":
-            target = target.replace(f"{{{parameter['name']}}}", quote(real(parameter["example"]), safe=""))
+            target = target.replace(f"{{{parameter['name']}}}", quote(str(real(parameter["example"])), safe=""))
         elif "example" in parameter:
             pairs.append((parameter["name"], real(parameter["example"])))
     target += f"?{urlencode(pairs, doseq=True)}" if pairs else ""
