@@ -131,6 +131,7 @@ class Device:
         "outbox",
         "packet_max",
         "read_change",
+        "read_told",
         "row_id",
         "selected",
         "sent_before_mid",
@@ -186,6 +187,7 @@ class Device:
         self.status_pending: deque[list[int]] = _NOTHING_PENDS
         self.wants_status = False
         self.read_change = 0
+        self.read_told = 0  # the newest mark that it was given at a subscription, acknowledged or not
         self.token_warned = False
         self.denied_at = float("-inf")
 

@@ -135,15 +135,17 @@ class Enrolment:
         if device.qos_of("read") < 0 or device.read_change >= device.user.read_change or not device.row_id:
             return
         directory = self._hub.directory
-        for kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, device.read_change):
+        after = max(device.read_change, device.read_told)
+        for kind, a, b, payload, change in rows.read_marks(self._hub.store.read, device.user.id, after):
             if kind:
                 group = directory.room(a)
                 level = f"g/{group.level}" if group else None
             else:
                 peer = directory.party(b if a == device.user.id else a)
                 level = f"u/{peer.level}" if peer else None
-            if level is not None:
-                self._hub.tell(device, f"read/{level}", payload.encode(), ReadMark(change))
+            if level is not None and not self._hub.tell(device, f"read/{level}", payload.encode(), ReadMark(change)):
+                return  # the next subscription goes on from here
+            device.read_told = change
 
     def _displace(self, user: User) -> None:
         known = rows.of_user(self._hub.store.read, user.id)

@@ -90,16 +90,15 @@ class Hub:
             self.reserve(device)
         return result != NO_ROOM
 
-    def tell(self, device: Device, place: str, payload: bytes, token: object = None, *, more: bytes = b"") -> None:
+    def tell(self, device: Device, place: str, payload: bytes, token: object = None, *, more: bytes = b"") -> bool:
         """Give a device what is no message, if it selects that class and takes it: `place` is the topic after `in/`.
 
-        `more` are encoded properties for a client of 5.0.
+        `more` are encoded properties for a client of 5.0. False: it has no room now.
         """
         cls = place.partition("/")[0]
         qos = device.qos_of(cls)
         if qos < 0:
-            return
+            return True
         topic = device.user.in_prefix + place.encode()
         extra = Extra(device.marks_of(cls) + more) if device.is_five else PLAIN
-        if device.fits(topic, payload, extra):
-            self.hand_over(device, topic, payload, qos, token, extra)
+        return not device.fits(topic, payload, extra) or self.hand_over(device, topic, payload, qos, token, extra)

@@ -83,6 +83,8 @@ class Presence:
     def tick(self, now: float) -> None:
         """Settle what has changed; tell a bounded part of what is to be told."""
         if self._arriving or self._leaving:
+            if not self._is_numbered():
+                return  # who has just come would be told of as offline
             self._settle(now)
         left = TOLD_PER_TICK
         while self._changed and left:
@@ -102,8 +104,6 @@ class Presence:
                 return
 
     def _settle(self, now: float) -> None:
-        if not self._is_numbered():
-            return
         presence, directory = self._hub.settings.presence, self._hub.directory
         while self._told_at and next(iter(self._told_at.values())) <= now - presence.interval_s:
             self._told_at.popitem(last=False)

@@ -76,7 +76,7 @@ def test_a_flapping_connection_is_told_as_one_state(friends):
     alice = friends.listener("alice")
     bob = friends.listener("bob")
     friends.advance(2)
-    assert ["offline", "online"] == words(alice)
+    assert ["online"] == words(alice)
     for _ in range(50):
         bob.lose()
         friends.advance(0.5)
@@ -269,3 +269,14 @@ def test_last_seen_survives_a_restart(friends):
     friends.restart(kill=False)
 
     assert START_MS - START_MS % 300_000 == seen(friends, "alice")["last_seen"]
+
+
+def test_the_first_who_comes_after_a_start_is_online(world):
+    """Who follows somebody that has just come is told that he is online, and not before that he is not."""
+    bob = world.listener("bob", filters=("rpc/#",))
+    bob.rpc("contact_add", contacts={"alice": ""})
+    alice = world.listener("alice", filters=("presence/#", "rpc/#"))
+    alice.rpc("presence_follow", addresses=["bob"])
+    world.advance(1)
+
+    assert ["online"] == words(alice)

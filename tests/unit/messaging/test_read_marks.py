@@ -88,6 +88,20 @@ def test_a_returning_device_gets_the_newest_mark_of_each_conversation(world):
     assert [] == world.listener("bob", "tablet").received("read/")
 
 
+def test_a_mark_on_its_way_does_not_come_again_with_the_next_filter(world):
+    """A device that returns and subscribes once more before it acknowledged has each mark once."""
+    alice, phone = world.listener("alice"), world.listener("bob")
+    world.listener("bob", "tablet").lose()
+    alice.publish("u/bob/1")
+    phone.publish("read/u/alice", mid(phone))
+    tablet = world.connect("bob", "tablet")
+    tablet.auto_ack = False
+    for _ in range(3):
+        tablet.subscribe("#")
+
+    assert 1 == len(tablet.received("read/"))
+
+
 def test_a_mark_that_was_not_acknowledged_comes_again(world):
     """A device that lost its link before the PUBACK of a read mark gets the mark at its return."""
     alice, phone, tablet = world.connect("alice"), world.listener("bob"), world.listener("bob", "tablet")
