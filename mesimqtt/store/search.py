@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 FILE_NAME = "search.db"
 TEXT_MAX = 64 * 1024  # bytes of a payload that are searched
+TAKE_BYTES_MAX = 512 * 1024  # of texts in one transaction of the index, which SQLite holds in memory meanwhile
 _VERSION = 1
-_PRAGMAS = "journal_mode = WAL; synchronous = NORMAL; cache_size = -8000; journal_size_limit = 16777216; temp_store = 2"
+_PRAGMAS = "journal_mode = WAL; synchronous = NORMAL; cache_size = -2000; journal_size_limit = 16777216; temp_store = 2"
 _TABLES = (
     "CREATE TABLE mark (conversation_id INTEGER NOT NULL PRIMARY KEY, seq INTEGER NOT NULL)",
     """CREATE VIRTUAL TABLE found USING fts5 (text, marks, columnsize = 0,
@@ -32,8 +33,9 @@ _TABLES = (
 _TYPE = re.compile(r"(?:^|&)type=(\d+)")
 # Scripts that are written without spaces: each character is a word, and a searched word is a phrase of them.
 _SPACELESS = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
-_TEXTS = """SELECT m.id, m.conversation_id, m.seq, m.sender_id, m.params, coalesce(e.payload, m.payload), c.kind, c.a,
-    c.b, m.kind = 0 AND m.state = 0 AND m.edits IS NULL AND m.recalls IS NULL FROM message m
+_TEXTS = f"""SELECT m.id, m.conversation_id, m.seq, m.sender_id, m.params,
+    substr(coalesce(e.payload, m.payload), 1, {TEXT_MAX + 1}), c.kind, c.a, c.b,
+    m.kind = 0 AND m.state = 0 AND m.edits IS NULL AND m.recalls IS NULL FROM message m
     JOIN conversation c ON c.id = m.conversation_id LEFT JOIN message e ON e.id = m.edited_by AND e.state = 0"""
 
 
@@ -66,11 +68,16 @@ class SearchIndex:
         """Take up to `limit` new messages of a conversation; return how many, and whether that was all."""
         connection = self._open()
         mark = _mark(connection, conversation)
-        rows = main.execute(
+        rows, size = [], 0
+        for row in main.execute(
             f"{_TEXTS} WHERE m.conversation_id = ? AND m.seq > ? ORDER BY m.seq LIMIT ?", (conversation, mark, limit)
-        ).fetchall()
+        ):
+            rows.append(row)
+            size += len(row[5])
+            if size > TAKE_BYTES_MAX:
+                break
         last_seq = main.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()
-        is_all = len(rows) < limit
+        is_all = len(rows) < limit and size <= TAKE_BYTES_MAX
         upto = (last_seq[0] if last_seq else mark) if is_all and not rows else rows[-1][2] if rows else mark
         connection.execute("BEGIN")
         try:
