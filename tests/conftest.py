@@ -31,6 +31,7 @@ MQTT_JS = Path(__file__).resolve().parent / "interop/js/node_modules/mqtt/packag
 # what a test names -> what installs it
 TOOLS = {
     "chromium": "apt-get install chromium",
+    "curl": "apt-get install curl",
     "mosquitto": "apt-get install mosquitto",
     "mosquitto_pub": "apt-get install mosquitto-clients",
     "mqtt.js": "make interop",

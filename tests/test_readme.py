@@ -2,7 +2,7 @@
 
 A block marked `<!-- run -->` is pasted into one shell, in order; `<!-- run: wait for "text" -->` also waits
 until the terminal has shown that text since. A block marked `<!-- shown -->` must appear on that terminal,
-where `…` stands for anything. Nothing is changed but the port and the id that the reader is asked to copy.
+where `…` stands for anything. Nothing is changed but the ports and the id that the reader is asked to copy.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class Terminal:
     It is a pseudo-terminal, because a program writes line by line only where somebody is looking.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, http_port: int) -> None:
         self.folder = folder
         self.port = port
+        self.http_port = http_port
         self.pasted = 0
         self._seen = bytearray()
         settings = folder / "settings"
@@ -84,7 +85,9 @@ class Terminal:
             script = self.folder / f"block{self.pasted}.py"
             script.write_text(text.replace("1883", str(self.port)))
             text = f"{sys.executable} {script.name}\n"
-        text = text.replace("mesimqtt serve", f"mesimqtt serve --ws off --mqtt 127.0.0.1:{self.port}")
+        options = f"--ws off --mqtt 127.0.0.1:{self.port} --http 127.0.0.1:{self.http_port}"
+        text = text.replace("mesimqtt serve", f"mesimqtt serve {options}")
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{self.http_port}")
         if "the-16-hex-digits" in text:
             self.wait_for(r"m/bob/in/u/alice/[0-9a-f]{16}", 0)
             found = re.search(r"m/bob/in/u/alice/([0-9a-f]{16})", self.shown)
@@ -120,10 +123,11 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """Give a terminal whose `.venv` is this one and whose port is free."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    opened = Terminal(tmp_path, port)
+    with socket.socket() as mqtt, socket.socket() as http:
+        for probe in (mqtt, http):
+            probe.bind(("127.0.0.1", 0))
+        port, http_port = mqtt.getsockname()[1], http.getsockname()[1]
+    opened = Terminal(tmp_path, port, http_port)
     yield opened
     opened.close()
 
@@ -133,7 +137,7 @@ def blocks() -> list[re.Match[str]]:
     return list(_BLOCK.finditer((HOME / "README.md").read_text(encoding="utf-8")))
 
 
-@pytest.mark.tools("mosquitto_pub")
+@pytest.mark.tools("mosquitto_pub", "curl")
 def test_the_first_five_minutes_are_as_written(terminal: Terminal) -> None:
     """Every marked block runs without an error, and shows what README.md says that it shows."""
     for block in blocks():
