@@ -27,7 +27,9 @@ def take_single(connection: Connection, data: bytes, size: int) -> bool:
         return False
     body, length = 2, data[1]
     if length > 127:
-        body, length = 3, length - 128 + (data[2] << 7)  # a third byte of length makes it more than `size`
+        if not 0 < data[2] < 128:  # a third byte of length, or one that says nothing
+            return False
+        body, length = 3, length - 128 + (data[2] << 7)
     topic = body + 2
     stop = topic + (data[body] << 8 | data[body + 1])
     if body + length != size or stop + 2 > size or connection.routes is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conformance import wire5
 from unit.engine.both_ends import Message, Network, ack, packet, publish, text
 
 READS = {
@@ -11,6 +12,7 @@ READS = {
     "an empty one": publish("a", b"", qos=1, packet_id=7),
     "one whose length takes two bytes": publish("a", b"x" * 200, qos=1, packet_id=7),
     "one whose length takes three": publish("a", b"x" * 20_000, qos=1, packet_id=7),
+    "one whose length takes a byte too many": b"\x32\x8a\0" + text("a") + b"\0\7hello",
     "one to nobody": publish("b", b"hello", qos=1, packet_id=7),
     "one on a new topic": publish("c", b"hello", qos=1, packet_id=7),
     "packet id 0": publish("a", b"hello", qos=1, packet_id=0),
@@ -57,6 +59,36 @@ def test_one_read_is_as_good_as_two(name, inflight_max):
     whole = outcome([read], inflight_max=inflight_max)
 
     assert whole == outcome([read[:1], read[1:]], inflight_max=inflight_max)
+
+
+@pytest.mark.parametrize("cut", [1, 100])
+def test_a_length_longer_than_it_need_be_is_malformed_however_it_comes(network, cut):
+    """MQTT 5.0 [MQTT-1.5.5-1], on a topic that is known."""
+    subscriber, publisher = network.client(), network.client()
+    for part in (wire5.connect("s"), wire5.subscribe(("a", wire5.option(1)))):
+        subscriber.connection.receive(part, network.now)
+    read = b"\x32\x8b\0" + text("a") + b"\0\7\0hello"
+    plain = [wire5.publish("a", b"plain", qos=1, packet_id=number) for number in (1, 2)]
+    for part in (wire5.connect("p"), *plain, read[:cut], read[cut:]):
+        publisher.connection.receive(part, network.now)
+
+    assert publisher.closed
+    assert b"hello" not in subscriber.raw()
+
+
+def test_a_message_whose_last_byte_is_missing_is_not_taken_for_another():
+    """The third byte of its length is never read as part of a topic, though what follows is a known one."""
+    network = Network(payload_max=100_000)
+    rest = b"b" * 97 + b"cc" + b"d" * 156  # topic, packet id, and what follows: with its length "a" before it 256 bytes
+    known = (b"a" + rest).decode()
+    subscriber, publisher = network.subscribed((known, 1)), network.connected("p")
+    publisher.send(publish(known, b"first", qos=1, packet_id=1))
+    subscriber.received()
+    body = b"\0a" + rest + b"e" * (0x4000 + 300 - 2 - len(rest))
+    read = packet(0x32, body)
+    publisher.connection.receive(read[:-1], network.now)
+
+    assert [] == subscriber.received()
 
 
 def test_who_gets_his_own_message_has_its_acknowledgement_before_it(network):
