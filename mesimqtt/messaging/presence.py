@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STRIDE = 10**9  # each start of the server numbers its changes from a multiple of this
 TOLD_PER_TICK = 1_000  # some 25 ms; the rest goes on a quarter of a second later
+LEFT_PER_TICK = 1_000  # likewise: after a lost network it may be everybody
 REMEMBERED_MAX = 100_000  # users who are offline and of whom the last change is remembered
 BEGIN_S = 1.0  # between two times that one device is told the state of all whom it follows
 _COUNTER = "presence"
@@ -114,7 +115,9 @@ class Presence:
                 self._online[number] = self._next(user, now)
                 self._offline.pop(number, None)
         early: list[tuple[int, tuple[float, int]]] = []
-        while self._leaving and next(iter(self._leaving.values()))[0] <= now:
+        room = LEFT_PER_TICK
+        while self._leaving and room and next(iter(self._leaving.values()))[0] <= now:
+            room -= 1
             number, left = self._leaving.popitem(last=False)
             user = directory.user_by_id(number)
             if number in self._told_at:
@@ -215,13 +218,15 @@ class Presence:
             return
         self._begun[device] = now
         user, limit = device.user, device.user.policy.follows_max
+        known = self._follows.get(user.id)
 
         def read(connection: sqlite3.Connection) -> list[TieRow]:
             return ties.page(connection, user.id, Tie.FOLLOW, "", limit)
 
         def done(found: list[TieRow]) -> None:
             if device in user.devices:
-                self._load(user, [row.peer for row in found])
+                if self._follows.get(user.id) is known:  # else what is known is newer than what was read
+                    self._load(user, [row.peer for row in found])
                 self._pending.setdefault(device, {}).update(dict.fromkeys(self._follows[user.id]))
 
         self._hub.store.read_later(read, done)

@@ -280,3 +280,36 @@ def test_the_first_who_comes_after_a_start_is_online(world):
     world.advance(1)
 
     assert ["online"] == words(alice)
+
+
+def test_when_everybody_goes_at_once_it_takes_some_ticks(friends, monkeypatch):
+    """A thousand at a time: nobody's messages wait for the rest."""
+    monkeypatch.setattr("mesimqtt.messaging.presence.LEFT_PER_TICK", 1)
+    alice = friends.listener("alice")
+    carol, bob = friends.listener("carol"), friends.listener("bob")
+    friends.advance(2)
+    alice.received()
+    carol.lose()
+    bob.lose()
+    friends.advance(GRACE_S)
+    first = words(alice)
+    friends.advance(0.25)
+
+    assert ([], ["offline"]) == (first, words(alice))
+
+
+def test_whom_a_user_follows_is_not_forgotten_for_an_older_answer_of_the_store(friends):
+    """Following takes effect between a device's SUBSCRIBE and the answer to what it asked."""
+    friends.do("privacy_set", user="carol", privacy={"presence": "all"})
+    alice = friends.listener("alice")
+    friends.advance(2)
+    friends.reads.hold_answers()
+    friends.messaging.presence.begin(alice.connection.claim_state)
+    friends.do("presence_follow", user="alice", addresses=["carol"])
+    friends.reads.release()
+    friends.advance(1)
+    alice.received()
+    friends.listener("carol")
+    friends.advance(1)
+
+    assert ["online"] == words(alice, of="carol")
