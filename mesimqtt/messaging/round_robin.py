@@ -106,7 +106,7 @@ class RoundRobin:
             queue.open += 1
             if queue.is_behind or len(queue.waiting) >= _PAGE:
                 queue.is_behind = True
-            else:
+            elif message.seq > queue.after:  # else a page of the store that was read just after the commit had it
                 queue.after = message.seq
                 queue.waiting.append(Job(queue, message, is_repeat=False))
         self._give(queue)
@@ -247,7 +247,7 @@ class RoundRobin:
         )
 
     def _give(self, queue: _Queue) -> None:
-        if self._ready(queue):
+        if (queue.waiting or queue.is_behind) and self._ready(queue):
             for job in [queue.waiting.popleft() for _ in range(len(queue.waiting))]:
                 is_over = job.message.expires_at <= self._hub.now_ms()
                 user = None if is_over else self._pick(queue, job)

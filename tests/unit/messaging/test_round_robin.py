@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from mesimqtt.store import messages as rows
 from unit.engine import both_ends as wire
 from unit.messaging.world import mid_of
 
@@ -339,3 +340,31 @@ def test_a_scheduled_message_is_work_when_it_is_due(desk):
     desk.advance(12)
 
     assert ["later"] == bob.payloads("g/") + carol.payloads("g/")
+
+
+def test_work_that_is_read_before_its_commit_is_noticed_is_given_once(desk):
+    """A page of the store may have what the loop is told of only then: it is still one piece of work."""
+    alice = desk.listener("alice")
+    alice.publish("g/desk/1", "help")
+    bob = silent_from(desk, "bob")
+    carol = silent_from(desk, "carol")
+    queues, messages = desk.messaging._round_robin, messages_of(desk, "desk")
+    queues.committed(*messages)
+    desk.turn()
+
+    assert ["help"] == [*bob.payloads("g/desk/alice"), *carol.payloads("g/desk/alice")]
+
+
+def silent_from(world, user):
+    """Connect a device that acknowledges nothing, with what it gets at once."""
+    peer = world.connect(user)
+    peer.auto_ack = False
+    peer.subscribe("#")
+    return peer
+
+
+def messages_of(world, name):
+    """Return a group and the newest message in it."""
+    group = world.messaging._hub.directory.group(name)
+    message = rows.page(world.store.read, group.thread, 0, 100)[-1]
+    return group, message
