@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.groups import GroupFlag
@@ -66,7 +67,7 @@ class Schedule:
         self._pending = 0  # given to the store, and not answered yet
         self._is_reading = False
         self._leaving: dict[int, Due] = {}
-        self._amending: set[int] = set()
+        self._amending: Counter[int] = Counter()  # mid -> how often, of what is being changed or ended
         self._next_due: float = scheduled.next_due(hub.store.read) or _NEVER
 
     # ---- taking in ---------------------------------------------------------------------------------------------------
@@ -125,13 +126,13 @@ class Schedule:
         def done(result: scheduled.Accepted | BaseException) -> None:
             self._pending -= 1
             if amends is not None:
-                self._amending.discard(amends.mid)
+                self._amended(amends.mid)
             self._answer(sent, row, result)
             if amends is not None and params.recall:
                 self._tell(amends)
 
         if amends is not None:
-            self._amending.add(amends.mid)
+            self._amending[amends.mid] += 1
         self._pending += 1
         hub.committer.call(work, done)
         return False
@@ -195,11 +196,11 @@ class Schedule:
         if row is None or row.due is None or row.sender_id != user.id or mid in self._leaving or mid in self._amending:
             return False
         now_ms = self._hub.now_ms()
-        self._amending.add(mid)
+        self._amending[mid] += 1
         try:
             await self._hub.committer.run(lambda connection: scheduled.end(connection, row, Status.DELETED, "", now_ms))
         finally:
-            self._amending.discard(mid)
+            self._amended(mid)
         self._tell(row)
         return True
 
@@ -294,14 +295,20 @@ class Schedule:
         now_ms = self._hub.now_ms()
 
         def done(result: object) -> None:
-            self._amending.discard(row.mid)
+            self._amended(row.mid)
             if isinstance(result, BaseException):
                 self._next_due = now_ms  # tried again
             else:
                 self._tell(row)
 
-        self._amending.add(row.mid)
+        self._amending[row.mid] += 1
         self._hub.committer.call(lambda connection: scheduled.end(connection, row, code, reason, now_ms), done)
+
+    def _amended(self, mid: int) -> None:
+        """Take note that one change of a message is over; it may be sent again after the last one."""
+        self._amending[mid] -= 1
+        if not self._amending[mid]:
+            del self._amending[mid]
 
     def left(self, mid: int, *, ok: bool) -> None:
         """Take note that a message is in its conversation now (or is not); with the last one go on."""
