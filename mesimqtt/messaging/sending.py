@@ -39,6 +39,7 @@ class Sending:
         self._hub = hub
         self._statuses = statuses
         self._acceptor = acceptor
+        self._asked: dict[tuple[int, str], asyncio.Future[tuple[int, bytes]]] = {}  # (sender, cid) -> the verdict
 
     async def send(self, sender: User, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
         """Send to a user (`kind` u) or group (g); return the first status, SENT, once it is committed.
@@ -97,9 +98,12 @@ class Sending:
         except (AddressError, TopicError) as error:
             raise OperationError("bad-request", str(error)) from None
         hub.directory.counters(sender)
-        future: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        key = (sender.id, cid)
+        while key in self._asked:  # the same at the same time: each gets a verdict of its own
+            await asyncio.wait([self._asked[key]])
+        future = self._asked[key] = asyncio.get_running_loop().create_future()
         watched = self._statuses.watched
-        watched[sender.id, cid] = lambda code, text: None if future.done() else future.set_result((code, text))
+        watched[key] = lambda code, text: None if future.done() else future.set_result((code, text))
         try:
             self._acceptor.message(sender, out, letter.payload, None, 0, 0)
             code, text = await asyncio.wait_for(future, hub.settings.messaging.offline_answer_s + 5)
@@ -107,7 +111,9 @@ class Sending:
             again = f"look at: mesimqtt stats; then send again, with --cid {cid}"
             raise OperationError("store", f"no verdict in time; {again}") from None
         finally:
-            watched.pop((sender.id, cid), None)
+            watched.pop(key, None)
+            del self._asked[key]
+            future.cancel()  # whoever waits for it goes on
         return code, json.loads(text)
 
     def _told(self, code: int, answer: dict[str, Any], sender: User, kind: str, name: str, *, is_operator: bool) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
 
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.messaging.operations import perform
 from mesimqtt.messaging.operations_base import ArgumentError
 
 
@@ -30,6 +32,24 @@ def test_a_malformed_destination_does_not_keep_it_from_the_others(world):
     answer = world.do("message_send", sender="alice", to=["..", "bob"], text="x")
 
     assert [0x85, 1] == [each["status"] for each in answer["results"]]
+
+
+def test_each_of_two_requests_at_the_same_time_has_its_verdict(world):
+    """Under one cid the same content is one message, and another's is refused; nobody waits in vain."""
+    bob = world.listener("bob")
+    sends = [
+        perform(world.messaging, "message_send", {"sender": "alice", "to": ["bob"], "text": text, "cid": "c"})
+        for text in ("x", "x", "y")
+    ]
+
+    async def together():
+        return await asyncio.gather(*sends, return_exceptions=True)
+
+    first, same, other = world.run(together())
+
+    assert first["results"][0]["mid"] == same["results"][0]["mid"]
+    assert ["x"] == bob.payloads()
+    assert "cid-reused" == other["results"][0]["reason"]
 
 
 def test_the_whole_request_can_be_repeated(world):
