@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _RPC_PAYLOAD_MAX = 64 * 1024
 RPC_PENDING_MAX = 1_000  # questions of all clients that wait for their answer
+RPC_WAITING_MAX = 250  # of one user; of them so many are answered at a time, so that others come in between
+RPC_AT_ONCE = 8
+_NOT_READ = b'{"ok":false,"code":"busy","message":"read the answers that wait for you, then ask again"}'
+
+
+@dataclass(slots=True)
+class _Line:
+    """What one user has asked, and how many tasks answer it."""
+
+    waiting: deque[tuple[Device, OutTopic, bytes, Properties]] = field(default_factory=deque)
+    asking: int = 0
 
 
 class Asides:
@@ -62,6 +75,7 @@ class Asides:
         rates = hub.settings.rates
         reads, presence = (RateLimit(parse_windows(text)) for text in (rates.reads, rates.presence))
         self._rpc_rate = RateLimit(parse_windows(rates.rpc))
+        self._lines: dict[int, _Line] = {}
         self._rates = {
             Kind.READ_USER: reads,
             Kind.READ_GROUP: reads,
@@ -150,17 +164,34 @@ class Asides:
         return True
 
     def _rpc(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
-        if self._hub.asking >= RPC_PENDING_MAX:
+        user = device.user
+        if wait := ceil(self._rpc_rate.take(user.address, self._hub.now())):
+            refusal = _refused("rate-limited", f"too many questions; ask again in {wait} s") | {"retry_after": wait}
+            return self._reply(device, out, properties, refusal)
+        line = self._lines.get(user.id) or _Line()
+        if self._hub.asking >= RPC_PENDING_MAX or len(line.waiting) >= RPC_WAITING_MAX:
             return self._reply(device, out, properties, _refused("busy", "too many questions at once; ask again"))
-        self._hub.spawn(self._ask(device, out, payload, properties))
+        self._lines[user.id] = line
+        self._hub.asking += 1
+        line.waiting.append((device, out, payload, properties))
+        if line.asking < RPC_AT_ONCE:
+            line.asking += 1
+            self._hub.spawn(self._ask(user.id, line))
         return None
 
-    async def _ask(self, device: Device, out: OutTopic, payload: bytes, properties: Properties) -> None:
-        self._hub.asking += 1
+    async def _ask(self, user: int, line: _Line) -> None:
+        """Answer what a user asks, one question after the other, until none waits."""
         try:
-            self._reply(device, out, properties, await self._answer(device, out.name, payload))
+            while line.waiting:
+                device, out, payload, properties = line.waiting.popleft()
+                try:
+                    self._reply(device, out, properties, await self._answer(device, out.name, payload))
+                finally:
+                    self._hub.asking -= 1
         finally:
-            self._hub.asking -= 1
+            line.asking -= 1
+            if not line.asking:
+                self._lines.pop(user, None)
 
     def _reply(self, device: Device, out: OutTopic, properties: Properties, answer: Answer) -> None:
         body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
@@ -168,13 +199,19 @@ class Asides:
         echo = write([(CORRELATION_DATA, correlation)]) if correlation is not None else b""
         is_here = device in device.user.devices and device.qos_of("rpc") >= 0
         for other in [device] if is_here else list(device.user.devices):
-            self._hub.tell(other, f"rpc/{out.cid}", body, more=echo)
+            told = body if self._has_room(other, len(body)) else _NOT_READ
+            self._hub.tell(other, f"rpc/{out.cid}", told, more=echo)
+
+    def _has_room(self, device: Device, size: int) -> bool:
+        """Tell whether an answer may wait for a device to read the ones before it: together they have a bound."""
+        if not device.express:
+            return True
+        waiting = sum(len(each.payload) for each in device.express)
+        return waiting + size <= self._hub.settings.limits.unwritten_max
 
     async def _answer(self, device: Device, operation: str, payload: bytes) -> Answer:
         identity = device.connection.identity
         caller = Caller(device.user.address, identity.scope if identity is not None else "user")
-        if wait := ceil(self._rpc_rate.take(caller.user, self._hub.now())):
-            return _refused("rate-limited", f"too many questions; ask again in {wait} s") | {"retry_after": wait}
         try:
             return {"ok": True, "result": await self._perform(operation, _rpc_args(payload), caller)}
         except MesimqttError as error:
