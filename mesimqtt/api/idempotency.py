@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.messaging import Messaging
 
 KEYS_MAX = 100_000  # of one user
+BYTES_MAX = 256 * 1024 * 1024  # of the answers to them
 PURGE_S = 60.0
 PURGED_MAX = 1_000  # at a time
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -47,7 +48,7 @@ class Idempotency:
         self._messaging = messaging
         self._kept_ms = kept_s * 1000
         self._running: dict[Place, tuple[bytes, asyncio.Future[Answer]]] = {}
-        self._counts: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}  # of a user: keys, bytes of answers
         self._purge_at = 0.0
 
     async def once(self, user: str, key: str, digest: bytes, work: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -63,10 +64,10 @@ class Idempotency:
         found = self._found(user, key, digest)
         if found is not None:
             return found
-        if self._count(user) >= KEYS_MAX:
-            raise OperationError(
-                "rate-limited", f"at most {KEYS_MAX} idempotency keys are kept for you", retry_after=60
-            )
+        keys, size = self._size(user)
+        if keys >= KEYS_MAX or size >= BYTES_MAX:
+            bound = f"{KEYS_MAX} idempotency keys, with {BYTES_MAX} bytes of answers,"
+            raise OperationError("rate-limited", f"at most {bound} are kept for you", retry_after=60)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_seen)
         self._running[place] = (digest, future)
@@ -85,7 +86,7 @@ class Idempotency:
         """Forget what is older than it must be, a bounded number at a time."""
         if now >= self._purge_at:
             self._purge_at = now + PURGE_S
-            self._counts.clear()
+            self._sizes.clear()
             before = self._messaging.now_ms() - self._kept_ms
             self._messaging.store.committer.row(rows.PURGE, before, PURGED_MAX)
 
@@ -109,12 +110,13 @@ class Idempotency:
         except StoreError:  # it is done, and that is what is told
             log.warning("http: an answer could not be kept for its Idempotency-Key")
         else:
-            self._counts[user] = self._count(user) + 1
+            keys, size = self._size(user)
+            self._sizes[user] = keys + 1, size + len(kept.answer)
 
-    def _count(self, user: str) -> int:
-        found = self._counts.get(user)
+    def _size(self, user: str) -> tuple[int, int]:
+        found = self._sizes.get(user)
         if found is None:
-            found = self._counts[user] = rows.count(self._messaging.store.read, user)
+            found = self._sizes[user] = rows.size(self._messaging.store.read, user)
         return found
 
     def _seal(self, user: str, key: str, text: bytes) -> bytes:

@@ -37,7 +37,9 @@ def add(connection: sqlite3.Connection, owner: str, key_hash: bytes, kept: Kept,
     )
 
 
-def count(connection: sqlite3.Connection, owner: str) -> int:
-    """Return how many keys of an owner are kept."""
-    found: int = connection.execute("SELECT COUNT(*) FROM idempotency WHERE owner = ?", (owner,)).fetchone()[0]
+def size(connection: sqlite3.Connection, owner: str) -> tuple[int, int]:
+    """Return how many keys of an owner are kept, and how many bytes their answers have."""
+    found: tuple[int, int] = connection.execute(
+        "SELECT COUNT(*), COALESCE(SUM(LENGTH(answer)), 0) FROM idempotency WHERE owner = ?", (owner,)
+    ).fetchone()
     return found

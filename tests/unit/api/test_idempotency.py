@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from mesimqtt.api import idempotency
+
 WEEK_S = 7 * 86_400
 
 
@@ -86,6 +88,16 @@ def test_a_key_outlives_a_restart_and_a_week(ask) -> None:
     world.advance(2)
     world.do("user_add", addresses=["dave"])
     assert [(0,)] == world.rows("SELECT COUNT(*) FROM idempotency")
+
+
+def test_what_is_kept_of_one_user_has_a_bound(ask, monkeypatch) -> None:
+    """In bytes, too: a large answer, kept under key after key, would fill the disk; other users notice nothing."""
+    monkeypatch.setattr(idempotency, "BYTES_MAX", 1_000)
+    ask.world.do("send", sender="alice", to="bob", text="x" * 900)
+    path, body = "/v1/op/history", {"peer": "alice"}
+    for user, key, status in (("bob", "1", 200), ("bob", "2", 429), ("bob", "1", 200), ("alice", "2", 200)):
+        wanted = body if user == "bob" else {"peer": "bob"}
+        assert status == ask("POST", path, wanted, user=user, idempotency_key=key).status
 
 
 def test_what_is_kept_is_sealed(ask) -> None:
