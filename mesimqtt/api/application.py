@@ -162,7 +162,7 @@ class Application:
         if not isinstance(body, dict):
             body = {}
         answer = await self._backend.answer(body, scope["client"][0])
-        return Response(200, json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode())
+        return Response(200, json.dumps(answer, separators=(",", ":")).encode())  # it echoes what may be no Unicode
 
     async def _do(self, route: Route, arguments: dict[str, Any], caller: Caller) -> tuple[int, bytes]:
         answer = await self._perform(route.operation.name, arguments, caller)

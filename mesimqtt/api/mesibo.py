@@ -84,7 +84,7 @@ class Backend:
 
     def _caller(self, body: Json, address: str) -> Caller:
         token = body.get("token")
-        caller = self._caller_of(token.encode() if isinstance(token, str) else b"", address)
+        caller = self._caller_of(token.encode("utf-8", "replace") if isinstance(token, str) else b"", address)
         if caller.power < Scope.BACKEND:
             raise MesiboError("DENIED", "the app token is one of our tokens of scope backend")
         return caller

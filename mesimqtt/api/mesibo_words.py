@@ -13,6 +13,7 @@ BAD_OP = "BADOP"  # Mesibo's documentation names this one; the others are its re
 BAD_REQUEST = "BADREQ"
 PAGE_MAX = 20  # of users and members in one answer
 NAMES_MAX = 1_000
+_FLAGS = {True: True, False: False, "1": True, "0": False, "true": True, "false": False}
 _ERRORS = {
     "unauthorized": "AUTHFAIL",
     "forbidden": "DENIED",
@@ -55,10 +56,15 @@ def object_of(body: Json, name: str) -> Json:
     return {key: value for key, value in body.items() if key not in ("op", "token", "id")}
 
 
+def is_text(value: str) -> bool:
+    """Tell whether a text can be written: JSON can spell half a character, which nothing can store or send."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def text(values: Json, key: str, default: str) -> str:
     """Return a text."""
     value = values.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not is_text(str(value)):
         raise MesiboError(BAD_REQUEST, f"{key} is a text")
     return str(value)
 
@@ -76,7 +82,7 @@ def number(values: Json, key: str, default: int) -> int:
 def flag(values: Json, key: str, *, default: bool) -> bool:
     """Return a yes or no, which may come as 1 or 0, also as a text."""
     value = values.get(key, default)
-    found = {True: True, False: False, "1": True, "0": False, "true": True, "false": False}.get(value)
+    found = _FLAGS.get(value) if isinstance(value, (str, int)) else None
     if found is None:
         raise MesiboError(BAD_REQUEST, f"{key} is true or false, 1 or 0")
     return found

@@ -104,6 +104,7 @@ async def search(
     user = messaging.party(checked_address(address))
     if peer is not None and group is not None:
         raise ArgumentError("name at most one conversation: peer (a user) or group")
+    _check_type(type)
     for each in (peer, group, sender):
         if each is not None:
             checked_address(each)
@@ -114,6 +115,11 @@ async def search(
         return {"messages": [], "complete": True, "next": None}
     number = writer.id if writer is not None else None
     return await messaging.search.page(user, Query(text, conversation, type, number, checked_limit(limit), cursor))
+
+
+def _check_type(number: int | None) -> None:
+    if number is not None and not 0 <= number <= TYPE_MAX:
+        raise ArgumentError(f"type is a number from 0 to {TYPE_MAX}")
 
 
 @operation(Scope.ADMIN, example={"dry_run": True})
@@ -137,8 +143,7 @@ async def retention_set(
 
     0 is for ever; null removes the rule, so that the next less specific one counts.
     """
-    if type is not None and not 0 <= type <= TYPE_MAX:
-        raise ArgumentError(f"type is a number from 0 to {TYPE_MAX}")
+    _check_type(type)
     if keep_s is not None and keep_s < 0:
         raise ArgumentError("keep_s is a number of seconds, 0 for ever, or null to remove the rule")
     number = known_group(desk.read, group).id if group is not None else EVERY_GROUP

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.ids import format_mid
@@ -196,7 +195,7 @@ def _payload(text: str | None, payload: str | None, *, is_recall: bool = False) 
         raise ArgumentError("give text, or payload in base64")
     try:
         return text.encode() if text is not None else base64.b64decode(payload or "", validate=True)
-    except (UnicodeEncodeError, binascii.Error):
+    except ValueError:  # binascii's, and what is not even ASCII
         raise ArgumentError("text must be valid Unicode, payload valid base64") from None
 
 

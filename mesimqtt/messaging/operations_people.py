@@ -222,10 +222,18 @@ def _check_public(key: str, value: str) -> None:
         raise ArgumentError(f"{key[:64]!r}: a user sets {', '.join(_SHOWN)} and keys that begin with {PUBLIC}")
     if key == "about" and len(value) > ABOUT_MAX:
         raise ArgumentError(f"about: at most {ABOUT_MAX} characters")
-    if key == "avatar" and value:
-        address = urlsplit(value) if value.isascii() and value.isprintable() and " " not in value else None
-        if address is None or address.scheme not in ("http", "https") or not address.netloc or len(value) > AVATAR_MAX:
-            raise ArgumentError(f"avatar: an http:// or https:// address of at most {AVATAR_MAX} characters")
+    if key == "avatar" and value and not _is_web_address(value):
+        raise ArgumentError(f"avatar: an http:// or https:// address of at most {AVATAR_MAX} characters")
+
+
+def _is_web_address(value: str) -> bool:
+    if len(value) > AVATAR_MAX or not value.isascii() or not value.isprintable() or " " in value:
+        return False
+    try:
+        address = urlsplit(value)
+    except ValueError:  # a bracket that is no IPv6 address
+        return False
+    return address.scheme in ("http", "https") and bool(address.netloc)
 
 
 @operation(Scope.USER, actor="user", example={"user": "alice"})

@@ -12,6 +12,7 @@ from mesimqtt.messaging.operations_base import (
     FAR_FUTURE_S,
     Answer,
     ArgumentError,
+    Caller,
     Desk,
     Scope,
     known_user,
@@ -55,7 +56,10 @@ async def token_issue(
     """Issue a token for each user, good for `ttl` seconds. `short`: 32 characters instead of a JWT.
 
     `device` binds the tokens to one client id; `packet` is the largest packet that a short token's device takes.
+    Nobody issues a token that may do more than his own.
     """
+    if scope in SCOPES and Caller(scope=scope).power > desk.caller.power:
+        raise OperationError("forbidden", f"a token of scope {scope} is more than yours, {desk.caller.scope}, can give")
     now_s, settings, policies = desk.now_s, desk.messaging.settings.tokens, desk.messaging.policies
     _check_issue(settings.ttl_default_s if ttl is None else ttl, now_s, device, scope, short=short, packet=packet)
 
