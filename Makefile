@@ -14,7 +14,7 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench kill build compile uncompile clean
+.PHONY: install format check test test-all test-compiled interop demo bench kill race build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -62,6 +62,9 @@ bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 
 kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing lost, nothing doubled
 	KILL_ROUNDS=50 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_kill.py $(ARGS)
+
+race: $(INSTALLED)  ## 10 000 times a member is removed while he and others write: no later seq ever reaches him
+	RACE_ROUNDS=2500 $(PYTEST) -o faulthandler_timeout=0 tests/attacks/test_b_groups.py $(ARGS)
 
 build: $(INSTALLED)  ## The wheel, in dist/; with COMPILE=1 for this platform, its hot path compiled
 	MESIMQTT_COMPILE=$(COMPILE) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
