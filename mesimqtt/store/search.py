@@ -73,7 +73,7 @@ class SearchIndex:
             f"{_TEXTS} WHERE m.conversation_id = ? AND m.seq > ? ORDER BY m.seq LIMIT ?", (conversation, mark, limit)
         ):
             rows.append(row)
-            size += len(row[5])
+            size += len(row[5] or b"")  # what was taken back or wiped has no payload any more
             if size > TAKE_BYTES_MAX:
                 break
         last_seq = main.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()

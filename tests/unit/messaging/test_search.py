@@ -156,6 +156,19 @@ def test_the_index_goes_on_after_a_crash(world):
     assert ["after"] == found(world, "after")
 
 
+def test_what_was_taken_back_before_it_was_indexed(world):
+    """A message without a payload is passed over: what was said after it is found."""
+    world.messaging.search._is_busy = True  # a slice that never ends: the index takes nothing by itself
+    alice = world.connect("alice", "phone")
+    alice.publish("u/bob/1", "word one")
+    (mid,) = [each["mid"] for each in world.do("history", address="bob", peer="alice")["messages"]]
+    alice.publish(f"u/bob/2/recall={mid}", b"")
+    alice.publish("u/bob/3", "word three")
+    world.messaging.search._is_busy = False
+
+    assert ["word three"] == found(world, "word")
+
+
 def test_the_index_is_made_again(world):
     """A lost or damaged file, or one that belongs to other data, costs nothing but the time to make it again."""
     say(world, "one", "two")
