@@ -117,7 +117,7 @@ class Application:
         path = scope["raw_path"].decode("ascii")
         pairs = read_query(scope["query_string"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if path == BACKEND and method == "POST":
+        if path in (BACKEND, f"{BACKEND}/") and method == "POST":
             return await self._backend_answer(scope, receive)
         page = self.pages.get(path)
         if page is not None:

@@ -99,6 +99,13 @@ def test_the_app_token_is_a_token_of_scope_backend(backend) -> None:
     assert (200, False, "AUTHFAIL") == (reply.status, reply.json["result"], reply.json["error"])
 
 
+def test_the_slash_of_mesibos_url_stays(backend) -> None:
+    """Who changes the host of `https://api.mesibo.com/backend/` alone keeps the slash at its end."""
+    reply = backend.ask("POST", "/backend/", {"op": "nope", "token": backend.ask.world.tokens["shop"]})
+
+    assert (200, "BADOP") == (reply.status, reply.json["error"])
+
+
 def test_userset_userdel_usersget(backend) -> None:
     """A user is changed, disabled, found by address and by uid, listed, and deleted."""
     uid = backend(USERADD)["user"]["uid"]
