@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from typer.main import get_command
 
+from mesimqtt.api.routes import all_routes
 from mesimqtt.cli import app
 from mesimqtt.configuration import load_settings
 from mesimqtt.domain.rates import parse_windows
@@ -93,6 +94,13 @@ def test_every_command_has_json_and_data() -> None:
         missing += [f"{name} {option}" for option in sorted(wanted - options)]
 
     assert [] == missing
+
+
+def test_every_route_has_its_line() -> None:
+    """docs/http.md names each operation beside the request that asks for it, in the order of the server's table."""
+    rows = re.findall(r"^\| `([A-Z]+) (/v1/[^`]*)` \| `(\w+)` \|", read("docs/http.md"), re.MULTILINE)
+
+    assert [(each.method, each.path, each.operation.name) for each in all_routes()] == rows
 
 
 def setting_names(value: Any, prefix: str = "") -> Iterator[str]:
