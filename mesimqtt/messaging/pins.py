@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from hashlib import scrypt
 from math import ceil
@@ -51,16 +50,19 @@ class Pins:
         text = pin if pin is not None else f"{secrets.randbelow(10**8):08d}"
         if not (PIN_MIN <= len(text) <= PIN_MAX and text.isprintable()):
             raise OperationError("bad-pin", f"a PIN has {PIN_MIN} to {PIN_MAX} printable characters")
-        Bench(self._hub.store.read, group.id, by)  # who may not know of the group costs no hash
-        digest = await self._digest(group.id, text)
         now_ms, bound = self._hub.now_ms(), self._hub.settings.groups.pins_max
 
-        def work(connection: sqlite3.Connection) -> int:
-            bench = Bench(connection, group.id, by)
-            self._check_maker(bench, wanted)
-            rows.forget_expired(connection, group.id, now_ms)
+        def check(connection: sqlite3.Connection) -> None:
+            self._check_maker(Bench(connection, group.id, by), wanted)
             if len(rows.of_group(connection, group.id, now_ms)) >= bound:
                 raise OperationError("too-many-pins", f"a group has at most {bound} PINs; remove one first")
+
+        check(self._hub.store.read)  # what is refused costs no hash
+        digest = await self._digest(group.id, text)
+
+        def work(connection: sqlite3.Connection) -> int:
+            check(connection)
+            rows.forget_expired(connection, group.id, now_ms)
             number = rows.add(connection, group.id, digest, wanted)
             if number is None:
                 raise OperationError("bad-pin", "choose another PIN")
@@ -146,13 +148,9 @@ class Pins:
 
     async def _digest(self, group: int, pin: str) -> bytes:
         """Return the hash of a PIN, made beside the loop: it takes some 50 ms on purpose."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-        def work(_: sqlite3.Connection) -> bytes:
-            return scrypt(pin.encode(), salt=b"mesimqtt pin %d" % group, n=2**14, r=8, p=1, dklen=32)
-
-        self._hub.store.read_later(work, lambda digest: None if future.done() else future.set_result(digest))
-        return await future
+        return await self._hub.store.compute(
+            lambda: scrypt(pin.encode(), salt=b"mesimqtt pin %d" % group, n=2**14, r=8, p=1, dklen=32)
+        )
 
 
 def _is_backed(connection: sqlite3.Connection, group: int, pin: PinRow) -> bool:

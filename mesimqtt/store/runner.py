@@ -20,8 +20,15 @@ class Runner(Protocol):
     def submit(self, work: Work, done: Work) -> None:
         """Run `work` away from the loop; `work` must not raise. Then call `done` on the loop."""
 
+    def abandon(self) -> None:
+        """End after what was submitted, without waiting for it."""
+
     def close(self, last: Work) -> None:
         """Run `last` after all that was submitted, and wait for it."""
+
+
+def _nothing() -> None:
+    """Do no work."""
 
 
 class InlineRunner:
@@ -31,6 +38,9 @@ class InlineRunner:
         """Run both now."""
         work()
         done()
+
+    def abandon(self) -> None:
+        """Nothing waits here."""
 
     def close(self, last: Work) -> None:
         """Run `last` now."""
@@ -49,6 +59,10 @@ class ThreadRunner:
     def submit(self, work: Work, done: Work) -> None:
         """Queue `work`; `done` is called on the loop after it."""
         self._jobs.put((work, done))
+
+    def abandon(self) -> None:
+        """Let the thread end after what was submitted, without waiting for it."""
+        self._jobs.put((_nothing, None))
 
     def close(self, last: Work) -> None:
         """Run `last` as the last job and join the thread."""

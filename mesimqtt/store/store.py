@@ -57,6 +57,7 @@ class Store:
         self.search = SearchIndex(folder)
         self._loop, self._is_inline = loop, inline
         self._indexer: Runner | None = None
+        self._computer: Runner | None = None
         self._failed_reads: list[Callable[[], None]] = []  # as many as there were askers: each waits for its one
         self._ballast = folder / BALLAST_NAME
         self._has_ballast = self._make_ballast()
@@ -168,6 +169,17 @@ class Store:
         runner.submit(work, finish)
         return await future
 
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Run what needs a while and no data (a hash that is slow on purpose) beside the loop and beside all reads."""
+        if self._computer is None:
+            self._computer = InlineRunner() if self._is_inline else ThreadRunner("mesimqtt-computer", self._loop)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        found: list[T] = []
+        self._computer.submit(
+            lambda: found.append(work()), lambda: None if future.done() else future.set_result(found[0])
+        )
+        return await future
+
     def retry_reads(self) -> None:
         """Try again the reads that failed since the last call; to be called about once a second."""
         failed, self._failed_reads = self._failed_reads, []
@@ -207,6 +219,8 @@ class Store:
         self._reader.close(self._database.close_thread)
         if self._indexer is not None:
             self._indexer.close(self._close_index)
+        if self._computer is not None:
+            self._computer.abandon()
         try:
             self.read.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:

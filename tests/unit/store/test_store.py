@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sqlite3
+import threading
 
 import pytest
 
@@ -246,3 +247,23 @@ def test_a_read_that_the_disk_failed_is_tried_again(folder):
 
     assert ([(7,)], 3) == (answers, len(tries))
     asyncio.run(store.close())
+
+
+def test_a_computation_holds_up_neither_reads_nor_the_end(tmp_path):
+    """What is slow on purpose runs beside them: backlogs are read meanwhile, and the server ends without it."""
+    go = threading.Event()
+
+    async def story():
+        store = Store(
+            tmp_path / "data", StoreSettings(ballast_bytes=0), loop=asyncio.get_running_loop(), now=lambda: 0.0,
+            now_ms=lambda: NOW_MS, on_fatal=print,
+        )  # fmt: skip
+        slow = asyncio.ensure_future(store.compute(lambda: go.wait(10)))
+        await asyncio.sleep(0)
+        found = await store.ask(lambda connection: connection.execute("SELECT 1").fetchall())
+        await store.close()
+        was_waiting = not slow.done()
+        go.set()
+        return found, was_waiting, await slow
+
+    assert ([(1,)], True, True) == asyncio.run(story())
