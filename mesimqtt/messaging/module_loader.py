@@ -92,7 +92,8 @@ def _found(path: str, where: str) -> Any:  # noqa: ANN401 - whatever stands ther
     try:
         module = importlib.import_module(package)
     except Exception as error:
-        raise MesimqttError(f"{where}: cannot be imported: {type(error).__name__}: {error}") from error
+        how = "; install it, or name its folder in PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        raise MesimqttError(f"{where}: cannot be imported: {type(error).__name__}: {error}{how}") from error
     if not hasattr(module, name):
         raise MesimqttError(f"{where}: {package} has no {name}")
     return getattr(module, name)
