@@ -14,8 +14,9 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def emit(answer: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Print JSON, on one line; control characters inside texts are escaped by JSON itself."""
-    line(json.dumps(answer, ensure_ascii=False), is_clean=True)
+    """Print JSON, on one line; what a terminal might not show as it is (C1, bidi marks) is escaped, as JSON may."""
+    text = json.dumps(answer, ensure_ascii=False)
+    line(text if text.isprintable() else "".join(map(_in_json, text)), is_clean=True)
 
 
 def line(text: str, *, is_clean: bool = False) -> None:
@@ -31,6 +32,10 @@ def tell(text: str) -> None:
 def clean(text: object) -> str:
     """Return text in which control characters are spelled out: a profile or payload must not steer the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _in_json(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def table(head: list[str], rows: list[list[object]]) -> None:

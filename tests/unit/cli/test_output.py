@@ -39,6 +39,16 @@ def test_facts_leave_out_what_is_empty(capsys: pytest.CaptureFixture[str]) -> No
     assert "bytes   0\ngroups  x, y\n" == shown
 
 
+def test_json_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What turns or hides text, and C1 controls, are escaped as JSON may escape them: a program reads the same."""
+    text = "Zoë 👨\u200d👩 \u202egpj\x9b31m\u2028"
+    output.emit({"text": text})
+    shown = capsys.readouterr().out
+
+    assert '{"text": "Zoë 👨\\u200d👩 \\u202egpj\\u009b31m\\u2028"}\n' == shown
+    assert text == json.loads(shown)["text"]
+
+
 def test_json_is_one_line_of_unicode(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON keeps text readable, escapes control characters and stays on one line."""
     output.emit({"name": "Zoë\n\x1b"})
