@@ -139,10 +139,10 @@ class Application:
         body = await self._body(headers, receive)
         if body is None:
             return None
-        if body:  # it may have taken a while: who lost his rights meanwhile has none
+        if body or b"transfer-encoding" in headers:  # it may have taken a while: who lost his rights meanwhile has none
             caller = self._caller(scope, headers)
         arguments = from_request(route, values, pairs, body, headers.get(b"content-type", b""), caller.user)
-        key = read_key(headers.get(b"idempotency-key", b"")) if route.has_body else ""
+        key = read_key(headers.get(b"idempotency-key")) if route.has_body else ""
         if not key:
             return Response(*await self._do(route, arguments, caller), FIGURES if route.is_text else JSON)
         digest = digest_of(route.operation.name, arguments)

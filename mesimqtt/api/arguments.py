@@ -14,7 +14,7 @@ from mesimqtt.domain.strict_json import read_json
 if TYPE_CHECKING:
     from mesimqtt.api.routes import Route
 
-QUERY_FIELDS_MAX = 50
+QUERY_FIELDS_MAX = 128  # presence asks about up to a hundred addresses
 _SECRETS = frozenset({"token", "access_token", "authorization", "bearer", "jwt", "password"})
 _NUMBER = re.compile(r"-?[0-9]{1,16}")
 _FLAGS = {"true": True, "false": False}

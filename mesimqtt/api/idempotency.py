@@ -133,10 +133,12 @@ class Idempotency:
         return AESGCM(self._messaging.signer.derive(b"idempotency", f"{user}\0{key}".encode()))
 
 
-def read_key(header: bytes) -> str:
-    """Return the key of a header, '' for none. Raises ProblemError."""
+def read_key(header: bytes | None) -> str:
+    """Return the key of a header, '' where there is none. Raises ProblemError, also for an empty one."""
+    if header is None:
+        return ""
     key = header.decode("latin-1")
-    if key and not _KEY.fullmatch(key):
+    if not _KEY.fullmatch(key):
         raise ProblemError(400, "bad-idempotency-key", "an Idempotency-Key is 1 to 255 visible ASCII characters")
     return key
 

@@ -152,8 +152,9 @@ def text_routes() -> list[Route]:
 
 
 def generic(operation: Operation) -> Route:
-    """Return the route that every operation has."""
-    return Route(operation, "POST", f"{GENERIC}{operation.name}")
+    """Return the route that every operation has; its answer has the same status as by the operation's own path."""
+    _, _, success = TABLE.get(operation.name, "POST - 200").split()
+    return Route(operation, "POST", f"{GENERIC}{operation.name}", int(success))
 
 
 def _route(operation: Operation, line: str, *, is_plain: bool = False) -> Route:

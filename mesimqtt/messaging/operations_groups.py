@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 _STATES = {1: "active", 0: "paused"}
 _SWITCH = {"on": True, "off": False}
-_EXPIRY_MAX_S = 100 * 31_536_000
+EXPIRY_MAX_S = 100 * 31_536_000
 
 
 def acting(desk: Desk, by: str | None) -> User | None:
     """Return in whose name an operation is done, None for the backend itself, which may do everything."""
     if desk.caller.power >= Scope.BACKEND and by in (None, desk.caller.user):
         return None
-    return desk.messaging.groups.user(checked_address(by or desk.caller.user))
+    return desk.messaging.groups.user(checked_address(desk.caller.user if by is None else by))
 
 
 def visible_group(desk: Desk, address: str, actor: User | None) -> GroupRow:
@@ -251,8 +251,8 @@ def _bits(key: str, value: str) -> int:
 
 
 def _seconds(seconds: int) -> int:
-    if not 1 <= seconds <= _EXPIRY_MAX_S:
-        raise ArgumentError(f"expiry is 1 to {_EXPIRY_MAX_S} seconds")
+    if not 1 <= seconds <= EXPIRY_MAX_S:
+        raise ArgumentError(f"expiry is 1 to {EXPIRY_MAX_S} seconds")
     return seconds
 
 

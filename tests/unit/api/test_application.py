@@ -142,6 +142,28 @@ def test_a_body_is_json_and_says_so(ask) -> None:
     assert 200 == ask("GET", "/v1/users", user="shop").status
 
 
+def test_a_hundred_addresses_in_a_query(ask) -> None:
+    """What an operation takes in a list fits into the query of its GET."""
+    names = "&".join(f"addresses=u{number}" for number in range(100))
+    reply = ask("GET", f"/v1/presence?{names}", user="alice")
+
+    assert (200, 100) == (reply.status, len(reply.json["presence"]))
+
+
+def test_nobody_is_not_the_caller(ask) -> None:
+    """An empty name is no name: it is refused, for who may name others, too."""
+    reply = ask("GET", "/v1/groups?by=", user="root")
+
+    assert (400, "bad-argument") == (reply.status, reply.code)
+
+
+def test_the_generic_path_answers_with_the_same_status(ask) -> None:
+    """An operation has one status for success, by whichever path it is asked."""
+    statuses = [ask("POST", path, {}, user="shop").status for path in ("/v1/groups", "/v1/op/group_add")]
+
+    assert [201, 201] == statuses
+
+
 def test_a_token_in_the_query_is_refused(ask) -> None:
     """It would stand in logs and histories; the answer does not repeat it."""
     token = ask.world.tokens["alice"]

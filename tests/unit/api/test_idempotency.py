@@ -111,7 +111,7 @@ def test_what_is_kept_is_sealed(ask) -> None:
 
 
 def test_a_key_is_visible_ascii(ask) -> None:
-    """Anything else is no key; on GET it means nothing."""
-    for key in ("with space", "k" * 256, "schlüssel"):
+    """Anything else is no key, nothing at all neither; on GET it means nothing."""
+    for key in ("", "with space", "k" * 256, "schlüssel"):
         assert 400 == ask("POST", "/v1/users", {"addresses": ["x"]}, user="shop", idempotency_key=key).status
     assert 200 == ask("GET", "/v1/users", user="shop", idempotency_key="with space").status
