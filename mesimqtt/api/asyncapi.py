@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt import __version__
 from mesimqtt.api.channels import IN, LEVELS, OUT, Channel
+from mesimqtt.api.forms import example_of, schema_of
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.operations import OPERATIONS
-from mesimqtt.messaging.operations_base import ARGUMENT_TYPES, Operation
 from mesimqtt.topics import NATIVE_PARAMS, Params
+
+if TYPE_CHECKING:
+    from mesimqtt.messaging.operations_base import Operation
 
 Json = dict[str, Any]
 _PARAMS = {
@@ -109,7 +112,7 @@ def _messages() -> Json:
 
 def _question(operation: Operation) -> Json:
     first, _, rest = operation.description.partition("\n\n")
-    properties = {key: dict(ARGUMENT_TYPES[each.annotation].schema) for key, each in operation.parameters.items()}
+    properties = {key: schema_of(operation, key) for key in operation.parameters}
     required = [key for key, each in operation.parameters.items() if each.is_required and key != operation.actor]
     schema: Json = {"type": "object", "properties": properties, "additionalProperties": False}
     if required:
@@ -123,7 +126,7 @@ def _question(operation: Operation) -> Json:
         "payload": schema,
     }
     if operation.example:
-        found["examples"] = [{"payload": dict(operation.example)}]
+        found["examples"] = [{"payload": example_of(operation)}]
     return found
 
 

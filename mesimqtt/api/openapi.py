@@ -10,14 +10,16 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.application import Response
+from mesimqtt.api.forms import example_of, schema_of
 from mesimqtt.api.routes import GENERIC, all_routes, plain_routes
 from mesimqtt.messaging.operations import OPERATIONS
-from mesimqtt.messaging.operations_base import ARGUMENT_TYPES
 
 if TYPE_CHECKING:
     from mesimqtt.api.routes import Route
 
 Json = dict[str, Any]
+
+_NAME = re.compile(r"{(\w+)}")
 
 _PROBLEM: Json = {
     "type": "object",
@@ -54,7 +56,7 @@ def document() -> Json:
     """Return the document. Its version is the API's, not the program's."""
     paths: Json = {}
     for route in [*all_routes(), *plain_routes()]:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route)
     paths[f"{GENERIC}{{operation}}"] = {"post": _any_operation()}
     return {
         "openapi": "3.1.0",
@@ -97,14 +99,16 @@ def _operation(route: Route) -> Json:
 
 
 def _path_parameters(route: Route) -> list[Json]:
-    found = []
-    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    found: list[Json] = []
+    names = _NAME.findall(_path(route))
     for name, argument in zip(names, route.bound, strict=True):
-        value = route.operation.example.get(argument, "team" if argument == "group" else "bob")
+        value = example_of(route.operation).get(argument, "team" if argument == "group" else "bob")
         example = value[0] if isinstance(value, list) else next(iter(value)) if isinstance(value, dict) else value
-        schema = {"type": "string", "minLength": 1}
-        if route.operation.parameters[argument].annotation == "int":
-            schema = ARGUMENT_TYPES["int"].schema
+        schema = _single(schema_of(route.operation, argument))
+        if argument in route.lists or schema["type"] == "object":
+            schema = {"type": "string", **(schema.get("items") or schema.get("propertyNames") or {})}
+        if schema["type"] == "string":
+            schema = {"minLength": 1} | schema
         found.append({"name": name, "in": "path", "required": True, "schema": schema, "example": example})
     return found
 
@@ -113,14 +117,18 @@ def _query_parameters(route: Route) -> list[Json]:
     if route.has_body and not route.is_plain:
         return []
     found = []
-    left_out = {*route.bound, "text", "payload", route.operation.actor} if route.is_plain else set(route.bound)
+    example = example_of(route.operation)
+    left_out = set(route.bound)
+    if route.is_plain:  # the message is the body, and the path has named its one destination
+        left_out |= {"text", "payload", "to", "group", route.operation.actor}
     for name, parameter in route.operation.parameters.items():
-        schema = _single(ARGUMENT_TYPES[parameter.annotation].schema)
+        schema = _single(schema_of(route.operation, name))
         if name in left_out or schema.get("type") == "object":
             continue
-        each: Json = {"name": name, "in": "query", "required": parameter.is_required, "schema": schema}
-        if not route.is_plain and route.operation.example.get(name) is not None:
-            each["example"] = route.operation.example[name]
+        is_required = parameter.is_required and name != route.operation.actor
+        each: Json = {"name": name, "in": "query", "required": is_required, "schema": schema}
+        if not route.is_plain and example.get(name) is not None:
+            each["example"] = example[name]
         found.append(each)
     return found
 
@@ -131,7 +139,10 @@ def _single(schema: Json) -> Json:
     if not isinstance(kind, list):
         return schema
     kinds = [each for each in kind if each != "null"]
-    return {**schema, "type": kinds[0] if len(kinds) == 1 else kinds}
+    found = {**schema, "type": kinds[0] if len(kinds) == 1 else kinds}
+    if "enum" in schema:
+        found["enum"] = [each for each in schema["enum"] if each is not None]
+    return found
 
 
 def _body(route: Route) -> Json:
@@ -142,12 +153,12 @@ def _body(route: Route) -> Json:
     required = [key for key, each in parameters.items() if each.is_required and key != route.operation.actor]
     schema: Json = {
         "type": "object",
-        "properties": {key: ARGUMENT_TYPES[each.annotation].schema for key, each in parameters.items()},
+        "properties": {key: schema_of(route.operation, key) for key in parameters},
         "additionalProperties": False,
     }
     if required:
         schema["required"] = required
-    example = {key: value for key, value in route.operation.example.items() if key not in route.bound}
+    example = {key: value for key, value in example_of(route.operation).items() if key not in route.bound}
     return {"required": bool(required), "content": {"application/json": {"schema": schema, "example": example}}}
 
 
@@ -168,10 +179,29 @@ def _any_operation() -> Json:
         ],
         "requestBody": {"content": {"application/json": {"schema": {"type": "object"}, "example": {}}}},
         "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}},
+            **{
+                str(status): {
+                    "description": HTTPStatus(status).phrase,
+                    "content": {"application/json": {"schema": {"type": "object"}}},
+                }
+                for status in sorted({route.success for route in all_routes()})
+            },
             "default": {"$ref": "#/components/responses/Refused"},
         },
     }
+
+
+def _path(route: Route) -> str:
+    """Return the path in the document, where two paths that differ in the name of an argument alone are one."""
+    return _paths()[_NAME.sub("{}", route.path)]
+
+
+@cache
+def _paths() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for route in [*all_routes(), *plain_routes()]:
+        found.setdefault(_NAME.sub("{}", route.path), route.path)
+    return found
 
 
 def _identifier(route: Route) -> str:

@@ -26,8 +26,8 @@ from mesimqtt.store.pins import PinRow
 if TYPE_CHECKING:
     from mesimqtt.messaging.model import User
 
-_TTL_MAX_S = 10 * 31_536_000
-_USES_MAX = 1_000_000
+TTL_MAX_S = 10 * 31_536_000
+USES_MAX = 1_000_000
 
 
 @operation(Scope.USER, actor="by", example={"address": "team", "users": ["shop"]})
@@ -130,8 +130,8 @@ async def group_pin_add(
     visible_group(desk, address, actor)
     if role not in (Role.MEMBER, Role.ADMIN):
         raise ArgumentError("role is member or admin")
-    if (uses is not None and not 1 <= uses <= _USES_MAX) or (ttl is not None and not 1 <= ttl <= _TTL_MAX_S):
-        raise ArgumentError(f"uses is 1 to {_USES_MAX}, ttl 1 to {_TTL_MAX_S} seconds")
+    if (uses is not None and not 1 <= uses <= USES_MAX) or (ttl is not None and not 1 <= ttl <= TTL_MAX_S):
+        raise ArgumentError(f"uses is 1 to {USES_MAX}, ttl 1 to {TTL_MAX_S} seconds")
     unknown = [right for right in rights or [] if right not in RIGHTS]
     if unknown:
         raise ArgumentError(f"rights are {', '.join(RIGHTS)}")

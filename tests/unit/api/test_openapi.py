@@ -8,8 +8,10 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from mesimqtt.api.forms import EXAMPLE_IDS, FORMS
 from mesimqtt.api.openapi import document, html_page
 from mesimqtt.api.routes import TABLE
+from mesimqtt.domain.groups import KINDS
 from mesimqtt.messaging.operations import OPERATIONS
 from parity.doors import Documentation
 from parity.test_parity import AFTER, REFUSED
@@ -42,6 +44,32 @@ def test_it_is_well_formed() -> None:
         assert each["summary"].endswith((".", ":", "`"))
 
 
+def test_no_path_stands_twice() -> None:
+    """Two paths that differ in the name of an argument alone would be one (OpenAPI, Paths Object)."""
+    shapes = [re.sub(r"{\w+}", "{}", path) for path in DOCUMENT["paths"]]
+
+    assert sorted(set(shapes)) == sorted(shapes)
+
+
+def test_an_argument_has_its_bounds() -> None:
+    """Numbers have their range, names their words; what the caller is by himself need not be said."""
+    groups = DOCUMENT["paths"]["/v1/groups"]
+    (limit,) = [each["schema"] for each in groups["get"]["parameters"] if each["name"] == "limit"]
+    kind = groups["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["kind"]
+    presence = {each["name"]: each["required"] for each in DOCUMENT["paths"]["/v1/presence"]["get"]["parameters"]}
+
+    assert {"type": "integer", "minimum": 1, "maximum": 1_000} == limit
+    assert [*KINDS, None] == kind["enum"]
+    assert {"user": False, "addresses": True} == presence
+
+
+def test_every_form_is_of_an_argument() -> None:
+    """A form whose argument is gone, or is called otherwise, says nothing."""
+    names = {name for each in OPERATIONS.values() for key in each.parameters for name in (key, f"{each.name}.{key}")}
+
+    assert set() == FORMS.keys() - names
+
+
 def test_it_tells_no_version_of_the_program() -> None:
     """Its version is the API's."""
     assert "1" == DOCUMENT["info"]["version"]
@@ -56,7 +84,10 @@ def test_every_example_works(tmp_path, path, method, each) -> None:
         world.python(AFTER[name], world.example(AFTER[name]))
 
     def real(value):
-        return json.loads(world.filled(json.dumps(value)))
+        text = json.dumps(value)
+        for name, shown in EXAMPLE_IDS.items():
+            text = text.replace(shown, name)
+        return json.loads(world.filled(text))
 
     target, pairs = path, []
     for parameter in each["parameters"]:
