@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from mesimqtt.topics import Kind
@@ -104,10 +103,3 @@ IN: tuple[Channel, ...] = (
     Channel("groupEvent", "event", _arrival("in/event/g/{group}"), "groupEvent", "A change of a group or its members."),
     Channel("session", "session", ("in/session",), "news", "News of this session."),
 )  # fmt: skip
-
-
-def pattern_of(root: str, form: str) -> re.Pattern[str]:
-    """Return what matches the topics of one form under `root`, and nothing else."""
-    parts = re.split(r"\{(\w+)\}", f"{root}/{{me}}/{form}")
-    text = "".join(f"(?:{LEVELS[part][0]})" if number % 2 else re.escape(part) for number, part in enumerate(parts))
-    return re.compile(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.policies import DEFAULT, RECEIPTS, Block
+from mesimqtt.domain.policies import RECEIPTS, Block
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.model import NOT_HELD, Verdict
 from mesimqtt.store import ties, users
@@ -174,11 +174,6 @@ class People:
         if audience == "nobody" or not self.may_know(asker, other) or self.is_blocked(other, asker, Block.PRESENCE):
             return False
         return audience == "all" or ties.has(self._hub.store.read, other.id, Tie.CONTACT, asker.address)
-
-    def policy_name(self, user: User) -> str:
-        """Return the name of the policy that holds for a user."""
-        name = user.policy_key[0]
-        return name if self.policies.named(name) is not None else DEFAULT
 
 
 def _nothing(_user: User, _followers: Iterable[str] | None) -> None:

@@ -46,11 +46,6 @@ class Policies:
         """Return the names of all policies."""
         return sorted(self._policies)
 
-    @property
-    def has_logins(self) -> bool:
-        """Tell whether any policy bounds how often its users connect."""
-        return any(policy.logins for policy in self._policies.values())
-
     def is_configured(self, name: str) -> bool:
         """Tell whether a policy stands in the configuration, so that no operation can change it."""
         return name in self._settings.policies

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
 COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq, state"
-FORGET_CIDS = "DELETE FROM cid WHERE message_id < ?"
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 
