@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from integration import wire
-from integration.checker import SENT, Accepted, Delivery, StatusStep
+from mesimqtt.proof.checker import SENT, Accepted, Delivery, StatusStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

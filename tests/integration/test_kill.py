@@ -14,9 +14,9 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from integration.checker import check
 from integration.kill_peers import Receiver, Sender
 from integration.server import Server
+from mesimqtt.proof.checker import check
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from integration.checker import Accepted, Delivery, StatusStep, check
+from mesimqtt.proof.checker import Accepted, Delivery, StatusStep, check
 
 ONE = Accepted("alice", "bob", "a1")
 TWO = Accepted("alice", "bob", "a2", "SENT")
