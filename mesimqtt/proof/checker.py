@@ -122,7 +122,7 @@ def gaps(deliveries: Iterable[Delivery]) -> Iterator[str]:
 
 
 def backward(steps: Iterable[StatusStep]) -> Iterator[str]:
-    """A status only moves along the contract's steps; a repeat is equal byte for byte.
+    """Name every status that moves otherwise than along the contract's steps, and every repeat that is not equal.
 
     Who was away is told the newest alone, so a step may be missing, but none may be taken back.
     """
@@ -142,7 +142,7 @@ def backward(steps: Iterable[StatusStep]) -> Iterator[str]:
 
 
 def unmatched(deliveries: Iterable[Delivery], steps: Iterable[StatusStep]) -> Iterator[str]:
-    """The server never guesses: what is told as delivered was seen by the receiver, under the same mid."""
+    """Name what is told as delivered and was not seen by the receiver under the same mid: the server never guesses."""
     arrived = {one.mid: one.cid for one in deliveries}
     for mid, cid in {step.mid: step.cid for step in steps if step.code in (DELIVERED, READ)}.items():
         if mid not in arrived:

@@ -1,0 +1,39 @@
+"""One trial alone: `python -m mesimqtt.proof kills --count 50 --seed 1`; exit code 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesimqtt.proof.trials import TRIALS, trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one trial and print what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m mesimqtt.proof", description="Run one trial of the proof.")
+    parser.add_argument("trial", choices=TRIALS)
+    parser.add_argument("--count", type=int, default=1, help="how often (default: once)")
+    parser.add_argument("--seed", type=int, default=1, help="from which number everything follows")
+    asked = parser.parse_args(arguments)
+    chosen = trial(asked.trial)
+    with tempfile.TemporaryDirectory(prefix="mesimqtt-proof-") as folder:
+        outcome = chosen.run(asked.count, seed=asked.seed, folder=Path(folder), progress=lambda _: None)
+    if outcome.skipped:
+        print(f"{chosen.name}: skipped: {outcome.skipped}")
+        return 0
+    print(f"{chosen.name}: {outcome.tried} {chosen.unit}, seeds {outcome.seeds}: {outcome.failed} failed")
+    for name, value in outcome.figures.items():
+        print(f"  {name}: {value:g}")
+    for failure in outcome.failures:
+        print(f"  {failure.what}\n    again: {failure.repeat}")
+    return 1 if outcome.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
