@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from mesimqtt.proof.trial import Trial
+if TYPE_CHECKING:
+    from mesimqtt.proof.trial import Trial
 
 # In the order in which they are run: name -> where its class stands. Loaded when it is wanted: some are heavy.
 TRIALS: dict[str, str] = {}
