@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from mesimqtt.proof.trial import Trial
 
-# In the order in which they are run: name -> where its class stands. Loaded when it is wanted: some are heavy.
-TRIALS: dict[str, str] = {}
+
+class Listed(NamedTuple):
+    """Where a trial stands, and how often it is tried."""
+
+    where: str  # module:class, loaded when it is wanted: some are heavy
+    short: int  # in CI: seconds for all trials together, a few each
+    usual: int  # by `mesimqtt selftest`: some minutes for all
+    long: int  # by `make proof`: what PROOF.md shows
+
+
+# In the order in which they are run.
+TRIALS: dict[str, Listed] = {}
 
 
 def trial(name: str) -> Trial:
     """Return a trial by its name. Raises KeyError."""
-    module, _, cls = TRIALS[name].partition(":")
+    module, _, cls = TRIALS[name].where.partition(":")
     return cast("Trial", getattr(import_module(module), cls)())
