@@ -14,7 +14,7 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench kill race fuzz-api build compile uncompile clean
+.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz-api build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -59,6 +59,11 @@ demo: $(INSTALLED)  ## The story of one message in one terminal
 
 bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 	$(BIN)/mesimqtt bench
+
+proof: $(INSTALLED)  ## The long form of the proof, an hour or two: build/proof.md, .json, and the figures of PROOF.md
+	mkdir -p build
+	$(BIN)/mesimqtt selftest --form long --report build/proof; status=$$?; \
+		$(BIN)/python -m mesimqtt.proof.page PROOF.md build/proof.json && exit $$status
 
 kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing lost, nothing doubled
 	KILL_ROUNDS=50 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/integration/test_kill.py $(ARGS)

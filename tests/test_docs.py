@@ -86,7 +86,7 @@ def test_every_command_shows_an_example() -> None:
 
 def test_every_command_has_json_and_data() -> None:
     """Every command that touches the data takes `--json` and `--data` (contract section 7)."""
-    without_data = {"bench", "demo"}
+    without_data = {"bench", "demo", "selftest"}
     missing = []
     for name, command in commands():
         options = {option for parameter in command.params for option in parameter.opts}

@@ -1,0 +1,134 @@
+"""The self-test: each trial as often as asked, whatever another one does, and a report that says what was seen."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from mesimqtt.proof import page
+from mesimqtt.proof.page import BEGIN, END
+from mesimqtt.proof.promises import PROMISES
+from mesimqtt.proof.report import Report, Result, read, together
+from mesimqtt.proof.selftest import Plan, selftest
+from mesimqtt.proof.trial import Failure, Outcome
+from mesimqtt.proof.trials import TRIALS, trial
+from unit.proof.fakes import Breaking, Fake, Finding, Interrupted, Lacking, Quiet
+
+FACTS = {"date": "2026-01-01"}
+
+
+def run(tmp_path, *trials, minutes=0.0):
+    show = Quiet()
+    plan = Plan({each.name: 2 for each in trials}, seed=5, minutes=minutes, folder=tmp_path)
+    return selftest(plan, show, make={each.name: each for each in trials}.__getitem__), show
+
+
+def test_each_trial_runs_in_a_folder_of_its_own_that_goes(tmp_path):
+    """A trial is given its count, its seed and a folder, which is gone afterwards."""
+    fake = Fake()
+    report, show = run(tmp_path, fake)
+
+    assert [(2, 5, True)] == fake.runs
+    assert [] == list(tmp_path.iterdir())
+    assert [("fake", 1, 2), ("fake", 2, 2), ("fake", 0)] == show.told
+    assert 0 == report.failed
+
+
+def test_while_there_is_time_the_trials_go_on_with_new_seeds(tmp_path):
+    """With minutes given, rounds follow each other, no seed is used twice, and the outcomes are one."""
+    fake = Fake()
+    report, _ = run(tmp_path, fake, minutes=0.0005)
+
+    seeds = [seed for _, seed, _ in fake.runs]
+    assert [5 + 2 * n for n in range(len(seeds))] == seeds
+    assert len(seeds) > 1
+    assert 2 * len(seeds) == report.results[0].outcome.tried
+    assert 20 * len(seeds) == report.results[0].outcome.figures["messages"]  # a count adds up
+    assert seeds[-1] == report.results[0].outcome.figures["worst_ms"]  # of a measurement the worst counts
+
+
+def test_a_broken_promise_is_told_with_what_repeats_it(tmp_path):
+    """A failure stands in the report in full, and the promise is called broken."""
+    report, _ = run(tmp_path, Fake(), Finding())
+    text = report.markdown()
+
+    assert 2 == report.failed
+    assert "**2 broken promises** in finding." in text
+    assert "- **finding**: lost: 1 of alice\n  again: `python -m mesimqtt.proof finding`" in text
+    assert "| P1 An accepted message survives kill -9. | 2 tries, 2 tries | BROKEN |" in text
+
+
+def test_a_trial_that_breaks_itself_is_a_failure_and_holds_up_no_other(tmp_path):
+    """A mistake in a trial shows nothing, so nothing is called held by it, and the next trial runs."""
+    after = Fake()
+    report, _ = run(tmp_path, Breaking(), after)
+
+    assert 1 == len(after.runs)
+    (broken, held) = report.results
+    assert "BROKEN" == broken.verdict
+    assert "held" == held.verdict
+    assert re.match(
+        r"the trial itself broke: RuntimeError: no such thing \(fakes\.py:\d+\)", broken.outcome.failures[0].what
+    )
+
+
+def test_what_could_not_be_tried_is_not_called_held(tmp_path):
+    """A trial whose tool is missing is skipped with the reason, and its promise is not tried."""
+    report, _ = run(tmp_path, Lacking())
+
+    assert "skipped" == report.results[0].verdict
+    assert "skipped: strace is not installed" in report.markdown()
+    assert "| P1 An accepted message survives kill -9. | - | not tried |" in report.markdown()
+
+
+def test_an_interrupted_run_reports_what_was_done(tmp_path):
+    """Ctrl-C ends the run; the report holds what was over by then and says that it was interrupted."""
+    report, _ = run(tmp_path, Fake(), Interrupted(), Finding())
+
+    assert ["fake"] == [each.name for each in report.results]
+    assert "interrupted" in report.facts
+
+
+def test_a_report_in_json_can_be_read_back():
+    """What was written for programs yields the same results again, so that reports can be put together."""
+    outcome = Outcome(3, "1..3", (Failure("lost", "again"),), 1, {"messages": 7.0}, "")
+    result = Result("kills", "kill -9", ("P1", "N2"), "kills", outcome, 1.5)
+    report = Report(FACTS, [result])
+
+    assert [result] == list(read(json.loads(json.dumps(report.as_json()))))
+
+
+def test_of_rounds_the_skipped_and_the_failed_are_kept():
+    """Several rounds as one: tries and failures add up, and a reason to skip is not forgotten."""
+    found = together([Outcome(1, "1", (Failure("a", "b"),), 1), Outcome(0, "", skipped="no disk")])
+
+    assert Outcome(1, "1", (Failure("a", "b"),), 1, {}, "no disk") == found
+
+
+def test_every_trial_says_what_it_is():
+    """A listed trial has the name it is listed under, a sentence, a unit, and promises that exist."""
+    for name, listed in TRIALS.items():
+        found = trial(name)
+        assert name == found.name
+        assert found.title
+        assert found.title[0].islower()
+        assert found.unit
+        assert [] == [number for number in found.promises if number not in PROMISES]
+        assert 0 < listed.short <= listed.usual <= listed.long
+
+
+def test_the_page_takes_the_figures_of_several_reports(tmp_path):
+    """Reports of long runs are put between the marks of the page; what stood there goes, the rest stays."""
+    (tmp_path / "page.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    for name, tried in (("kills", 1), ("cuts", 2)):
+        report = Report(FACTS, [Result(name, "x", ("P1",), "tries", Outcome(tried, "1"), 1.0)])
+        (tmp_path / f"{name}.json").write_text(json.dumps(report.as_json()))
+
+    code = page.main([str(tmp_path / each) for each in ("page.md", "kills.json", "cuts.json")])
+
+    text = (tmp_path / "page.md").read_text()
+    assert 0 == code
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert "2 trials" in text
