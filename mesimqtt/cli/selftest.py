@@ -15,7 +15,7 @@ from mesimqtt.cli.output import emit, line, tell
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from mesimqtt.proof.report import Report
     from mesimqtt.proof.trial import Outcome, Trial
@@ -76,6 +76,11 @@ def selftest(
     from mesimqtt.proof.selftest import selftest as run
 
     found = run(Plan(chosen, seed, minutes, *_at(folder)), _Bar() if sys.stderr.isatty() else _Lines())
+    raise typer.Exit(_tell(found, report, json=json))
+
+
+def _tell(found: Report, report: Path, *, json: bool) -> int:
+    """Write and print the report; return the exit code."""
     _write(found, report)
     if json:
         emit(found.as_json())
@@ -83,12 +88,11 @@ def selftest(
         line(found.markdown(), is_clean=True)
         line(f"the report is in {report.with_suffix('.md')} and {report.with_suffix('.json')}")
     if "interrupted" in found.facts:
-        raise typer.Exit(130)
-    if found.failed:
-        raise typer.Exit(1)
+        return 130
+    return 1 if found.failed else 0
 
 
-def _counts(form: str, trials: Sequence[str], asked: Mapping[str, int]) -> dict[str, int]:
+def _counts(form: str, trials: Sequence[str], asked: dict[str, int]) -> dict[str, int]:
     """Return how often each trial that was chosen is to be tried."""
     from mesimqtt.proof.selftest import usual_counts
 
