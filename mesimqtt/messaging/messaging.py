@@ -264,7 +264,7 @@ class Messaging:
             self._hub.directory.epoch += 1
             return
         row = users.by_id(self.store.read, user.id)
-        user.active = row is not None and bool(row.active)
+        user.active, user.is_leaving = row is not None and bool(row.active), False
         if row is not None:
             self.people.dress(user, row)
         self._hub.directory.epoch += 1

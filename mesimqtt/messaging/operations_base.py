@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError, OperationError
-from mesimqtt.store import groups, users
+from mesimqtt.store import groups, tokens, users
 
 if TYPE_CHECKING:
     import sqlite3
@@ -263,6 +263,28 @@ def known_users(connection: sqlite3.Connection, addresses: list[str]) -> list[Us
     if missing:
         raise OperationError("no-such-user", f"no users {', '.join(map(repr, missing))}; nothing was changed")
     return [user for user in found.values() if user is not None]
+
+
+def managed_users(desk: Desk, connection: sqlite3.Connection, addresses: list[str]) -> list[UserRow]:
+    """Return users whom the caller may disable, delete or change; raise OperationError for those that there are not.
+
+    Nobody manages who may do more than himself: a backend that is broken into must not take the admins' way in.
+    """
+    found = known_users(connection, addresses)
+    for user in found:
+        checked_power(desk, connection, user)
+    return found
+
+
+def checked_power(desk: Desk, connection: sqlite3.Connection, user: UserRow) -> None:
+    """Raise OperationError where a user holds a good token that may do more than the caller's."""
+    if desk.caller.power is Scope.ADMIN or desk.caller.user == user.address:
+        return
+    for scope in tokens.scopes_of(connection, user.id, desk.now_s):
+        if Caller(scope=scope).power > desk.caller.power:
+            raise OperationError(
+                "forbidden", f"{user.address!r} holds a token of scope {scope}, which is more than yours; ask an admin"
+            )
 
 
 def known_group(connection: sqlite3.Connection, address: str) -> GroupRow:

@@ -15,6 +15,7 @@ from mesimqtt.messaging.operations_base import (
     Caller,
     Desk,
     Scope,
+    checked_power,
     known_user,
     known_users,
     operation,
@@ -74,6 +75,7 @@ async def token_issue(
         for user in found:
             policy = policies.of(user.policy, user.rules)
             if settings.single or policy.single_token:
+                checked_power(desk, connection, user)
                 revoked += rows.revoke_all(connection, user.id, now_s)
             lasting = ttl or policy.token_ttl_s or settings.ttl_default_s
             token, text = make_token(
@@ -222,13 +224,17 @@ async def token_revoke(desk: Desk, *, what: str) -> Answer:
     now_s = desk.now_s
 
     def work(connection: sqlite3.Connection) -> list[str]:
-        if rows.find(connection, what) is not None:
+        token = rows.find(connection, what)
+        if token is not None:
+            if Caller(scope=token.scope).power > desk.caller.power:
+                raise OperationError("forbidden", f"a token of scope {token.scope} is revoked by an admin only")
             return [what] if rows.revoke(connection, what, now_s) else []
         user = users.find(connection, what)
         if user is None:
             raise OperationError(
                 "no-such-token", f"{what[:80]!r} is neither the jti of a token nor the address of a user"
             )
+        checked_power(desk, connection, user)
         return rows.revoke_all(connection, user.id, now_s)
 
     revoked = await desk.messaging.store.committer.run(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.errors import OperationError, StoreError
 from mesimqtt.domain.policies import DEFAULT
 from mesimqtt.messaging.operations_base import (
     Answer,
@@ -15,8 +15,9 @@ from mesimqtt.messaging.operations_base import (
     checked_address,
     checked_addresses,
     checked_limit,
+    checked_power,
     known_user,
-    known_users,
+    managed_users,
     merged_profile,
     operation,
 )
@@ -78,7 +79,7 @@ async def user_enable(desk: Desk, *, addresses: list[str]) -> Answer:
 
 async def _set_active(desk: Desk, addresses: list[str], *, active: bool) -> Answer:
     def work(connection: sqlite3.Connection) -> list[str]:
-        found = known_users(connection, addresses)
+        found = managed_users(desk, connection, addresses)
         return [user.address for user in found if users.set_active(connection, user.id, active=active)]
 
     changed = await desk.messaging.store.committer.run(work)
@@ -92,16 +93,22 @@ async def _set_active(desk: Desk, addresses: list[str], *, active: bool) -> Answ
 async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     """Delete users with inbox, devices, memberships and tokens; who wrote to them is told `user-deleted`."""
     now_s = desk.now_s
-    for user in known_users(desk.read, addresses):
-        await desk.messaging.user_leaving(user.address)
+    leaving = managed_users(desk, desk.read, addresses)
 
     def work(connection: sqlite3.Connection) -> list[UserRow]:
-        found = known_users(connection, addresses)
+        found = managed_users(desk, connection, addresses)
         for user in found:
             users.delete(connection, user, now_s)
         return found
 
-    deleted = await desk.messaging.store.committer.run(work)
+    try:
+        for user in leaving:
+            await desk.messaging.user_leaving(user.address)
+        deleted = await desk.messaging.store.committer.run(work)
+    except (OperationError, StoreError):
+        for user in leaving:  # they stay, and can be written to as before
+            desk.messaging.user_changed(user.address, reason="not deleted")
+        raise
     for user in deleted:
         desk.messaging.user_deleted(user.id, user.address)
     return {"deleted": [user.address for user in deleted]}
@@ -157,6 +164,7 @@ async def user_set(
 
     def work(connection: sqlite3.Connection) -> UserRow:
         user = known_user(connection, address)
+        checked_power(desk, connection, user)
         if profile:
             users.set_profile(connection, user.id, merged_profile(user.profile, profile))
         if policy is not None or rules:

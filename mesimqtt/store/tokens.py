@@ -91,6 +91,14 @@ def of_user(connection: sqlite3.Connection, user: int, limit: int) -> list[Token
     return [TokenRow(*row) for row in rows]
 
 
+def scopes_of(connection: sqlite3.Connection, user: int, now_s: int) -> list[str]:
+    """Return the scopes of a user's tokens that are good."""
+    rows = connection.execute(
+        "SELECT DISTINCT scope FROM token WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?", (user, now_s)
+    )
+    return [row[0] for row in rows]
+
+
 def revoke(connection: sqlite3.Connection, jti: str, now_s: int) -> bool:
     """Revoke one token; False if it was revoked before."""
     cursor = connection.execute("UPDATE token SET revoked_at = ? WHERE jti = ? AND revoked_at IS NULL", (now_s, jti))

@@ -128,3 +128,35 @@ def test_one_users_questions_do_not_keep_others_waiting(ask, monkeypatch) -> Non
 
     assert ["busy"] * 7 == [answer["code"] for answer in refused]
     assert carol.rpc("ping")[0]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("user_disable", {"addresses": ["bob", "root"]}),
+        ("user_delete", {"addresses": ["root"]}),
+        ("user_set", {"address": "root", "profile": {"name": "Eve"}}),
+        ("token_revoke", {"what": "root"}),
+    ],
+)
+def test_a_backend_does_not_take_an_admins_way_in(ask, op, arguments) -> None:
+    """Row 114: who holds a token of scope admin is managed by admins only, and nothing of such a request is done."""
+    ask.world.user("root")
+    ask.world.tokens["root"] = ask.token("root", "admin")
+    reply = ask("POST", f"/v1/op/{op}", arguments, user="shop")
+
+    assert (403, "forbidden") == (reply.status, reply.code)
+    assert [1, 1] == [
+        user.json["state"] == "active" for user in (ask("GET", f"/v1/users/{u}", user="shop") for u in ("bob", "root"))
+    ]
+    assert 200 == ask("POST", f"/v1/op/{op}", arguments, user="root").status
+
+
+def test_a_backend_revokes_no_token_of_an_admin_by_its_id(ask) -> None:
+    """Row 114: nor by its jti, which `token_list` tells; its own kind and a user's it may revoke."""
+    ask.world.user("root")
+    ask.world.tokens["root"] = ask.token("root", "admin")
+    jtis = {u: ask("GET", f"/v1/users/{u}/tokens", user="shop").json["tokens"][0]["jti"] for u in ("root", "bob")}
+    codes = {u: ask("POST", "/v1/op/token_revoke", {"what": jti}, user="shop").status for u, jti in jtis.items()}
+
+    assert {"root": 403, "bob": 200} == codes

@@ -251,3 +251,18 @@ def test_a_change_whose_commit_failed_is_not_told_and_can_be_made_again(world, c
     (event,) = bob.received("event/")
     assert b'{"event": "joined", "group": "team", "users": ["carol"]}' == event.payload
     assert [(1,)] == world.rows("SELECT count(*) FROM message WHERE kind = 1 AND payload = ?", event.payload)
+
+
+def test_a_user_who_could_not_be_deleted_stays(world):
+    """While the store fails nobody is deleted; afterwards he comes in with his token and is written to as before."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    world.database.code = sqlite3.SQLITE_FULL
+    with pytest.raises(StoreError):
+        world.do("user_delete", addresses=["bob"])
+    assert bob.is_closed
+    world.database.code = 0
+    world.advance(5)
+    bob = world.listener("bob")
+    alice.publish("u/bob/1")
+
+    assert (1, 2) == (len(bob.received("u/")), alice.steps()[-1][1])
