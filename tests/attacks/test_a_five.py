@@ -7,8 +7,8 @@ import time
 import pytest
 
 from attacks.attacker import PINGREQ, Attacker, length
-from conformance.parse5 import parse_from_server
-from conformance.wire5 import (
+from mesimqtt.testing.parse5 import parse_from_server
+from mesimqtt.testing.wire5 import (
     auth,
     connect,
     disconnect,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     PROPERTIES,
     auth,
     connect,

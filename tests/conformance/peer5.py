@@ -15,9 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from conformance import wire5
-from conformance.parse5 import demand, parse, parse_from_server
-from conformance.wire5 import (
+from mesimqtt.testing import wire5
+from mesimqtt.testing.parse5 import demand, parse, parse_from_server
+from mesimqtt.testing.wire5 import (
     PINGREQ,
     PINGRESP,
     Packet,

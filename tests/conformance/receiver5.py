@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.parse5 import parse_all
-from conformance.wire5 import puback, pubcomp, pubrec
+from mesimqtt.testing.parse5 import parse_all
+from mesimqtt.testing.wire5 import puback, pubcomp, pubrec
 
 if TYPE_CHECKING:
     import random
 
     from conformance.peer5 import Five, Peer5
-    from conformance.wire5 import Packet
+    from mesimqtt.testing.wire5 import Packet
 
 
 @dataclass

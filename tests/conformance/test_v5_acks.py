@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import REASONS, disconnect, packet, puback, pubcomp, publish, pubrec, pubrel
+from mesimqtt.testing.wire5 import REASONS, disconnect, packet, puback, pubcomp, publish, pubrec, pubrel
 
 REASON = {"reason_string": "because", "user_property": [("n", "v"), ("n", "w")]}
 FORMS = {"short": lambda _: {}, "with properties": lambda _: REASON}
@@ -178,7 +178,7 @@ def test_a_reason_code_that_is_none_is_refused(five, kind, code):
 
     [MQTT-3.4.2-1] [MQTT-3.5.2-1] [MQTT-3.6.2-1] [MQTT-3.7.2-1]
     """
-    from conformance.wire5 import ack
+    from mesimqtt.testing.wire5 import ack
 
     peer = five.subscribed(("a", 2))
     five.connected("p").say("a", b"1", qos=2)

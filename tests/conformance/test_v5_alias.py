@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import connect, disconnect, publish, will
+from mesimqtt.testing.wire5 import connect, disconnect, publish, will
 
 pytestmark = pytest.mark.stateless  # the store has no part in it
 

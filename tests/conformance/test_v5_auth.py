@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from mesimqtt.hooks import Identity, Refusal
+from mesimqtt.testing.wire5 import (
     PINGREQ,
     PINGRESP,
     auth,
@@ -19,7 +20,6 @@ from conformance.wire5 import (
     subscribe,
     will,
 )
-from mesimqtt.hooks import Identity, Refusal
 
 pytestmark = pytest.mark.stateless  # the store has no part in it
 

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from conformance.parse5 import parse_all, split
-from conformance.wire5 import option, publish
+from mesimqtt.testing.parse5 import parse_all, split
+from mesimqtt.testing.wire5 import option, publish
 
 PROPERTIES = ({}, {}, {"content_type": "t"}, {"user_property": [("n", "v")]}, {"message_expiry_interval": 50})
 

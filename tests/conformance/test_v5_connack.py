@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from conformance.peer5 import ANNOUNCED
-from conformance.wire5 import (
+from mesimqtt.hooks import Refusal
+from mesimqtt.testing.wire5 import (
     PINGREQ,
     PINGRESP,
     auth,
@@ -20,7 +21,6 @@ from conformance.wire5 import (
     subscribe,
     will,
 )
-from mesimqtt.hooks import Refusal
 
 
 @pytest.mark.sockets
@@ -260,7 +260,7 @@ def test_small_clients_get_no_larger_unsuback_and_pubcomp(five, size):
 
     [MQTT-3.1.2-24] [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3] [MQTT-3.11.2-1] [MQTT-3.11.2-2]
     """
-    from conformance.wire5 import pubrec, pubrel, unsubscribe
+    from mesimqtt.testing.wire5 import pubrec, pubrel, unsubscribe
 
     peer = five.open().send(connect("c", maximum_packet_size=size))
     peer.send(unsubscribe("a", "b", packet_id=4), pubrel(9), pubrec(8))
@@ -279,7 +279,7 @@ def test_small_clients_get_no_larger_auth(world, five, size):
 
 def drained(peer):
     """Return all packets that came, whole."""
-    from conformance.parse5 import split
+    from mesimqtt.testing.parse5 import split
 
     peer.peer.is_over = True
     return split(peer.peer.wire.read())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from conformance.wire311 import connect as connect4
+from mesimqtt.hooks import Refusal
+from mesimqtt.testing.wire5 import (
     PINGREQ,
     PINGRESP,
     auth,
@@ -22,8 +24,6 @@ from conformance.wire5 import (
     unsubscribe,
     will,
 )
-from conformance.wire311 import connect as connect4
-from mesimqtt.hooks import Refusal
 
 HEAD = text("MQTT") + b"\x05"
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

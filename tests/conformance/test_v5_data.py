@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance.carriers5 import METHOD, SENT, allowed, speaker
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     connect,
     one,
     packet,

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.peer import SocketWorld
 from conformance.peer5 import Five
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     PINGREQ,
     REASONS,
     connect,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import PINGREQ, PINGRESP, puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
+from mesimqtt.testing.wire5 import PINGREQ, PINGRESP, puback, pubcomp, publish, pubrec, pubrel, suback, subscribe
 
 
 def waiting(five, count, qos, **options):
@@ -19,7 +19,7 @@ def waiting(five, count, qos, **options):
 
 def unread(peer):
     """Return how many PUBLISH packets lie unread, without taking them."""
-    from conformance.parse5 import parse_all
+    from mesimqtt.testing.parse5 import parse_all
 
     return sum(packet.kind == "PUBLISH" for packet in parse_all(peer.peer._unread))
 

@@ -7,8 +7,18 @@ import random
 import pytest
 
 from conformance.carriers5 import SENT, allowed, example
-from conformance.parse5 import parse_from_server, split
-from conformance.wire5 import PINGREQ, PROPERTIES, connect, disconnect, publish, pubrel, subscribe, unsubscribe, will
+from mesimqtt.testing.parse5 import parse_from_server, split
+from mesimqtt.testing.wire5 import (
+    PINGREQ,
+    PROPERTIES,
+    connect,
+    disconnect,
+    publish,
+    pubrel,
+    subscribe,
+    unsubscribe,
+    will,
+)
 
 pytestmark = pytest.mark.stateless  # the store has no part in it
 

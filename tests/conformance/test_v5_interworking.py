@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conformance import wire311 as old_wire
-from conformance.wire5 import connect, option, publish, suback, subscribe, will
+from mesimqtt.testing.wire5 import connect, option, publish, suback, subscribe, will
 
 PROPERTIES = {"content_type": "t", "response_topic": "r", "user_property": [("n", "v")], "payload_format_indicator": 1}
 QOS_PAIRS = [(said, asked) for said in (0, 1, 2) for asked in (0, 1, 2)]

@@ -10,7 +10,7 @@ import pytest
 from conformance.peer5 import Five
 from conformance.receiver5 import Receiver
 from conformance.store5 import FakeStoreWorld, StoreWorld
-from conformance.wire5 import publish, pubrel, suback, subscribe
+from mesimqtt.testing.wire5 import publish, pubrel, suback, subscribe
 
 TOPICS = ("a/b", "a/c", "d")
 MATCHING = {"a/+": {"a/b", "a/c"}, "#": set(TOPICS), "a/b": {"a/b"}, "d": {"d"}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conformance.carriers5 import METHOD, SENT, allowed, example, speaker
-from conformance.parse5 import FROM_SERVERS
-from conformance.wire5 import (
+from mesimqtt.testing.parse5 import FROM_SERVERS
+from mesimqtt.testing.wire5 import (
     PROPERTIES,
     connack,
     disconnect,
@@ -139,7 +139,7 @@ def test_a_missing_property_length_is_malformed(five, raw):
 @pytest.mark.extra
 def test_builders_and_parser_agree():
     """What the builders of these tests write is what their strict parser reads, for every packet and property."""
-    from conformance.parse5 import parse
+    from mesimqtt.testing.parse5 import parse
 
     packets = [SENT[kind](example(name)) for kind, name in TWICE]
     packets += [connack(0, assigned_client_identifier="x", server_keep_alive=3), unsuback(0, 0x11), suback(1, 2)]

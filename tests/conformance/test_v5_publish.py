@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     disconnect,
     packet,
     properties,
@@ -75,7 +75,7 @@ def test_many_user_properties(five, count):
 
 def test_mixed_properties_keep_the_order_of_user_properties(five):
     """User Properties keep their order also where other properties stand between them [MQTT-3.3.2-18]."""
-    from conformance.wire5 import one
+    from mesimqtt.testing.wire5 import one
 
     raw = one("user_property", ("b", "1")) + one("content_type", "t") + one("user_property", ("a", "2"))
     peer = five.subscribed(("a", 0))

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.peer5 import Five
 from conformance.store5 import FakeStoreWorld, StoreWorld
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     option,
     puback,
     pubcomp,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     option,
     suback,
     subscribe,
@@ -72,7 +72,7 @@ def test_retain_handling(five, handling):
 
 def test_retain_handling_1_knows_the_session(five):
     """A subscription that the session kept did exist; after an UNSUBSCRIBE it did not [MQTT-3.3.1-10]."""
-    from conformance.wire5 import unsuback, unsubscribe
+    from mesimqtt.testing.wire5 import unsuback, unsubscribe
 
     five.connected("p").say("a", b"x", retain=True)
     request = subscribe(("a", option(0, retain_handling=1)))

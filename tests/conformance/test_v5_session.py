@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     disconnect,
     option,
     puback,

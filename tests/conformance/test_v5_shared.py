@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import (
+from conformance.wire311 import suback as suback4
+from conformance.wire311 import subscribe as subscribe4
+from mesimqtt.testing.wire5 import (
     disconnect,
     option,
     puback,
@@ -16,8 +18,6 @@ from conformance.wire5 import (
     unsuback,
     unsubscribe,
 )
-from conformance.wire311 import suback as suback4
-from conformance.wire311 import subscribe as subscribe4
 
 GROUP = "$share/g/a"
 

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.peer import World
 from conformance.peer5 import Five
-from conformance.wire5 import auth, connack, connect, disconnect
+from mesimqtt.testing.wire5 import auth, connack, connect, disconnect
 from unit.messaging.world import World as Server
 
 METHOD = {"authentication_method": "OAUTH2-JWT"}

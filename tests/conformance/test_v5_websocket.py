@@ -6,8 +6,8 @@ import pytest
 
 from conformance.peer5 import Five
 from conformance.test_v311_websocket import TEXT, WebSocketWire, WebSocketWorld
-from conformance.wire5 import PINGREQ, connack, connect, publish, suback, subscribe, will
 from integration.raw_websocket import masked
+from mesimqtt.testing.wire5 import PINGREQ, connack, connect, publish, suback, subscribe, will
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.wire5 import connect, disconnect, option, suback, subscribe, will
+from mesimqtt.testing.wire5 import connect, disconnect, option, suback, subscribe, will
 
 ALL = {
     "payload_format_indicator": 1,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import wire5
-from conformance.parse5 import parse_all
 from mesimqtt.hooks import Identity, Refusal
+from mesimqtt.testing import wire5
+from mesimqtt.testing.parse5 import parse_all
 from unit.engine.both_ends import Network, publish, subscribe
 from unit.engine.fake_keeper import FakeKeeper
 

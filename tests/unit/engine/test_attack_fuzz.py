@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from conformance import wire5
-from conformance.parse5 import parse_from_server, split
 from mesimqtt.hooks import Identity, Refusal
+from mesimqtt.testing import wire5
+from mesimqtt.testing.parse5 import parse_from_server, split
 from unit.engine import both_ends as wire4
 from unit.engine.both_ends import FakeClaim, Message, Network, decode
 from unit.engine.fake_keeper import FakeKeeper

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.parse5 import parse_from_server, split
-from conformance.wire5 import connect, option, publish, subscribe
+from mesimqtt.testing.parse5 import parse_from_server, split
+from mesimqtt.testing.wire5 import connect, option, publish, subscribe
 
 USER = {"user_property": [("a", "b")], "content_type": "text"}
 

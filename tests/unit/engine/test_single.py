@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import wire5
+from mesimqtt.testing import wire5
 from unit.engine.both_ends import Message, Network, ack, packet, publish, text
 
 READS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.parse5 import split
-from conformance.wire5 import connect
+from mesimqtt.testing.parse5 import split
+from mesimqtt.testing.wire5 import connect
 from unit.engine.both_ends import Network
 
 FILE = Path(__file__).parents[2] / "vectors" / "mqtt5.json"

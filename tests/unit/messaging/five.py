@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance import wire5
-from conformance.parse5 import parse_from_server, split
+from mesimqtt.testing import wire5
+from mesimqtt.testing.parse5 import parse_from_server, split
 from unit.messaging.world import Peer
 
 NEVER = 0xFFFFFFFF

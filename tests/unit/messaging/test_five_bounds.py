@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from conformance import wire5
+from mesimqtt.testing import wire5
 from unit.messaging import five
 from unit.messaging.world import seq_of
 

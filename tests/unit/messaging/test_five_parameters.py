@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conformance import wire5
+from mesimqtt.testing import wire5
 from unit.messaging import five
 from unit.messaging.world import mid_of, seq_of
 

@@ -7,9 +7,9 @@ import sqlite3
 
 import pytest
 
-from conformance import wire5
 from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.hooks import Identity
+from mesimqtt.testing import wire5
 from unit.messaging import five
 
 

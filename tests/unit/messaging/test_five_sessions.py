@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from conformance import wire5
+from mesimqtt.testing import wire5
 from unit.messaging import five
 
 

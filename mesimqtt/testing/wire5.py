@@ -1,4 +1,4 @@
-"""MQTT 5.0 on the wire: a builder of every packet, and a strict parser, both written from the specification alone.
+"""MQTT 5.0 on the wire: a builder of every packet, written from the specification alone; parse5.py reads them.
 
 Properties are keyword arguments with the specification's names: `publish("t", b"x", topic_alias=1)`; those that may
 stand more than once are lists. What a builder cannot say (a property that is not allowed, or stands twice) is said
@@ -121,6 +121,7 @@ def text(value: str | bytes) -> bytes:
 def one(name: str, value: Any) -> bytes:
     """Encode one property with its identifier."""
     identifier, kind, _ = PROPERTIES[name]
+    encoded: bytes
     if kind in {BYTE, TWO, FOUR}:
         encoded = value.to_bytes({BYTE: 1, TWO: 2, FOUR: 4}[kind])
     elif kind == VARIABLE:
@@ -146,8 +147,8 @@ def packet(first: int, body: bytes = b"") -> bytes:
 
 def will(
     topic: str | bytes, payload: bytes, *, qos: int = 0, retain: bool = False, raw: bytes | None = None, **values: Any
-):
-    """A will for `connect`: its bits and its bytes."""
+) -> tuple[int, bytes]:
+    """Return a will for `connect`: its bits and its bytes."""
     return 0x04 | qos << 3 | retain << 5, properties(raw, **values) + text(topic) + text(payload)
 
 

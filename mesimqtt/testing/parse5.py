@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.wire5 import (
+from mesimqtt.testing.wire5 import (
     ACKS,
     BYTE,
     FOUR,
@@ -191,7 +191,7 @@ def _closing(kind: str, body: _Reader) -> Packet:
     return Packet(kind, code, properties=body.properties(kind) if body.data else ())
 
 
-def _ping(kind: str, body: _Reader) -> Packet:
+def _ping(kind: str, body: _Reader) -> Packet:  # noqa: ARG001 - as the other readers
     return Packet(kind)
 
 
