@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.api.control import ControlServer
 from mesimqtt.api.health import Health
 from mesimqtt.api.names import SOCKET_NAME
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.engine.counters import Counters
 from mesimqtt.messaging import operations
@@ -140,12 +141,16 @@ class App:
         """Open listeners and the control socket. Raises MesimqttError, whose text says what to do."""
         from mesimqtt.broker.broker import Broker  # noqa: PLC0415 - amqtt costs half a second, offline commands need none
 
-        self.webhooks = Dispatcher(self.messaging.webhooks)
+        self.webhooks = Dispatcher(self.messaging.webhooks, chance=self.messaging.chance.fraction)
         self.messaging.webhooks.serve(self.webhooks)
         keeper = SessionKeeper(self.store)
         kept = list(keeper.restore())
         retained = keeper.restore_retained()
-        self.broker = Broker(self.settings, services=Services(self.messaging, keeper, FailedLogins(self.store)))
+        self.broker = Broker(
+            self.settings,
+            services=Services(self.messaging, keeper, FailedLogins(self.store)),
+            chance=self.messaging.chance,
+        )
         self.broker.engine.restore(kept)
         self.broker.engine.restore_retained(retained)
         self.messaging.on_user_deleted = self.broker.engine.forget_user
@@ -255,7 +260,7 @@ async def running(
     """
     loop = asyncio.get_running_loop()
     failed: asyncio.Future[str] = loop.create_future()
-    clock = Clock()
+    clock, chance = Clock(), SYSTEM
 
     def on_fatal(reason: str) -> None:
         log.critical(reason)
@@ -267,13 +272,15 @@ async def running(
     )
     try:
         signer = TokenSigner(
-            load_secret(data / SECRET_NAME),
+            load_secret(data / SECRET_NAME, chance),
             issuer=settings.tokens.issuer,
             leeway_s=settings.tokens.leeway_s,
             foreign_issuers=settings.tokens.foreign_issuers,
         )
         keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=time.monotonic, fetches=listen)
-        messaging = Messaging(settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys)
+        messaging = Messaging(
+            settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys, chance=chance
+        )
         if listen:
             load_modules(messaging, settings.modules.load)
             if prepare is not None:

@@ -8,17 +8,19 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
 
 from mesimqtt.domain.access_rules import SCOPES
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from mesimqtt.domain.chance import Chance
 
 AUDIENCE = "mesimqtt"
 SHORT_LENGTH = 32
@@ -271,14 +273,14 @@ def looks_like_token(password: bytes) -> bool:
     return password.count(b".") == 2 or len(password) == SHORT_LENGTH
 
 
-def new_jti() -> str:
+def new_jti(chance: Chance = SYSTEM) -> str:
     """Return a fresh token id: 96 random bits in hex; a leading dash would be an option to `token revoke JTI`."""
-    return secrets.token_hex(12)
+    return chance.hex(12)
 
 
-def new_short_token() -> str:
+def new_short_token(chance: Chance = SYSTEM) -> str:
     """Return a short device token: 160 random bits as 32 lower-case base32 characters."""
-    return base64.b32encode(secrets.token_bytes(20)).decode().lower()
+    return base64.b32encode(chance.draw(20)).decode().lower()
 
 
 def hash_short_token(token: str) -> bytes:
@@ -286,13 +288,13 @@ def hash_short_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def load_secret(path: Path) -> bytes:
+def load_secret(path: Path, chance: Chance = SYSTEM) -> bytes:
     """Read the signing secret, making it (mode 0600) at first start."""
     try:
         if not path.exists():
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(32))
+                file.write(chance.draw(32))
                 file.flush()
                 os.fsync(file.fileno())
         return path.read_bytes()

@@ -144,6 +144,29 @@ def test_nothing_banned_is_written_anywhere() -> None:
     assert [] == found
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Return the top-level names of what a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def test_time_and_chance_are_passed_in() -> None:
+    """Nothing of the data path reads a clock or draws a random number by itself: a run can be repeated."""
+    folders = [f"mesimqtt/{folder}" for folder in ("domain", "engine", "store", "messaging")]
+    found = [
+        f"{name_of(path)}: {', '.join(sorted(taken))}"
+        for path in python_files(*folders)
+        if (taken := imported_modules(path) & {"random", "secrets", "time", "uuid", "datetime"})
+    ]
+
+    assert ["mesimqtt/domain/chance.py: random, secrets"] == found
+
+
 def code_map() -> dict[str, str]:
     """Return the sections of the code map in ARCHITECTURE.md, by folder."""
     text = (HOME / "ARCHITECTURE.md").read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from mesimqtt.broker.views import RetainedView, plugin_sessions, plugin_subscrip
 from mesimqtt.broker.watchdog import Watchdog
 from mesimqtt.broker.websocket import take_over
 from mesimqtt.broker.wire import Wire
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Engine
 from mesimqtt.engine.retained import RetainedMessage
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from mesimqtt.broker.protocol import Listener
     from mesimqtt.broker.services import Services
+    from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.ports import Claim
     from mesimqtt.settings import Settings
@@ -71,6 +73,7 @@ class Broker(amqtt.broker.Broker):
         services: Services | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
         clock: Callable[[], float] = time.monotonic,
+        chance: Chance = SYSTEM,
     ) -> None:
         """Load the configuration and the plugins; raises MesimqttError, whose text says what to mend."""
         # amqtt's own __init__ is not called: it makes the queues and tasks of the engine that we replace.
@@ -83,6 +86,7 @@ class Broker(amqtt.broker.Broker):
         self.on_reload: list[Callable[[], None]] = []
         self._loop = loop or asyncio.get_running_loop()
         self._clock = clock
+        self._chance = chance
         self._init_states()
         self.plugins_manager: PluginManager[Any] = load_plugins(
             Context(self, settings, self.services), self.config, isolated, self._loop
@@ -122,6 +126,7 @@ class Broker(amqtt.broker.Broker):
             observer=self.bridge,
             now=self._clock(),
             mqtt=self.settings.mqtt,
+            chance=self._chance,
         )
 
     def _make_gate(self) -> Gate:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.engine import codes, inherit, kept, replay, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
@@ -24,6 +24,7 @@ from mesimqtt.settings import Mqtt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.ports import Claim, Gate, Keeper, Observer
     from mesimqtt.engine.shares import Share
     from mesimqtt.settings import Limits
@@ -32,10 +33,6 @@ NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
 RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float, float]
-
-
-def _random_client_id() -> str:
-    return f"auto-{secrets.token_hex(8)}"
 
 
 def _nothing() -> None:
@@ -60,7 +57,7 @@ class Engine:
         observer: Observer | None,
         now: float,
         mqtt: Mqtt | None = None,
-        make_client_id: Callable[[], str] = _random_client_id,
+        chance: Chance = SYSTEM,
     ) -> None:
         self.limits = limits
         self.mqtt = mqtt if mqtt is not None else Mqtt()
@@ -71,7 +68,7 @@ class Engine:
         self._is_durable = keeper is not None
         self.observer = observer
         self.now = now
-        self.make_client_id = make_client_id
+        self.make_client_id: Callable[[], str] = lambda: f"auto-{chance.hex(8)}"
         self.wake: Callable[[], None] = _nothing
         self.sessions: dict[tuple[str, str], Session] = {}
         self.kept_of: dict[str, dict[str, Session]] = {}  # by user and client id

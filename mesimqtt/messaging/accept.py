@@ -60,6 +60,7 @@ class Acceptor:
         self._particulars = particulars
         self._fan_out = admission.fan_out
         self._unanswered = 0
+        self._again: list[tuple[User, int]] = []  # sent again: told again after the steps of this commit
         self._modules, self._chain = modules, modules.chain
         modules.accept, modules.admit = self._judged, self._known
 
@@ -266,7 +267,15 @@ class Acceptor:
         for step in batch.steps:
             self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)
+        if self._again:
+            self._repeat()
         _tell(batch.riders, ok=True)
+
+    def _repeat(self) -> None:
+        """Tell again what was sent again: after the steps of the same commit, which are in what is read here."""
+        again, self._again = self._again, []
+        for sender, mid in again:
+            self._statuses.repeat(sender, mid)
 
     def _answer(self, message: Accepted, *, is_due: bool) -> None:
         sender, target = message.sender, message.target
@@ -290,7 +299,7 @@ class Acceptor:
         if connection is not None and message.qos:
             connection.acknowledge(message.packet_id, message.qos, *told)
         if told is ACCEPTED:
-            self._statuses.repeat(sender, message.mid)
+            self._again.append((sender, message.mid))
 
     def _hand_over(self, message: Accepted, sender: User, target: Target, thread: Thread) -> None:
         message.connection = None

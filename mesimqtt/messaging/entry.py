@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ class Entry:
         self._policies = policies
         self._signer = signer
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
-        self.probe = secrets.token_hex(32).encode()  # the password of the server's own health check, never written
+        self.probe = hub.chance.hex(32).encode()  # the password of the server's own health check, never written
 
     def forget(self) -> None:
         """Forget verified tokens: a user or token changed."""

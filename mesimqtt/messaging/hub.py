@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.messaging.devices import NO_ROOM, PLAIN, QUEUED, WRITTEN, Device, Extra
 from mesimqtt.messaging.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from mesimqtt.domain.chance import Chance
     from mesimqtt.domain.ids import MidFactory
     from mesimqtt.domain.messages import Message
     from mesimqtt.messaging.directory import Directory
@@ -74,6 +76,7 @@ class Hub:
     counters: dict[str, int] = field(default_factory=dict)
     asking: int = 0
     observers: Observers = field(default_factory=Observers)
+    chance: Chance = SYSTEM
 
     def count(self, what: str, number: int = 1) -> None:
         """Count an event for `stats`."""

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.ids import MidFactory
 from mesimqtt.domain.rates import RateLimit, parse_windows
@@ -61,6 +62,7 @@ from mesimqtt.store import users
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
     from mesimqtt.messaging.devices import Device
@@ -88,17 +90,17 @@ class Messaging:
         now_ms: Callable[[], int],
         keys: Keys | None = None,
         spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None,
+        chance: Chance = SYSTEM,
     ) -> None:
         self.settings = settings
         self.store = store
         self.signer = signer
-        self.now, self.now_ms = now, now_ms
+        self.now, self.now_ms, self.chance = now, now_ms, chance
         started_mid = message_rows.last_mid(store.read)
         history_rows.recover_own(store.read, started_mid - history_rows.UNKEPT_MIDS)
-        hub = self._hub = _make_hub(settings, store, now, now_ms, after=started_mid)
+        hub = self._hub = _make_hub(settings, store, now, now_ms, chance, after=started_mid)
         directory = hub.directory
-        if spawn is not None:
-            hub.spawn = spawn
+        hub.spawn = spawn or hub.spawn
         self.people = People(hub, Policies(settings, store))
         self.presence, self._typing = Presence(hub, self.people), Typing(hub, self.people)
         self._receipts = Receipts(hub)
@@ -375,11 +377,11 @@ class Messaging:
 
 
 def _make_hub(
-    settings: Settings, store: Store, now: Callable[[], float], now_ms: Callable[[], int], *, after: int
+    settings: Settings, store: Store, now: Callable[[], float], now_ms: Callable[[], int], chance: Chance, *, after: int
 ) -> Hub:
     directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
     mids = MidFactory(now_ms, node=settings.node, after=after)
-    return Hub(settings, store, store.committer, directory, mids, now, now_ms)
+    return Hub(settings, store, store.committer, directory, mids, now, now_ms, chance=chance)
 
 
 def _nothing(*_whom: str) -> None:

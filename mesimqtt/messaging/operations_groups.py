@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import OperationError
@@ -87,7 +86,7 @@ async def group_add(
         if owner not in (None, actor.address):
             raise OperationError("not-allowed", "the owner of your group is you; make another one owner afterwards")
         owner = actor.address
-    chosen = checked_address(address) if address is not None else f"g-{secrets.token_hex(8)}"
+    chosen = checked_address(address) if address is not None else f"g-{desk.messaging.chance.hex(8)}"
     if groups.find(desk.read, chosen) is not None:
         raise OperationError("group-exists", f"the group {chosen!r} exists already")
     if owner is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import OperationError
@@ -105,7 +104,7 @@ async def guest_add(desk: Desk, *, name: str = "", ttl: int | None = None) -> An
     if ttl == 0 or not bounds:
         raise ArgumentError("say with ttl how many seconds the guest has: the policy guest sets no end")
     lasting, now_ms = checked_ttl(min(bounds), desk.now_s), desk.now_ms
-    address = f"guest-{''.join(secrets.choice(_ALPHABET) for _ in range(12))}"
+    address = f"guest-{desk.messaging.chance.letters(_ALPHABET, 12)}"
     profile = merged_profile({}, {"name": name})
 
     def work(connection: sqlite3.Connection) -> tuple[TokenRow, str]:

@@ -108,8 +108,8 @@ def make_token(
     """Make a token of a user within a transaction; it ends with him at the latest. Return its row and its text."""
     now_s = desk.now_s
     end = now_s + ttl if user.expires_at is None else min(now_s + ttl, user.expires_at // 1000)
-    token = TokenRow(new_jti(), user.id, short, device, scope, packet, now_s, end)
-    text = new_short_token() if short else _signed(desk, user, token)
+    token = TokenRow(new_jti(desk.messaging.chance), user.id, short, device, scope, packet, now_s, end)
+    text = new_short_token(desk.messaging.chance) if short else _signed(desk, user, token)
     rows.add(connection, token, hash_short_token(text) if short else None)
     return token, text
 

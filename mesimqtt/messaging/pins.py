@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from hashlib import scrypt
 from math import ceil
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ class Pins:
 
         """
         group = self._groups.group(address)
-        text = pin if pin is not None else f"{secrets.randbelow(10**8):08d}"
+        text = pin if pin is not None else f"{self._hub.chance.below(10**8):08d}"
         if not (PIN_MIN <= len(text) <= PIN_MAX and text.isprintable()):
             raise OperationError("bad-pin", f"a PIN has {PIN_MIN} to {PIN_MAX} printable characters")
         now_ms, bound = self._hub.now_ms(), self._hub.settings.groups.pins_max

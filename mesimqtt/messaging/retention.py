@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesimqtt.domain.errors import MesimqttError, OperationError
@@ -85,7 +84,8 @@ class Retention:
         if self._is_running:
             raise OperationError("busy", "a purge is under way; its counts stand in the log when it is done")
         self._is_running = True
-        began, hub = perf_counter(), self._hub
+        hub = self._hub
+        began = hub.now()
         counts = dict.fromkeys(("messages", "bytes", "waiting", "statuses", "cids", "tokens"), 0)
         try:
             await self._messages(counts, dry_run=dry_run)
@@ -99,7 +99,7 @@ class Retention:
             counts["tokens"] += await self._tokens(dry_run=dry_run)
         finally:
             self._is_running = False
-        answer = {"dry_run": dry_run, **counts, "took_ms": int((perf_counter() - began) * 1000)}
+        answer = {"dry_run": dry_run, **counts, "took_ms": int((hub.now() - began) * 1000)}
         if not dry_run:
             hub.committer.row(retention.SET_PROGRESS, _LAST, hub.now_ms())
             hub.committer.wake()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -227,7 +226,7 @@ class Webhooks:
 
     def draw_salt(self) -> bytes:
         """Return the salt of a new secret."""
-        return secrets.token_bytes(SALT_BYTES)
+        return self._hub.chance.draw(SALT_BYTES)
 
     def revive(self, connection: sqlite3.Connection, number: int, wanted: Sequence[int], limit: int) -> list[Any]:
         """Put dead letters behind what waits; in the committer's thread."""

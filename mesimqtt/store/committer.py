@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,8 +50,10 @@ class Committer:
         schedule: Callable[[Callable[[], None]], object],
         on_fatal: Callable[[str], None],
         batch_max: int,
+        now: Callable[[], float],
     ) -> None:
         self._batch_max = batch_max
+        self._now = now
         self.batch = Batch()
         self.health = Health.OK
         self.commits = 0
@@ -183,14 +184,14 @@ class Committer:
         self._runner.submit(lambda: self._write(batch), lambda: self._done(batch))
 
     def _write(self, batch: Batch) -> None:
-        began = time.perf_counter()
+        began = self._now()
         try:
             self._writer.write(self._database.connection(), batch)
         except Exception as error:  # noqa: BLE001 - reported on the loop; this thread must go on
             self._error = error
         else:
             self._error = None
-            self.durations.add((time.perf_counter() - began) * 1000)
+            self.durations.add((self._now() - began) * 1000)
 
     def _done(self, batch: Batch) -> None:
         self._busy = False

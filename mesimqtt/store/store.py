@@ -52,7 +52,7 @@ class Store:
         self._reader: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-reader", loop)
         runner: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-committer", loop)
         self.committer = Committer(
-            self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max
+            self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max, now=now
         )
         self.search = SearchIndex(folder)
         self._loop, self._is_inline = loop, inline

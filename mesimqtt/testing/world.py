@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from mesimqtt.domain.chance import SeededChance
 from mesimqtt.engine.engine import Engine
 from mesimqtt.hooks import Decision
 from mesimqtt.messaging import operations
@@ -94,6 +95,7 @@ class World:
         self.fatal: list[str] = []
         self.tokens: dict[str, str] = {}
         self.asked: list[asyncio.Task[None]] = []
+        self.chance = SeededChance(1)  # the same test draws the same; its restarts go on drawing
         self._asyncio = asyncio.new_event_loop()
         self.open()
 
@@ -107,13 +109,13 @@ class World:
         self.asked = []
         self.messaging = Messaging(
             self.settings, self.store, signer, now=self.now, now_ms=self.now_ms,
-            spawn=lambda coroutine: self.asked.append(self._asyncio.create_task(coroutine)),
+            spawn=lambda coroutine: self.asked.append(self._asyncio.create_task(coroutine)), chance=self.chance,
         )  # fmt: skip
         keeper = SessionKeeper(self.store)
         kept, retained = list(keeper.restore()), keeper.restore_retained()
         self.engine = Engine(
             self.settings.limits, gate=TokenGate(self.messaging), claim=self.messaging.claim, keeper=keeper,
-            observer=None, now=self.now(),
+            observer=None, now=self.now(), chance=self.chance,
         )  # fmt: skip
         self.messaging.on_revoked = self.engine.revoke
         self.engine.restore(kept)

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.domain.events import MESIBO, MESIBO_OK, TEST, envelope
 from mesimqtt.services.webhooks.queue import Composed, Queue, iso, key_of
@@ -38,7 +38,7 @@ class Dispatcher:
         webhooks: Webhooks,
         *,
         make_poster: Callable[[], Post] | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = SYSTEM.fraction,
     ) -> None:
         hub = webhooks.hub
         self._webhooks = webhooks

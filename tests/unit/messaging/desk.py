@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.messaging.access import Access
 from mesimqtt.messaging.operations import perform
 from mesimqtt.messaging.policies import Policies
@@ -64,6 +65,7 @@ class FakeMessaging:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.store = FakeStore()
+        self.chance = SYSTEM
         self.signer = TokenSigner(b"s" * 32, issuer="mesimqtt")
         self.told: list[tuple[Any, ...]] = []
         self.time_ms = NOW_MS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesimqtt.testing import wire
 from unit.messaging.world import mid_of
 
 
@@ -187,3 +188,17 @@ def test_a_resend_while_the_backlog_is_read_takes_no_step_back(world):
 
     assert 2 == told[-1]
     assert sorted(told) == told
+
+
+def test_a_resend_beside_a_read_mark_tells_no_status_backwards(world):
+    """What is sent again in the turn in which it is read is told as read, in the order of the steps, and then again."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("u/bob/1")
+    alice.steps()
+    mid = mid_of(bob.received("u/")[0])
+
+    bob.connection.receive(wire.publish("m/bob/out/read/u/alice", mid.encode(), qos=1, packet_id=9), world.now())
+    alice.publish("u/bob/1")
+
+    assert [("1", 2), ("1", 3), ("1", 3)] == alice.steps()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
@@ -30,7 +31,12 @@ class Desk:
         self.committed: list[Any] = []
         self.failed: list[Any] = []
         self.committer = Committer(
-            self.database, self.runner, schedule=self.scheduled.append, on_fatal=self.fatal.append, batch_max=batch_max
+            self.database,
+            self.runner,
+            schedule=self.scheduled.append,
+            on_fatal=self.fatal.append,
+            batch_max=batch_max,
+            now=time.monotonic,
         )
         self.committer.on_seal = lambda batch: self.happened.append("seal")
         self.committer.on_committed = self._committed

@@ -241,7 +241,9 @@ def committing(folder, story, *, inline=False):
         database.open()
         loop = asyncio.get_running_loop()
         runner = InlineRunner() if inline else ThreadRunner("committer", loop)
-        committer = Committer(database, runner, schedule=loop.call_soon, on_fatal=print, batch_max=100)
+        committer = Committer(
+            database, runner, schedule=loop.call_soon, on_fatal=print, batch_max=100, now=time.monotonic
+        )
         try:
             await asyncio.wait_for(story(committer, database), 10)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,7 @@ def test_a_wake_during_a_commit_is_not_forgotten(database: OneConnection) -> Non
         schedule=lambda call: call(),
         on_fatal=pytest.fail,
         batch_max=10,
+        now=time.monotonic,
     )
 
     def seal(batch: Batch) -> None:
