@@ -55,7 +55,7 @@ class Hooked(World):
 
     def __init__(self, folder, *endpoints, webhooks=(), **sections):
         self.receivers = Receivers()
-        self.chance = 0.5
+        self.jitter = 0.5
         made = tuple(WebhookEndpoint(**{"name": "crm", "url": URL, "secret": SECRET, **each}) for each in endpoints)
         settings = {"batch_age_s": 0, **dict(webhooks), "endpoints": made}
         try:
@@ -67,7 +67,7 @@ class Hooked(World):
     def open(self):
         super().open()
         self.dispatcher = Dispatcher(
-            self.messaging.webhooks, make_poster=lambda: self.receivers, chance=lambda: self.chance
+            self.messaging.webhooks, make_poster=lambda: self.receivers, chance=lambda: self.jitter
         )
         self.messaging.webhooks.serve(self.dispatcher)
         self.turn()

@@ -105,7 +105,7 @@ def test_what_is_not_taken_is_tried_again_with_the_same_id(hooked):
 def test_waits_differ_by_a_fifth(hooked, chance, wait_s):
     """The wait before a try is a fifth more or less, so that many endpoints do not come back together."""
     world = hooked(ACCEPTED, webhooks={"retries_s": (10, 60)})
-    world.chance = chance
+    world.jitter = chance
     world.receivers.answers[URL] = [Reply(500)]
     sender_of(world).publish("u/bob/1", "x")
     world.advance(wait_s - 1)
