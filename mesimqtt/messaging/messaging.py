@@ -203,6 +203,10 @@ class Messaging:
             return Refusal(NOT_AUTHORIZED, "that device is a bot of this server", codes.CLIENT_ID_NOT_VALID)
         return verdict
 
+    def expect_everybody(self) -> None:
+        """Prepare for those who come back after a start."""
+        self._hub.spawn(self._entry.read_ahead())
+
     @property
     def probe(self) -> bytes:
         """Return the password with which the server's own health check connects."""
@@ -244,6 +248,7 @@ class Messaging:
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
+        self._entry.close()
         self.bots.close()
         self.modules.close()
 
