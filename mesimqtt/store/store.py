@@ -53,7 +53,9 @@ class Store:
         self.settings = settings
         self.now = now
         self.now_ms = now_ms
+        self.damaged = 0  # queued and retained messages that were not what was stored
         self._database = database or Database(folder)
+        self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
         self._database.open()
         self._make_runner = make_runner or _runners(loop, inline=inline)
         self._reader = self._make_runner("mesimqtt-reader")
