@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.control import ControlServer
@@ -160,7 +161,6 @@ class App:
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
-        self.messaging.expect_everybody()
         self._tick_at = time.monotonic() - TICK_S
         self._tick()
 
@@ -196,12 +196,32 @@ class App:
         self.messaging.keys.reload()
         self.messaging.webhooks.reload()
 
-    async def close(self) -> None:
-        """Stop accepting, commit what is under way, close every connection, close the store."""
-        if self._ticker is not None:
-            self._ticker.cancel()
+    async def leave(self) -> None:
+        """Stop accepting, tell every client when to come back, and let them go after the commit of what they sent."""
         if self._control is not None:
             await self._control.close()
+        if self.broker is not None:
+            await self.broker.leave(self._tell_closing)
+
+    def hurry(self) -> None:
+        """Wait for no client any more while the server ends."""
+        if self.broker is not None:
+            self.broker.drain.hurry()
+        if self._door is not None:
+            self._door.hurry()
+
+    def _tell_closing(self) -> None:
+        if self.broker is None:
+            return
+        if self._door is not None:
+            self._door.drain(ceil(self.broker.drain.hint_max_s))
+        self.messaging.tell_closing(self.broker.engine.hints)
+
+    async def close(self) -> None:
+        """Take leave, commit what is under way, close every connection, close the store."""
+        await self.leave()
+        if self._ticker is not None:
+            self._ticker.cancel()
         self.messaging.close()
         if self._door is not None:
             await self._door.close()

@@ -182,6 +182,7 @@ class App:
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event | None = None
         self._error: BaseException | None = None
+        self._leaving: Running | None = None
 
     # ---- what it does beside serving -----------------------------------------------------------------------------
 
@@ -268,13 +269,21 @@ class App:
         self._stopping = stopping = asyncio.Event()
         if signals:
             for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+                asyncio.get_running_loop().add_signal_handler(number, self._end, stopping)
         async with self:
             on_ready()
             waiting = [asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(self.aio.wait_failed())]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in waiting:
                 task.cancel()
+
+    def _end(self, stopping: asyncio.Event) -> None:
+        """Take leave in order; asked again, at once."""
+        if not stopping.is_set():
+            self._leaving = self.aio.running
+            stopping.set()
+        elif self._leaving is not None:
+            self._leaving.hurry()
 
     def _announce(self) -> None:
         for listener in self.bound:

@@ -288,6 +288,18 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How the server takes leave of its clients when it is told to stop (docs/operating.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    timeout_s: float = 2.0
+    spread_s: float = 1.0
+    retry_after_s: float = 1.0
+    returns_per_s: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerOptions:
     """What a listener of `broker.listeners` can do beyond amqtt's own keys; by its name under `listeners`."""
 
@@ -347,6 +359,7 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    drain: Drain = field(default_factory=Drain)
     apps: dict[str, str] = field(default_factory=dict)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)
     broker: dict[str, Any] = field(default_factory=default_broker)

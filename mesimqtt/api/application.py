@@ -79,6 +79,7 @@ class Application:
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self.keys = Idempotency(messaging, settings.http.idempotency_kept_s)
         self.pages: dict[str, Page] = {}
+        self.retry_after_s = 0  # of a server that stops; 0: it does not
 
     async def __call__(
         self,
@@ -114,6 +115,9 @@ class Application:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> Response | None:
+        if self.retry_after_s:
+            after = {"Retry-After": str(self.retry_after_s), "Connection": "close"}
+            raise ProblemError(503, "stopping", "the server is stopping; ask again in a moment", **after)
         path = scope["raw_path"].decode("ascii")
         pairs = read_query(scope["query_string"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

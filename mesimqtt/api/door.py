@@ -65,6 +65,7 @@ class Door:
         self._connections: dict[HttpConnection, None] = {}  # the longest open one first
         self._sweep_at = 0.0
         self._is_closing = False
+        self._grace_s = GRACE_S
         self._empty = asyncio.Event()
         self._date()
 
@@ -105,6 +106,15 @@ class Door:
             if connection.due and now >= connection.due and not unwritten:
                 connection.late()
 
+    def drain(self, retry_after_s: int) -> None:
+        """Refuse what is asked from now on: the server stops, and is back after so many seconds."""
+        self._application.retry_after_s = retry_after_s
+
+    def hurry(self) -> None:
+        """Wait for no answer any more."""
+        self._grace_s = 0.0
+        self._empty.set()
+
     async def close(self) -> None:
         """Answer what is being answered, and end every connection."""
         self._is_closing = True
@@ -113,7 +123,7 @@ class Door:
         if self._connections:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), GRACE_S)
+                await asyncio.wait_for(self._empty.wait(), self._grace_s)
         for connection in list(self._connections):
             connection.transport.abort()
         tasks = list(self.state.tasks)

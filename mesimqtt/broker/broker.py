@@ -15,6 +15,7 @@ from amqtt.events import BrokerEvents
 from mesimqtt.broker.bridge import Bridge
 from mesimqtt.broker.configuration import broker_config, load_plugins, warn_of_gaps
 from mesimqtt.broker.context import Context
+from mesimqtt.broker.drain import Drain
 from mesimqtt.broker.foreign import ANSWER_KEPT_S, FAULTS, name_of
 from mesimqtt.broker.gate import Gate
 from mesimqtt.broker.isolated import Isolated
@@ -49,11 +50,14 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 TICK_S = 0.25
-SHUTDOWN_S = 3.0
-PLUGIN_S = 0.5  # of these, for each of a plugin's two shutdown events
-COMMIT_S = 1.0  # of these, for the commit of what clients have sent
+PLUGIN_S = 0.5  # at the end, for each of a plugin's two shutdown events
+COMMIT_S = 1.0  # at the end, for the commit of what clients have sent
 
 logger = logging.getLogger(__name__)
+
+
+def _nobody() -> None:
+    """Tell nobody: a broker that stands alone."""
 
 
 class Broker(amqtt.broker.Broker):
@@ -104,15 +108,11 @@ class Broker(amqtt.broker.Broker):
             on_disconnected=self.gate.disconnected,
         )
         self.engine = self._make_engine()
-        self.wire = Wire(self.engine, settings.limits, self._loop, clock)
-        self.engine.wake = self.wire.wake
-        self._plugin_sessions.tls_of = self.wire.tls_of
-        self.wire.on_closed = self.gate.closed
-        self.wire.on_refused = self.gate.handshake_failed
-        self.wire.traffic = Traffic(settings.rates, self.engine.counters, self.services.count) or None
+        self.wire = self._make_wire()
         self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
         self._listeners = Listeners(self.wire, settings)
+        self.drain = Drain(self.wire, settings.drain, clock=clock)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
         self._due = 0.0  # when the next tick should come; 0: whenever
@@ -128,6 +128,15 @@ class Broker(amqtt.broker.Broker):
             mqtt=self.settings.mqtt,
             chance=self._chance,
         )
+
+    def _make_wire(self) -> Wire:
+        wire = Wire(self.engine, self.settings.limits, self._loop, self._clock)
+        self.engine.wake = wire.wake
+        self._plugin_sessions.tls_of = wire.tls_of
+        wire.on_closed = self.gate.closed
+        wire.on_refused = self.gate.handshake_failed
+        wire.traffic = Traffic(self.settings.rates, self.engine.counters, self.services.count) or None
+        return wire
 
     def _make_gate(self) -> Gate:
         return Gate(
@@ -180,7 +189,7 @@ class Broker(amqtt.broker.Broker):
         if self.transitions.state not in ("new", "stopped"):
             raise BrokerError(f"the broker is {self.transitions.state}, it cannot be started")
         self.transitions.start()
-        self.engine.draining = False
+        self.engine.draining = self.wire.is_leaving = self.wire.is_stopping = False
         await self.bridge.run(BrokerEvents.PRE_START)
         try:
             await self._start_listeners()
@@ -195,22 +204,31 @@ class Broker(amqtt.broker.Broker):
         self._watch()
         self._tick()
 
+    async def leave(self, tell: Callable[[], None] = _nobody) -> None:
+        """Stop accepting and let every client go, in order; `tell` tells them before. HTTP goes on, to be refused."""
+        if self.transitions.state != "started" or self.drain.has_begun:
+            return
+        self.drain.begin()
+        await self._listeners.close(but=HTTP)
+        tell()
+        await self.bridge.run(BrokerEvents.PRE_SHUTDOWN, timeout_s=PLUGIN_S)
+        await self.drain.let_go()
+        self.wire.stop_reading()
+
     async def shutdown(self) -> None:
         """Stop accepting, write what is due, close every connection; at the latest after 3 s."""
         if self.transitions.state != "started":
             return
+        await self.leave()
         self.transitions.shutdown()
-        self.engine.draining = True
         await self._listeners.close()
-        await self.bridge.run(BrokerEvents.PRE_SHUTDOWN, timeout_s=PLUGIN_S)
         if self._ticker is not None:
             self._ticker.cancel()
         if self._watchdog is not None:
             self._watchdog.stop()
-        self.wire.stop_reading()
-        await self._committed(COMMIT_S)
-        self.engine.goodbye()
-        await self.wire.close(SHUTDOWN_S - COMMIT_S - 2 * PLUGIN_S)
+        await self._committed(min(COMMIT_S, self.drain.left_s))
+        self.engine.goodbye([each for each in self.wire.protocols if each.is_open])
+        await self.wire.close(self.drain.left_s)
         await self.gate.close()
         await self.bridge.runner.close()
         await self.bridge.run(BrokerEvents.POST_SHUTDOWN, timeout_s=PLUGIN_S)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.broker.endings import Endings
 from mesimqtt.broker.foreign import FAULTS, Fault, ForeignAccess, ForeignAuth
 from mesimqtt.broker.throttle import Throttled
+from mesimqtt.engine.engine import STOPPING
 from mesimqtt.hooks import AccessPolicy, Action, Authenticator, Decision, Identity, Refusal
 from mesimqtt.messaging.audit import AuditLog
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 DECISIONS_MAX = 10_000
 NO_OPINION = Decision(allow=False, rule="default")
-_ORDINARY_ENDS = frozenset({"", "DISCONNECT", "connection lost", "taken over"})
+_ORDINARY_ENDS = frozenset({"", "DISCONNECT", "connection lost", "taken over", STOPPING})
 _RULE = 2  # an action and a filter
 _CODES, _REASON_CODES = range(1, 6), (0, *range(0x80, 0xA3))  # of a CONNACK that refuses
 _SETTLED = frozenset({"root", "sys"})  # decided here, whatever plugins would say

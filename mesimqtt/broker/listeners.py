@@ -14,7 +14,8 @@ from amqtt.contexts import ListenerConfig, ListenerType
 
 from mesimqtt.broker.acceptor import Acceptor, Network
 from mesimqtt.broker.protocol import ClientProtocol, Listener
-from mesimqtt.broker.reactor import Reactor, SocketServer, is_available
+from mesimqtt.broker.reactor import Reactor, is_available
+from mesimqtt.broker.server import SocketServer
 from mesimqtt.broker.sockets import BACKLOG, UNIX, bind_tcp, bind_unix, remove_unix
 from mesimqtt.broker.tls import Tls
 from mesimqtt.broker.upgrade import Policy
@@ -45,11 +46,11 @@ class Listeners:
     def __init__(self, wire: Wire, settings: Settings) -> None:
         self._wire = wire
         self._settings = settings
-        self._servers: list[asyncio.Server | SocketServer] = []
+        self._servers: list[tuple[str, asyncio.Server | SocketServer]] = []
         self._reactor: Reactor | None = None
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[tuple[str, Acceptor]] = []
         self._certificates: list[Tls] = []
-        self._unix: list[tuple[Path, int]] = []
+        self._unix: list[tuple[str, Path, int]] = []
         self._by_name: dict[str, Listener] = {}
         self._watch_at = 0.0
         self.bound: list[tuple[str, str, int]] = []
@@ -128,7 +129,7 @@ class Listeners:
         if where.startswith(UNIX):
             path = Path(where.removeprefix(UNIX))
             sockets = [bind_unix(name, path, options.mode)]
-            self._unix.append((path, path.stat().st_ino))
+            self._unix.append((name, path, path.stat().st_ino))
             self.bound.append((name, f"{UNIX}{path}", 0))
             logger.info("listener %s on %s%s", name, UNIX, path)
             return sockets, True
@@ -151,21 +152,23 @@ class Listeners:
         if tls is not None or proxies:
             acceptor = Acceptor(listener, bound, tls=tls, proxies=proxies)
             acceptor.start()
-            self._acceptors.append(acceptor)
+            self._acceptors.append((listener.name, acceptor))
         elif is_available():
             if self._reactor is None:
                 self._reactor = Reactor(self._wire.loop, begin=self._wire.begin_turn, flush=self._wire.flush)
-            self._servers.append(self._reactor.listen(bound, listener.protocol))
+            self._servers.append((listener.name, SocketServer(self._reactor, bound, listener.protocol)))
         elif listener.is_local:
             loop = self._wire.loop
-            self._servers.append(await loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG))
+            server = await loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG)
+            self._servers.append((listener.name, server))
         else:
             loop = self._wire.loop
-            self._servers.append(await loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG))
+            server = await loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG)
+            self._servers.append((listener.name, server))
 
     def tick(self, now: float) -> None:
         """Drop who is late; look at the certificates now and then."""
-        for acceptor in self._acceptors:
+        for _, acceptor in self._acceptors:
             acceptor.tick(now)
         if self._certificates and now >= self._watch_at:
             self._watch_at = now + WATCH_S
@@ -177,17 +180,24 @@ class Listeners:
         for tls in self._certificates:
             tls.reload(is_forced=True)
 
-    async def close(self) -> None:
-        """Accept no further connection."""
-        for server in self._servers:
-            server.close()
-        self._reactor = None  # it goes with its last connection
-        for acceptor in self._acceptors:
-            await acceptor.close()
-        for path, inode in self._unix:
-            remove_unix(path, inode)
-        for some in (self._servers, self._acceptors, self._certificates, self._unix, self.bound):
-            some.clear()
+    async def close(self, *, but: str = "") -> None:
+        """Accept no further connection, except on the listener `but`."""
+        for name, server in self._servers:
+            if name != but:
+                server.close()
+        for name, acceptor in self._acceptors:
+            if name != but:
+                await acceptor.close()
+        for name, path, inode in self._unix:
+            if name != but:
+                remove_unix(path, inode)
+        self._servers = [each for each in self._servers if each[0] == but]
+        self._acceptors = [each for each in self._acceptors if each[0] == but]
+        self._unix = [each for each in self._unix if each[0] == but]
+        self.bound[:] = [each for each in self.bound if each[0] == but]
+        if not but:
+            self._reactor = None  # it goes with its last connection
+            self._certificates.clear()
 
 
 def _http_config(settings: Settings, default: ListenerConfig) -> ListenerConfig:

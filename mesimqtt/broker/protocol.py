@@ -235,6 +235,16 @@ class ClientProtocol(asyncio.Protocol):
         """End the connection once everything is written."""
         self.transport.close()
 
+    def finish(self) -> None:
+        """End the connection with its last words: closing on what a client still sends could take them away."""
+        transport = self.transport
+        if transport.can_write_eof():
+            if not transport.is_closing():
+                transport.write_eof()
+                transport.resume_reading()
+        else:
+            transport.close()
+
     def cut(self, reason: str) -> None:
         """End the connection at once; what is unwritten is lost."""
         self._connection.close(reason)

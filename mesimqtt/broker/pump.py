@@ -78,6 +78,10 @@ class PumpTransport(asyncio.Transport):
         if self._receiving is not None:
             self._receiving.cancel()
 
+    def can_write_eof(self) -> bool:
+        """Tell that adapters are closed both ways at once."""
+        return False
+
     def is_closing(self) -> bool:
         """Tell whether the end is near."""
         return self._is_closing

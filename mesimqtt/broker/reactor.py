@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import select
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mesimqtt.broker.server import SocketServer
+
 EVENTS_MAX = 1_024  # sockets that are served in one turn
-ACCEPTS_PER_TURN = 64  # newcomers that are taken in one turn: who is there has his turns in between
 READ_SIZE = 64 * 1024  # a larger one costs a mapping of memory for each read (measured: 9 µs instead of 2)
 UNWRITTEN_TOTAL = 24 * 1024 * 1024  # of all who do not read together: the more they are, the sooner each is paused
-RETRY_S = 1.0  # after the process ran out of files
-_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOBODY = asyncio.Protocol()
 
 logger = logging.getLogger(__name__)
@@ -60,10 +58,6 @@ class Reactor:
         self._is_scheduled = False
         self.blocked = 0  # connections with unwritten output
         loop.add_reader(self._epoll.fileno(), self._turn)
-
-    def listen(self, bound: socket.socket, make: Callable[[], asyncio.Protocol]) -> SocketServer:
-        """Accept connections on a listening socket; `make` makes the protocol of each."""
-        return SocketServer(self, bound, make)
 
     def accept(self, server: SocketServer, descriptor: int) -> None:
         """Watch a listening socket."""
@@ -170,6 +164,7 @@ class SocketTransport(asyncio.Transport):
         "_events",
         "_high",
         "_is_closing",
+        "_is_ended",
         "_is_full",
         "_low",
         "_peer",
@@ -186,7 +181,7 @@ class SocketTransport(asyncio.Transport):
         self._peer = peer
         self._events = _INPUT
         self._high = self._low = 0
-        self._is_closing = self._is_full = False
+        self._is_closing = self._is_ended = self._is_full = False
         self.descriptor = descriptor
         self.protocol = protocol
         self.receive = protocol.data_received
@@ -241,9 +236,33 @@ class SocketTransport(asyncio.Transport):
             self.wants_input = True
             self._watch()
 
+    def can_write_eof(self) -> bool:
+        """Tell that a socket can be closed one way."""
+        return True
+
+    def write_eof(self) -> None:
+        """Write nothing more behind what is unwritten, and read on: the peer's own end closes it.
+
+        To close a socket on what the peer still sends would reset it, and take away what the peer has not read.
+        """
+        if self._is_closing or self._is_ended:
+            return
+        self._is_ended = True
+        if self.unwritten is None:
+            self._shut()
+        self.resume_reading()
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):  # it is gone: the next read says so
+            found = socket.socket(fileno=self.descriptor)
+            try:
+                found.shutdown(socket.SHUT_WR)
+            finally:
+                found.detach()
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write now what the socket takes, the rest when it can."""
-        if self._is_closing:
+        if self._is_closing or self._is_ended:
             return
         if self.unwritten is not None:
             if isinstance(self.unwritten, memoryview):
@@ -290,6 +309,8 @@ class SocketTransport(asyncio.Transport):
             if self._is_closing:
                 self._reactor.leave(self)
                 return
+            if self._is_ended:
+                self._shut()
             self._watch()
         if self._is_full and len(unwritten) <= self._low:
             self._is_full = False
@@ -339,58 +360,3 @@ class SocketTransport(asyncio.Transport):
         if events != self._events:
             self._reactor.watch(self.descriptor, self._events, events)
             self._events = events
-
-
-class SocketServer:
-    """The accept loop of one listening socket."""
-
-    def __init__(self, reactor: Reactor, bound: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
-        self._reactor = reactor
-        self._bound = bound
-        self._make = make
-        self._retry: asyncio.TimerHandle | None = None
-        if bound.family != socket.AF_UNIX:
-            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
-        self._start()
-
-    def close(self) -> None:
-        """Accept nothing more."""
-        if self._retry is not None:
-            self._retry.cancel()
-        descriptor = self._bound.fileno()
-        if descriptor >= 0:
-            self._bound.close()  # and the epoll knows it no more
-            self._reactor.retire(descriptor)
-
-    def accept(self) -> None:
-        """Take newcomers."""
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                # A socket object for each connection would cost as much as all the rest.
-                descriptor, peer = self._bound._accept()  # type: ignore[attr-defined] # noqa: SLF001 - as said
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _NO_FILES:
-                    logger.exception("cannot accept; the others go on")
-                    return
-                logger.error("cannot accept: %s; newcomers wait", error.strerror)  # noqa: TRY400 - no trace is needed
-                self._reactor.watch(self._bound.fileno(), EPOLLIN, 0)
-                self._retry = self._reactor.loop.call_later(RETRY_S, self._start)
-                return
-            os.set_blocking(descriptor, False)
-            self._open(descriptor, peer)
-
-    def _start(self) -> None:
-        self._reactor.accept(self, self._bound.fileno())
-
-    def _open(self, descriptor: int, peer: object) -> None:
-        protocol = self._make()
-        transport = SocketTransport(self._reactor, descriptor, peer, protocol)
-        self._reactor.add(transport)
-        try:
-            protocol.connection_made(transport)
-        except Exception:
-            logger.exception("a connection could not be opened; it is closed, the others go on")
-            with contextlib.suppress(OSError):
-                transport.abort()

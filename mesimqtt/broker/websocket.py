@@ -91,13 +91,21 @@ class WebSocketProtocol(ClientProtocol):
         if frames is None:
             self.transport.close()
         elif not self._is_ending:
-            is_over = frames.is_closed or self._wire.is_stopping
-            self._send(close_frame(frames.code or (GOING_AWAY if self._wire.is_stopping else NORMAL)))
+            is_over = frames.is_closed
+            self._send(close_frame(frames.code or (GOING_AWAY if self._wire.is_leaving else NORMAL)))
             self._is_ending = True
             if is_over:
                 self.transport.close()
             else:
                 self._wire.loop.call_later(BREACH_S if frames.code else END_S, self.transport.close)
+
+    def finish(self) -> None:
+        """Say Close, as the last words; the client's own Close, or its end, ends the connection."""
+        frames = self._frames
+        if frames is not None and not self._is_ending:
+            self._send(close_frame(frames.code or GOING_AWAY))
+            self._is_ending = True
+        super().finish()
 
     def _receive_last(self, data: bytes) -> None:
         """Look for the client's Close after ours; all else is too late."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Output is written, and who does not read is found congested, after so much input even within a turn: else
 # a turn in which many clients publish to a slow one would hold all of it in memory.
 TURN_BYTES_MAX = 1024 * 1024
+LINGER_S = 0.5  # for clients that have read everything to end their side, too
 CUT_S = 0.5  # how long a cut connection may take to be gone
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,12 @@ class Wire:
     __slots__ = (
         "_addresses",
         "_drained",
+        "_is_hurried",
         "_is_scheduled",
         "blocked",
         "clock",
         "engine",
+        "is_leaving",
         "is_stopping",
         "limits",
         "loop",
@@ -64,7 +67,9 @@ class Wire:
         self._addresses: dict[str, int] = {}
         self._drained: asyncio.Event | None = None
         self._is_scheduled = False
-        self.is_stopping = False
+        self.is_leaving = False  # the server takes leave of its clients
+        self.is_stopping = False  # nothing more is taken from anybody
+        self._is_hurried = False
         self.received = 0  # bytes since the last flush
         self.traffic: Traffic | None = None  # what limits how much a client sends; None: nothing does
 
@@ -117,7 +122,10 @@ class Wire:
                     if written != size:
                         protocol.write(memoryview(data)[written:])
             if connection.closing:
-                protocol.close()
+                if self.is_leaving:
+                    protocol.finish()
+                else:
+                    protocol.close()
         engine.counters.bytes_out += total
         if self.paused:
             self._resume_reading()
@@ -189,18 +197,34 @@ class Wire:
             protocol.pause_reading()
 
     async def close(self, grace_s: float) -> None:
-        """Flush and close every connection; those that do not take their output in time are cut."""
+        """Flush and end every connection; those that do not take their output in time are cut."""
+        self.is_leaving = self.is_stopping = True
         self.flush()
         for protocol in list(self.protocols.values()):
-            protocol.close()
-        for seconds in (grace_s, CUT_S):
-            if not self.protocols:
-                return
+            protocol.finish()
+        linger_s = min(LINGER_S, grace_s)
+        await self._gone(linger_s)
+        for protocol in list(self.protocols.values()):
+            if not protocol.transport.get_write_buffer_size():
+                protocol.transport.abort()
+        await self._gone(grace_s - linger_s)
+        for protocol in list(self.protocols.values()):
+            protocol.transport.abort()
+        self._is_hurried = False  # what is cut is gone at the end of this turn
+        await self._gone(CUT_S)
+
+    def hurry(self) -> None:
+        """Wait for nobody from now on."""
+        self._is_hurried = True
+        if self._drained is not None:
+            self._drained.set()
+
+    async def _gone(self, timeout_s: float) -> None:
+        """Wait until there is no connection any more."""
+        if self.protocols and not self._is_hurried:
             self._drained = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained.wait(), seconds)
-            for protocol in list(self.protocols.values()):
-                protocol.transport.abort()
+                await asyncio.wait_for(self._drained.wait(), timeout_s)
 
 
 class Blocked:

@@ -229,11 +229,18 @@ async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    # A terminal that closes ends its server in order; any other SIGHUP reads files again.
     apps: list[App] = []
-    loop.add_signal_handler(signal.SIGHUP, stop.set if sys.stdin and sys.stdin.isatty() else lambda: _reload(apps))
+
+    def end() -> None:
+        """Take leave in order; asked again, at once."""
+        for app in apps if stop.is_set() else ():
+            app.hurry()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    # A terminal that closes ends its server in order; any other SIGHUP reads files again.
+    loop.add_signal_handler(signal.SIGHUP, end if sys.stdin and sys.stdin.isatty() else lambda: _reload(apps))
     deadline = loop.time() + WAIT_S
     while not stop.is_set():
         try:
@@ -249,6 +256,7 @@ async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
                 for app in apps:
                     await on_ready(app)
                 await _stopped(apps, stop)
+                await asyncio.gather(*(app.leave() for app in apps))
         except InUseError:
             # A command may have the folder for a moment; a server answers, and will not go away.
             is_taken = [await asyncio.to_thread(_has_server, data) for _name, _settings, data, _config in served]

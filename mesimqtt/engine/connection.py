@@ -271,7 +271,7 @@ class Connection:
         if self.state is OPEN:
             is_moving = code == codes.SERVER_MOVED
             reference = self.engine.mqtt.server_reference if is_moving else ""
-            packet = packets5.disconnect(code, reason, reference)  # [MQTT-4.13.1-1]
+            packet = packets5.disconnect(code, reason, reference, self.engine.hints.get(self, 0.0))  # [MQTT-4.13.1-1]
             if 0 < self.packet_max < len(packet):
                 packet = packets5.disconnect(code)
             if not 0 < self.packet_max < len(packet):

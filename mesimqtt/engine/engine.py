@@ -11,7 +11,7 @@ from mesimqtt.engine.connection import Connection
 from mesimqtt.engine.counters import Counters
 from mesimqtt.engine.letter import Letter, encode
 from mesimqtt.engine.memory import MemoryKeeper
-from mesimqtt.engine.packets import FIVE, check_topic, walk
+from mesimqtt.engine.packets import check_topic, walk
 from mesimqtt.engine.retained import Retained, RetainedMessage
 from mesimqtt.engine.routes import Route
 from mesimqtt.engine.session import Session
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.shares import Share
     from mesimqtt.settings import Limits
 
+STOPPING = "the server is stopping"  # why a connection is closed by a server in good order
 NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
@@ -82,6 +83,7 @@ class Engine:
         self.version = 1
         self.held_bytes = 0  # waiting in memory for slow readers, all sessions together
         self.draining = False
+        self.hints: dict[Connection, float] = {}  # of a server that stops: in how many seconds each is to come back
         self.routes: TopicIndex[Route] = TopicIndex()
         self.batch: Batch | None = None
         self.wheel: Wheel[Connection] = Wheel(now)
@@ -259,12 +261,11 @@ class Engine:
         text = self.mqtt.response_information
         return text.replace("%u", connection.user).replace("%c", connection.client_id)
 
-    def goodbye(self) -> None:
-        """Tell every client of 5.0 that the server stops, and where to go if that is known."""
+    def goodbye(self, connections: Iterable[Connection]) -> None:
+        """Close connections because the server stops; who speaks 5.0 is told, and when and where to come back."""
         code = codes.SERVER_MOVED if self.mqtt.server_reference else codes.SERVER_SHUTTING_DOWN
-        for session in list(self.sessions.values()):
-            if session.connection is not None and session.connection.version == FIVE:
-                session.connection.close("the server is stopping", code)
+        for connection in connections:
+            connection.close(STOPPING, code)
 
     def enter(self, connection: Connection) -> None:
         """Count a connection that is authenticated."""

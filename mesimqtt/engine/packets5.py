@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.properties import Value
 
 _REASON_MAX = 256  # bytes of a Reason String
+RETRY_AFTER = "retry-after"  # our User Property of a DISCONNECT: seconds, with one decimal
 
 
 def connack(code: int, properties: list[tuple[int, Value]], *, session_present: bool = False) -> bytes:
@@ -66,14 +67,15 @@ def _listing(kind: int, packet_id: int, codes: bytes) -> bytes:
     return b"".join((FIRST[kind], encode_length(3 + len(codes)), U16[packet_id], b"\0", codes))
 
 
-def disconnect(code: int, reason: str = "", server_reference: str = "") -> bytes:
-    """Return the server's DISCONNECT [MQTT 5.0, section 3.14]."""
+def disconnect(code: int, reason: str = "", server_reference: str = "", retry_after_s: float = 0.0) -> bytes:
+    """Return the server's DISCONNECT [MQTT 5.0, section 3.14]; `retry_after_s` is when to come back, 0: not said."""
     properties: list[tuple[int, Value]] = []
     if reason:
         properties.append((known.REASON_STRING, reason[:_REASON_MAX]))
     if server_reference:
         properties.append((known.SERVER_REFERENCE, server_reference))
-    body = bytes((code,)) + (block(write(properties)) if properties else b"")
+    user = [(RETRY_AFTER, f"{retry_after_s:.1f}")] if retry_after_s else []
+    body = bytes((code,)) + (block(write(properties, user)) if properties or user else b"")
     return FIRST[DISCONNECT] + encode_length(len(body)) + body
 
 

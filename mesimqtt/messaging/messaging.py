@@ -22,6 +22,7 @@ from mesimqtt.messaging.changes import Changes
 from mesimqtt.messaging.deletion import Deletion
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.departures import Departures
+from mesimqtt.messaging.devices import Device
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
 from mesimqtt.messaging.entry import NOT_AUTHORIZED, Entry
@@ -40,7 +41,6 @@ from mesimqtt.messaging.people import People
 from mesimqtt.messaging.pins import Pins
 from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
-from mesimqtt.messaging.quarantine import Quarantine
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.retention import Retention
@@ -61,12 +61,11 @@ from mesimqtt.store import messages as message_rows
 from mesimqtt.store import users
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
-    from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.model import Target, User
     from mesimqtt.messaging.operations_base import Caller
     from mesimqtt.settings import Settings
@@ -155,8 +154,7 @@ class Messaging:
     def _make_sweeper(self) -> Sweeper:
         parts = (self._statuses, self._receipts, self._transients, self._enrolment, self._round_robin)
         sweeper = Sweeper(self._hub, *parts)
-        quarantine = Quarantine(self._hub, self._receipts, sweeper.lanes)
-        sweeper.tasks += [self._vanishing.tick, self.schedule.tick, quarantine.tick]
+        sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
         return sweeper
 
     def _make_groups(self) -> None:
@@ -205,10 +203,6 @@ class Messaging:
             return Refusal(NOT_AUTHORIZED, "that device is a bot of this server", codes.CLIENT_ID_NOT_VALID)
         return verdict
 
-    def expect_everybody(self) -> None:
-        """Prepare for those who come back after a start."""
-        self._hub.spawn(self._entry.read_ahead())
-
     @property
     def probe(self) -> bytes:
         """Return the password with which the server's own health check connects."""
@@ -227,6 +221,12 @@ class Messaging:
     def is_user(self, address: str) -> bool:
         """Tell whether there is such a user; for the server's own decisions, never for an answer to a client."""
         return self._hub.directory.user(address) is not None
+
+    def tell_closing(self, hints: Mapping[Connection, float]) -> None:
+        """Tell devices on `in/session` that the server stops, and in how many seconds each is to come back."""
+        for connection, retry_after in hints.items():
+            if isinstance(connection.claim_state, Device):
+                self._enrolment.tell(connection.claim_state, {"event": "closing", "retry_after": retry_after})
 
     def count(self, what: str) -> None:
         """Count something that happened elsewhere, for `stats`."""
@@ -250,7 +250,6 @@ class Messaging:
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
-        self._entry.close()
         self.bots.close()
         self.modules.close()
 

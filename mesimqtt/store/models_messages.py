@@ -54,4 +54,3 @@ class Scheduled(Table):
     params = TextField()
     payload = BlobField()
     amends = IntegerField(null=True)
-    checksum = IntegerField(default=0)

@@ -105,6 +105,10 @@ class Server:
         process.send_signal(signal.SIGTERM)
         return self._ended(process)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and wait for nothing."""
+        self._running().send_signal(number)
+
     def kill(self) -> None:
         """Send SIGKILL: what a power switch does to a process."""
         process = self._process

@@ -170,7 +170,12 @@ def test_a_server_that_stops_says_so(loop_thread):
     new, old = Five(world).connected("new"), world.connected("old")
     loop_thread.run(world.broker.shutdown())
 
-    new.expect_closed(disconnect(0x8B))
+    told = new.take()
+    ((name, seconds),) = told.user_property
+
+    assert ("DISCONNECT", 0x8B, "retry-after") == (told.kind, told.code, name)
+    assert 1.0 <= float(seconds) <= 2.0
+    new.expect_closed()
     old.expect_closed()
     new.cut()
     old.cut()

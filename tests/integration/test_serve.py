@@ -51,7 +51,9 @@ def test_serve_says_when_it_is_ready_and_ends_in_order(tmp_path: Path) -> None:
 
         assert 0 == code
         assert time.monotonic() - began < STOP_S
-        assert b"" == await client.ended()
+        told = await client.ended()
+        assert b'{"event":"closing","retry_after":' in told
+        assert 1 == told.count(b"m/alice/in/session")
         await client.close()
 
     with Server(tmp_path / "data") as server:

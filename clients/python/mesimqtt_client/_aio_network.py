@@ -73,7 +73,7 @@ class AsyncNetwork:
             if self._core.is_denied:
                 _log.error("the server refuses the connection: %s", self._core.reason)
                 return
-            await self._pause(self._backoff.next_delay(online_s))
+            await self._pause(self._backoff.next_delay(online_s, self._core.take_retry_after()))
 
     async def _connect_once(self) -> float:
         """Live through one connection; return the seconds that it was online."""

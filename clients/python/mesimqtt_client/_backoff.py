@@ -25,10 +25,15 @@ class Backoff:
         self._draw = draw
         self._attempt = 0
 
-    def next_delay(self, online_s: float) -> float:
-        """Return the seconds to wait after a connection that was online for `online_s` (0: never)."""
+    def next_delay(self, online_s: float, asked_s: float = 0.0) -> float:
+        """Return the seconds to wait after a connection that was online for `online_s` (0: never).
+
+        `asked_s` is what the server asked for when it took leave (0: nothing): it has drawn for each of its clients.
+        """
         if online_s >= STABLE_S:
             self._attempt = 0
         bound: float = min(self._max_s, self._base_s * 2 ** min(self._attempt, _EXPONENT_MAX))
         self._attempt += 1
+        if asked_s:
+            return min(asked_s, self._max_s)
         return self._draw() * bound

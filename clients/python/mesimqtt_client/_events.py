@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class GroupEvent:
 
 @dataclass(frozen=True, slots=True)
 class SessionNews:
-    """News of this session: token about to expire, device dropped, inbox full, a denied topic."""
+    """News of this session: token about to expire, device dropped, inbox full, a denied topic, a server that stops."""
 
     event: str
     data: Mapping[str, Any]
@@ -147,6 +148,12 @@ def read_mark(topic: InTopic, payload: bytes) -> ReadMark:
 def group_event(topic: InTopic, payload: bytes) -> GroupEvent:
     """Return the change that a PUBLISH under `in/event/g/` carries."""
     return GroupEvent(topic.group or "", topic.id, _number(topic.params, "seq"), _json(payload))
+
+
+def retry_after(news: SessionNews) -> float:
+    """Return in how many seconds a server that stops (event `closing`) wants its client back; 0: it does not stop."""
+    asked: object = news.data.get("retry_after") if news.event == "closing" else None
+    return float(asked) if isinstance(asked, (int, float)) and 0 < asked < math.inf else 0.0
 
 
 def session_news(payload: bytes) -> SessionNews:

@@ -94,6 +94,7 @@ class Core:
         self._make_id = make_id
         self._connection = 0
         self._is_accepted = False
+        self._retry_after_s = 0.0
         self._wanted: set[str] = set()
         self._deliveries: deque[Delivery] = deque()
         self._open: dict[Hashable, Delivery] = {}
@@ -145,6 +146,11 @@ class Core:
         self.outbox.fail_calls()
         if self.state is not State.DENIED:
             self._enter(State.OFFLINE, reason)
+
+    def take_retry_after(self) -> float:
+        """Return, once, in how many seconds a server that stops wants this client back; 0: it has not said."""
+        asked, self._retry_after_s = self._retry_after_s, 0.0
+        return asked
 
     def close(self) -> None:
         """Refuse everything from now on, and wake everybody who waits."""
@@ -291,6 +297,7 @@ class Core:
                 self._offer("event", _events.group_event(topic, payload), token, ("event", topic.id))
             case _:
                 news = _events.session_news(payload)
+                self._retry_after_s = _events.retry_after(news) or self._retry_after_s
                 if "session" not in self._wanted:
                     _log.warning("news of this session: %s", dict(news.data))
                 self._offer("session", news, token)

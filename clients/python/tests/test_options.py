@@ -145,3 +145,10 @@ def test_only_a_connection_that_lasted_starts_the_count_anew():
 
     assert [1, 2, 4] == [backoff.next_delay(online_s) for online_s in (0.0, STABLE_S - 0.1, 0.5)]
     assert [1, 2] == [backoff.next_delay(online_s) for online_s in (STABLE_S, 0.0)]
+
+
+def test_a_server_that_stops_is_given_the_time_it_asked_for():
+    """It has drawn for each of its clients; the bound of the options holds, and the count goes on for the try after."""
+    backoff = Backoff(base_s=1.0, max_s=60.0, draw=lambda: 1.0)
+
+    assert [1.7, 2, 60, 8] == [backoff.next_delay(0.0, asked_s) for asked_s in (1.7, 0.0, 900.0, 0.0)]

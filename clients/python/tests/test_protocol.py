@@ -313,6 +313,26 @@ def test_what_it_cannot_read_is_logged_and_acknowledged(topic, payload, caplog):
     assert "ignored and acknowledged" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("said", "asked_s"),
+    [
+        ({"event": "closing", "retry_after": 1.7}, 1.7),
+        ({"event": "closing", "retry_after": 3}, 3.0),
+        ({"event": "closing", "retry_after": -1}, 0.0),
+        ({"event": "closing", "retry_after": "soon"}, 0.0),
+        ({"event": "closing"}, 0.0),
+        ({"event": "inbox-full", "retry_after": 5}, 0.0),
+    ],
+)
+def test_a_server_that_stops_says_when_to_come_back(said, asked_s):
+    """It counts once, for the connection that comes next; other news leave it alone."""
+    wire = Wire().connect()
+    wire.receive("session", json.dumps(said).encode())
+    wire.receive("session", b'{"event":"denied","topic":"x"}')
+
+    assert [asked_s, 0.0] == [wire.core.take_retry_after() for _ in range(2)]
+
+
 def test_signals_that_nobody_takes_in_time_are_dropped():
     """Presence at QoS 0 has no window: a flood of it is bounded here."""
     wire = Wire("presence").connect()

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from mesimqtt.broker.loop import loop_factory
-from mesimqtt.broker.reactor import RETRY_S, Reactor, SocketServer
+from mesimqtt.broker.reactor import Reactor
+from mesimqtt.broker.server import RETRY_S, SocketServer
 from mesimqtt.broker.sockets import bind_tcp
 
 DEADLINE_S = 5.0
@@ -69,7 +70,7 @@ class World:
         self.on_made = self.on_data = nothing
         (self.bound,) = bind_tcp("default", "mqtt", "127.0.0.1", 0)
         self.port = self.bound.getsockname()[1]
-        self.server: SocketServer = self.reactor.listen(self.bound, lambda: Recorder(self))
+        self.server: SocketServer = SocketServer(self.reactor, self.bound, lambda: Recorder(self))
         self.clients: list[socket.socket] = []
 
     def connect(self) -> tuple[socket.socket, Recorder]:
@@ -351,7 +352,7 @@ def test_without_files_newcomers_wait(world: World, caplog: pytest.LogCaptureFix
     """A process that has run out of files says so, does not spin, and takes the newcomer when it tries again."""
     (bound,) = bind_tcp("other", "mqtt", "127.0.0.1", 0)
     exhausted = Exhausted(bound)
-    server = world.reactor.listen(exhausted, lambda: Recorder(world))
+    server = SocketServer(world.reactor, exhausted, lambda: Recorder(world))
     world.clients.append(socket.create_connection(bound.getsockname()))
     began = time.monotonic()
     world.until(lambda: world.protocols)

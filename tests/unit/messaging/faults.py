@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mesimqtt.store.database import Database
+from typing import Any
 
 
 class HeldRunner:
     """Runs work at once, or holds it until `release`: `hold()` before it is written, `hold_answers()` after."""
 
     def __init__(self) -> None:
-        self.jobs: deque[tuple[Callable[[], None] | None, Callable[[], None]]] = deque()
+        self.jobs: deque[tuple[Any, Any]] = deque()
         self._mode = "run"
 
-    def submit(self, work: Callable[[], None], done: Callable[[], None]) -> None:
-        """Run both, or keep what is held."""
+    def submit(self, work, done):
         if self._mode == "hold":
             self.jobs.append((work, done))
             return
@@ -30,27 +24,21 @@ class HeldRunner:
         else:
             done()
 
-    def abandon(self) -> None:
-        """Nothing waits here."""
-
-    def close(self, last: Callable[[], None]) -> None:
-        """Run `last` now."""
+    def close(self, last):
         last()
 
-    def hold(self) -> None:
-        """Keep work that comes from now on."""
+    def hold(self):
         self._mode = "hold"
 
-    def hold_answers(self) -> None:
-        """Do work that comes from now on, and keep its answer."""
+    def hold_answers(self):
         self._mode = "answers"
 
-    def release(self) -> None:
+    def release(self):
         """Go on, with what was held first."""
         self._mode = "run"
         self.step(len(self.jobs))
 
-    def step(self, count: int = 1) -> None:
+    def step(self, count=1):
         """Run the oldest held jobs."""
         for _ in range(min(count, len(self.jobs))):
             work, done = self.jobs.popleft()
@@ -62,23 +50,21 @@ class HeldRunner:
 class FaultyDatabase:
     """A database whose COMMIT fails while `code` is set (an SQLite error code)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database):
         self._database = database
         self.code = 0
         self.failures = 0
 
-    def connection(self) -> _FaultyConnection:
-        """Return this thread's connection."""
+    def connection(self):
         return _FaultyConnection(self, self._database.connection())
 
-    def close_thread(self) -> None:
-        """Close this thread's connection."""
+    def close_thread(self):
         self._database.close_thread()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name):
         return getattr(self._database, name)
 
-    def error(self) -> sqlite3.OperationalError:
+    def error(self):
         """Return the error of the fault in force."""
         error = sqlite3.OperationalError(
             "database or disk is full" if self.code == sqlite3.SQLITE_FULL else "disk I/O error"
@@ -91,14 +77,14 @@ class FaultyDatabase:
 class _FaultyConnection:
     """A connection that passes everything on but a COMMIT that must fail."""
 
-    def __init__(self, database: FaultyDatabase, connection: sqlite3.Connection) -> None:
+    def __init__(self, database, connection):
         self._faults = database
         self._connection = connection
 
-    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+    def execute(self, sql, *args):
         if sql == "COMMIT" and self._faults.code:
             raise self._faults.error()
         return self._connection.execute(sql, *args)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name):
         return getattr(self._connection, name)
