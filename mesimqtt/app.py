@@ -161,6 +161,7 @@ class App:
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
         self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
         await self._control.start()
+        self.messaging.expect_everybody()
         self._tick_at = time.monotonic() - TICK_S
         self._tick()
 

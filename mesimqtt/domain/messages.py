@@ -52,7 +52,7 @@ class Message:
 
     The committer fills `seq`, `change` and `outcome`; `expires_at` and `ts` are milliseconds since 1970,
     `deadline` is set where a sweep must look before the default expiry of a year. `state` 0x21 or 0x22: it was taken
-    back or wiped, or (1) its reader hides it: nobody is to get it.
+    back or wiped, 0x80: damaged in the store, or (1) its reader hides it: nobody is to get it.
     """
 
     __slots__ = (

@@ -14,6 +14,7 @@ from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.receipts import UNCONFIRMED
 from mesimqtt.store import history, members
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import split_params
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.directory import Directory
 
 _PREVIEW_MAX = 256  # characters, or bytes, of the last message in an inbox
+_GONE = {Status.DELETED: "recalled", CORRUPT: "corrupt"}
 _NOT_PARAMS = ("type", "expiry", "edit")  # they stand in an entry by themselves
 
 
@@ -137,7 +139,7 @@ class Entries:
         found |= {"from": sender.address if sender else None, "ts": message.ts, "expires_at": message.expires_at}
         state = self._status(message, item.statuses) if is_own else {"read": item.is_read}
         if message.state:
-            return found | {"recalled" if message.state == Status.DELETED else "wiped": True} | state
+            return found | {_GONE.get(message.state, "wiped"): True} | state
         params = split_params(message.params) if message.params else {}
         found["type"] = int(params.get("type", b"0"))
         others = {key: value.decode("utf-8", "replace") for key, value in params.items() if key not in _NOT_PARAMS}

@@ -15,6 +15,7 @@ from mesimqtt.messaging.entries import Entries, Item, Seen, items, shown
 from mesimqtt.messaging.paging import LAST, bad_cursor, number_of, pack, unpack
 from mesimqtt.store import conversations, devices, history
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store.integrity import CORRUPT
 
 if TYPE_CHECKING:
     import sqlite3
@@ -121,7 +122,7 @@ class History:
             message = message_rows.by_mid(self._hub.store.read, int(text, 16)) if len(text) == _MID_LENGTH else None
         except ValueError:
             message = None
-        if message is None or message.conversation.id != conversation.id:
+        if message is None or message.conversation.id != conversation.id or message.state == CORRUPT:
             raise OperationError("no-such-message", f"{text[:40]!r} is neither a seq nor a mid of this conversation")
         return message.seq
 

@@ -41,6 +41,7 @@ from mesimqtt.messaging.people import People
 from mesimqtt.messaging.pins import Pins
 from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
+from mesimqtt.messaging.quarantine import Quarantine
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.retention import Retention
@@ -154,7 +155,8 @@ class Messaging:
     def _make_sweeper(self) -> Sweeper:
         parts = (self._statuses, self._receipts, self._transients, self._enrolment, self._round_robin)
         sweeper = Sweeper(self._hub, *parts)
-        sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
+        quarantine = Quarantine(self._hub, self._receipts, sweeper.lanes)
+        sweeper.tasks += [self._vanishing.tick, self.schedule.tick, quarantine.tick]
         return sweeper
 
     def _make_groups(self) -> None:
@@ -203,6 +205,10 @@ class Messaging:
             return Refusal(NOT_AUTHORIZED, "that device is a bot of this server", codes.CLIENT_ID_NOT_VALID)
         return verdict
 
+    def expect_everybody(self) -> None:
+        """Prepare for those who come back after a start."""
+        self._hub.spawn(self._entry.read_ahead())
+
     @property
     def probe(self) -> bytes:
         """Return the password with which the server's own health check connects."""
@@ -250,6 +256,7 @@ class Messaging:
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
+        self._entry.close()
         self.bots.close()
         self.modules.close()
 

@@ -97,6 +97,7 @@ class Queries:
             "users": users,
             "messages": messages,
             "database_bytes": size_of(self._hub.store.folder),
+            "damaged": counts.get("corrupt", 0) + self._hub.store.damaged,
             "counters": counts,
         }
 

@@ -9,6 +9,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.store.amend import HIDDEN
+from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class Receipts:
         connection = self._hub.store.read
         message = message_rows.by_mid(connection, mid)
         if lane is None or message is None or message.conversation.id != thread.id or not lane.covers(message.seq):
+            return False
+        if message.state == CORRUPT:  # its seq may be another's
             return False
         if message.kind == MessageKind.WORK:
             return self.read_work(user, thread, message, upto=upto)

@@ -15,6 +15,7 @@ from mesimqtt.messaging.model import Due, Target
 from mesimqtt.messaging.particulars import Sent, Traits
 from mesimqtt.store import scheduled
 from mesimqtt.store.batch import Rider
+from mesimqtt.store.integrity import CORRUPT_REASON
 from mesimqtt.topics import MID_PATTERN, parse_params
 
 if TYPE_CHECKING:
@@ -240,6 +241,10 @@ class Schedule:
         self._hub.store.read_later(read, done)
 
     def _release(self, row: Row) -> None:
+        if not row.is_whole:
+            log.error("store: the scheduled message %016x is damaged: it is not sent", row.mid)
+            self._hub.count("corrupt")
+            return self._end(row, Status.FAILED, CORRUPT_REASON)
         sender = self._hub.directory.user_by_id(row.sender_id)
         params = parse_params(row.params)
         due, now_ms = row.due or 0, self._hub.now_ms()

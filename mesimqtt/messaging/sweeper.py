@@ -13,6 +13,7 @@ from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.store import conversations, scheduled
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Sweeper:
         now_ms = self._hub.now_ms()
         for mid in message_rows.due(self._hub.store.read, now_ms, _DUE_MAX):
             message = message_rows.by_mid(self._hub.store.read, mid)
-            if message is not None and self._judge(message, now):
+            if message is not None and message.state != CORRUPT and self._judge(message, now):
                 self._waiting.pop(mid, None)
                 if message.expires_at > now_ms and has_param(
                     message.params, "expiry"
@@ -98,7 +99,7 @@ class Sweeper:
         if message.kind == MessageKind.WORK:
             return self._round_robin.judge(message)
         settled = True
-        for user, lane in self._lanes(message):
+        for user, lane in self.lanes(message):
             if is_in_flight(user, message):
                 until = self._waiting.setdefault(message.mid, now + self._hub.settings.messaging.verdict_grace_s)
                 if now < until:
@@ -111,7 +112,8 @@ class Sweeper:
                 self._receipts.expire(user, lane, message)
         return settled
 
-    def _lanes(self, message: Message) -> list[tuple[User, Lane]]:
+    def lanes(self, message: Message) -> list[tuple[User, Lane]]:
+        """Return those whom a message is for, each with his lane."""
         directory = self._hub.directory
         thread = directory.thread_of(message.conversation)
         if thread is None:
@@ -153,7 +155,7 @@ class Sweeper:
         found = message_rows.expired_between(self._hub.store.read, first, last, now_ms, _DUE_MAX)
         for mid in found:
             message = message_rows.by_mid(self._hub.store.read, mid)
-            if message is not None:
+            if message is not None and message.state != CORRUPT:
                 self._judge(message, float("inf"))
         self._judged = found[-1] + 1 if len(found) == _DUE_MAX else last
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations, members, messages
+from mesimqtt.store import conversations, integrity, members, messages
 from mesimqtt.store.batch import insert_steps
 
 if TYPE_CHECKING:
@@ -36,11 +36,14 @@ def mark_edit(connection: sqlite3.Connection, mid: int, original: int) -> None:
     """Note that message `mid` replaces `original`, whichever edit did so before."""
     connection.execute("UPDATE message SET edits = ? WHERE id = ?", (original, mid))
     connection.execute("UPDATE message SET edited_by = ? WHERE id = ?", (mid, original))
+    integrity.reseal(connection, mid)
+    integrity.reseal(connection, original)
 
 
 def mark_recall(connection: sqlite3.Connection, mid: int, original: int, *, traceless: bool) -> None:
     """Note that message `mid` takes `original` back."""
     connection.execute("UPDATE message SET recalls = ?, traceless = ? WHERE id = ?", (original, int(traceless), mid))
+    integrity.reseal(connection, mid)
 
 
 def edited(connection: sqlite3.Connection, mid: int) -> int | None:
@@ -61,7 +64,7 @@ def withdraw(
     steps: list[Step] = []
     for message in found:
         steps += [_step(message, recipient, code, now_ms) for recipient in _recipients(connection, message)]
-        connection.execute(_REMOVE, (int(code), int(traceless), message.mid))
+        _remove(connection, message.mid, int(code), traceless=traceless)
         connection.execute("DELETE FROM vanishing WHERE message_id = ?", (message.mid,))
     return Withdrawn(found, steps)
 
@@ -75,7 +78,7 @@ def withdraw_from(connection: sqlite3.Connection, mid: int, user: int, now_ms: i
             steps.append(_step(message, user, Status.WIPED, now_ms))
         hide(connection, user, [message.mid], Status.WIPED, now_ms)
         if left <= {user}:
-            connection.execute(_REMOVE, (int(Status.WIPED), 1, message.mid))
+            _remove(connection, message.mid, int(Status.WIPED), traceless=True)
         found.append(message)
     connection.execute("DELETE FROM vanishing WHERE message_id = ? AND user_id = ?", (mid, user))
     return Withdrawn(found, steps)
@@ -154,6 +157,11 @@ def priorities(connection: sqlite3.Connection, after: dict[int, int]) -> dict[in
     return found
 
 
+def _remove(connection: sqlite3.Connection, mid: int, state: int, *, traceless: bool) -> None:
+    connection.execute(_REMOVE, (state, int(traceless), mid))
+    integrity.reseal(connection, mid)
+
+
 def _column(connection: sqlite3.Connection, name: str, mid: int) -> int | None:
     if mid >> 63:  # more than SQLite's integers hold, so more than any mid of ours
         return None
@@ -164,7 +172,7 @@ def _column(connection: sqlite3.Connection, name: str, mid: int) -> int | None:
 def _with_edits(connection: sqlite3.Connection, mid: int) -> list[Message]:
     mids = [mid, *(row[0] for row in connection.execute("SELECT id FROM message WHERE edits = ?", (mid,)).fetchall())]
     found = [messages.by_mid(connection, each) for each in mids]
-    return [message for message in found if message is not None and not message.state]
+    return [message for message in found if message is not None and message.state in (0, integrity.CORRUPT)]
 
 
 def _recipients(connection: sqlite3.Connection, message: Message) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.messages import Change, Conversation, Message, MessageKind, Outcome, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
+from mesimqtt.store.integrity import of_message
 from mesimqtt.store.messages import RUN_MAX
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
-    deadline, flags, params, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+    flags, params, payload, checksum, deadline) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
 INSERT_WORK = "INSERT INTO work (conversation_id, seq, message_id) VALUES (?,?,?)"
 CLAIM_CID = "INSERT OR IGNORE INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
 FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
@@ -248,10 +249,11 @@ class Writer:
             seqs[number] = message.seq = seq = seq + 1
             touched[number] = message
             sender = message.sender_id
-            messages.append((
+            row = (
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
-                message.expires_at, message.deadline, message.flags, message.params, message.payload,
-            ))  # fmt: skip
+                message.expires_at, message.flags, message.params, message.payload,
+            )  # fmt: skip
+            messages.append((*row, of_message(*row), message.deadline))
             if message.kind == MessageKind.WORK:
                 connection.execute(INSERT_WORK, (number, seq, message.mid))
             if message.kind == MessageKind.EVENT or message.change:  # no SENT; a scheduled message has had its own

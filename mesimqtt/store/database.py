@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,10 +17,12 @@ from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.store import migrations, model_base
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FILE_NAME = "mesimqtt.db"
 LOCK_NAME = "lock"
+_SUSPECTS_MAX = 100_000  # damaged messages that were read and not looked into yet
 APPLICATION_ID = 0x4D65_7369  # "Mesi"
 # synchronous=FULL: NORMAL loses acknowledged commits at power loss (589 of 7 240 in a simulation, FULL none).
 _PRAGMAS = {
@@ -32,14 +35,49 @@ _PRAGMAS = {
 }
 
 
-class Database:
-    """The open database. Each thread that asks has a connection of its own (peewee keeps them apart)."""
+class Connection(sqlite3.Connection):
+    """A connection that takes note of damaged messages: `suspects` is the store's list of them (integrity.py)."""
 
-    def __init__(self, folder: Path) -> None:
+    suspects: deque[int]
+
+
+def connect(path: Path) -> Connection:
+    """Open a connection to the file, without pragmas. Raises sqlite3.Error."""
+    return sqlite3.connect(path, timeout=1, isolation_level=None, factory=Connection)
+
+
+class _Connections(SqliteDatabase):
+    """peewee's database on connections that somebody else makes."""
+
+    def __init__(self, path: Path, make: Callable[[Path], Connection], suspects: deque[int]) -> None:
+        super().__init__(str(path))
+        self._path, self._make, self._suspects = path, make, suspects
+
+    def _connect(self) -> Connection:
+        connection = self._make(self._path)
+        connection.suspects = self._suspects
+        try:
+            for name, value in _PRAGMAS.items():
+                connection.execute(f"PRAGMA {name} = {value}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class Database:
+    """The open database. Each thread that asks has a connection of its own (peewee keeps them apart).
+
+    `make` opens one: SQLite as Python brings it, unless a proof puts another disk below it (proof/powercut).
+    """
+
+    def __init__(self, folder: Path, make: Callable[[Path], Connection] = connect) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
+        self.suspects: deque[int] = deque(maxlen=_SUSPECTS_MAX)
         self._lock: int | None = None
-        self.peewee = SqliteDatabase(str(self.path), pragmas=_PRAGMAS, timeout=1)
+        self._make = make
+        self.peewee = _Connections(self.path, make, self.suspects)
 
     def open(self) -> None:
         """Lock the folder, check the version, migrate.
@@ -114,7 +152,7 @@ class Database:
 
     def _is_new(self) -> bool:
         # By a connection of its own: our pragmas would already change another program's file.
-        with contextlib.closing(sqlite3.connect(self.path, timeout=1)) as connection:
+        with contextlib.closing(self._make(self.path)) as connection:
             found = connection.execute("PRAGMA application_id").fetchone()[0]
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and found != APPLICATION_ID:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mesimqtt.domain.ids import EPOCH_MS, first_mid_at
 from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of
+from mesimqtt.store.integrity import CORRUPT
+from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of, rows_of
 from mesimqtt.store.users import FORMER
 from mesimqtt.topics import has_param
 
@@ -97,25 +98,38 @@ class Row(NamedTuple):
 
 # What one user may see at all: no edits and recalls (they show on what they change), nothing taken back without a
 # trace, nothing that is hidden from him.
-_ROWS = f"""SELECT {", ".join(f"m.{name.strip()}" for name in COLUMNS.split(","))},
-    e.id, e.ts, e.payload, e.params, c.id, c.kind, c.a, c.b, c.last_seq
+EDITED = ", ".join(f"{table}.{name.strip()}" for table in "me" for name in COLUMNS.split(","))
+_ROWS = f"""SELECT {EDITED}, c.id, c.kind, c.a, c.b, c.last_seq
     FROM message m JOIN conversation c ON c.id = m.conversation_id
-    LEFT JOIN message e ON e.id = m.edited_by AND e.state = 0
+    LEFT JOIN message e ON e.id = m.edited_by AND e.state IN (0, {CORRUPT})
     WHERE m.edits IS NULL AND m.recalls IS NULL AND (m.state = 0 OR m.traceless = 0)
     AND NOT EXISTS (SELECT 1 FROM hidden h WHERE h.user_id = ? AND h.message_id = m.id)"""
 _WIDTH = len(COLUMNS.split(","))
 
 
-def _row(row: tuple[Any, ...]) -> Row:
-    message = message_of(row[:_WIDTH], Conversation(*row[_WIDTH + 4 :]))
-    edit, edited_at, payload, params = row[_WIDTH : _WIDTH + 4]
+def edited_of(
+    connection: sqlite3.Connection, row: tuple[Any, ...], conversation: Conversation
+) -> tuple[Message, Message | None]:
+    """Return a message and its newest edit from a row of EDITED; CORRUPT is what one of the two makes unreadable."""
+    message = message_of(connection, row[:_WIDTH], conversation)
+    if row[_WIDTH] is None:
+        return message, None
+    edit = message_of(connection, row[_WIDTH : 2 * _WIDTH], conversation)
+    if edit.state:
+        message.state, message.payload, message.params = edit.state, b"", ""
+    return message, edit
+
+
+def _row(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Row:
+    message, edit = edited_of(connection, row, Conversation(*row[2 * _WIDTH :]))
     is_mortal = has_param(message.params, "expiry")
-    if edit is None:
+    if edit is None or message.state:
         return Row(message, is_mortal=is_mortal)
+    params = edit.params
     if not has_param(params, "type") and has_param(message.params, "type"):
         params = f"{params}&{next(part for part in message.params.split('&') if part.startswith('type='))}"
-    message.payload, message.params = payload, params
-    return Row(message, edit, edited_at, is_mortal)
+    message.payload, message.params = edit.payload, params
+    return Row(message, edit.mid, edit.ts, is_mortal)
 
 
 def slice_of(
@@ -123,26 +137,28 @@ def slice_of(
 ) -> list[Row]:
     """Return up to `limit` messages with after < seq < before, the newest or the oldest first."""
     order = "DESC" if newest else "ASC"
-    rows = connection.execute(
+    rows = rows_of(
+        connection,
         f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq < ? ORDER BY m.seq {order} LIMIT ?",
         (user, lane.id, after, before, limit),
     )
-    return [_row(row) for row in rows]
+    found = [_row(connection, row) for row in rows]
+    return [row for row in found if after < row.message.seq < before]  # the seq of a damaged one may be any
 
 
 def by_mids(connection: sqlite3.Connection, mids: list[int], user: int) -> list[Row]:
     """Return the messages of these mids that are there, in the given order."""
-    rows = (connection.execute(f"{_ROWS} AND m.id = ?", (user, mid)).fetchone() for mid in mids)
-    return [_row(row) for row in rows if row is not None]
+    return [_row(connection, row) for mid in mids for row in rows_of(connection, f"{_ROWS} AND m.id = ?", (user, mid))]
 
 
 def last_of(connection: sqlite3.Connection, lane: LaneRow, user: int, limit: int) -> list[Row]:
     """Return the newest messages (no events) that stand in a user's time in a conversation, the newest first."""
-    rows = connection.execute(
+    rows = rows_of(
+        connection,
         f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq <= ? AND m.kind = 0 ORDER BY m.seq DESC LIMIT ?",
         (user, lane.id, lane.floor, lane.end, limit),
     )
-    return [_row(row) for row in rows]
+    return [_row(connection, row) for row in rows]
 
 
 def gaps(connection: sqlite3.Connection, conversation: int, first: int, last: int) -> list[tuple[int, int]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message
+from mesimqtt.store import integrity
+from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Sequence
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
-COLUMNS = "id, sender_id, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq, state"
+COLUMNS = f"{MESSAGE_COLUMNS}, deadline, checksum"
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 
@@ -32,9 +35,14 @@ class StatusRow(NamedTuple):
     cid: str
 
 
-def message_of(row: tuple[Any, ...], conversation: Conversation) -> Message:
-    """Return the message of a row of COLUMNS."""
-    mid, sender, device, cid, ts, expires_at, deadline, flags, params, payload, kind, seq, state = row
+def message_of(connection: sqlite3.Connection, row: tuple[Any, ...], conversation: Conversation) -> Message:
+    """Return the message of a row of COLUMNS; one that is not what was stored is CORRUPT, without its bytes."""
+    (mid, number, seq, kind, sender, device, cid, ts, expires_at, flags, params, payload, state, _, _, _, _, deadline,
+     checksum) = row  # fmt: skip
+    if state == CORRUPT or number != conversation.id or not integrity.holds(row[:17], checksum):
+        if state != CORRUPT:
+            integrity.suspect(connection, mid)
+        return _corrupt(row, conversation)
     message = Message(
         mid, conversation, sender, device, cid, ts, expires_at, deadline, flags, params, payload, None, kind, seq
     )
@@ -43,28 +51,66 @@ def message_of(row: tuple[Any, ...], conversation: Conversation) -> Message:
     return message
 
 
-def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
-    """Return the messages of a conversation with seq > `after`, in order."""
-    rows = connection.execute(
-        f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (conversation.id, after, limit),
+def _corrupt(row: tuple[Any, ...], conversation: Conversation) -> Message:
+    """Return what is left of a damaged message: numbers and names that may be wrong, and none of its bytes."""
+    seq, kind, sender, ts, expires_at, flags = (
+        value if isinstance(value, int) else 0 for value in (*row[2:5], *row[7:10])
     )
-    return [message_of(row, conversation) for row in rows]
+    device, cid = (value if isinstance(value, str) else "" for value in row[5:7])
+    message = Message(row[0], conversation, sender, device, cid, ts, expires_at, None, flags, "", b"", None, kind, seq)
+    message.state = CORRUPT
+    return message
+
+
+def rows_of(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT, also where a flipped bit has made a text that is no UTF-8."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        connection.text_factory = _readable
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.text_factory = str
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "backslashreplace")
+
+
+def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
+    """Return the messages of a conversation with seq > `after`, in order; a damaged one is left out, as a gap."""
+    skipped = 0
+    while True:
+        rows = rows_of(
+            connection,
+            f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?",
+            (conversation.id, after, limit, skipped),
+        )
+        found = [message_of(connection, row, conversation) for row in rows]
+        whole = [message for message in found if message.state != CORRUPT]
+        if whole or len(rows) < limit:
+            return whole
+        skipped += limit
 
 
 def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
     """Return one message."""
     if mid >> 63:  # more than SQLite's integers hold, so more than any mid of ours
         return None
-    row = connection.execute(
-        f"""SELECT {COLUMNS}, conversation_id, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
+    rows = rows_of(
+        connection,
+        f"""SELECT {COLUMNS}, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
         FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
         (mid,),
-    ).fetchone()
-    if row is None:
+    )
+    if not rows:
         return None
-    kind, a, b, last = (int(part) for part in row[14].split())
-    return message_of(row[:13], Conversation(row[13], kind, a, b, last))
+    *row, place = rows[0]
+    kind, a, b, last = (int(part) for part in (place or "0 0 0 0").split())
+    return message_of(connection, tuple(row), Conversation(row[1], kind, a, b, last))
 
 
 def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int, bytes] | None:
@@ -80,13 +126,15 @@ def unread_before(
 ) -> list[Message]:
     """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first, without payloads."""
     rows = connection.execute(
-        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, params, x'', kind, seq, state
-        FROM message
+        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, params, x'', kind, seq FROM message
         WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
         ORDER BY seq DESC LIMIT ?""",
         (conversation.id, floor, seq, reader, limit),
     ).fetchall()
-    return [message_of(row, conversation) for row in reversed(rows)]
+    return [
+        Message(mid, conversation, sender, device, cid, ts, until, deadline, flags, params, payload, None, kind, at)
+        for mid, sender, device, cid, ts, until, deadline, flags, params, payload, kind, at in reversed(rows)
+    ]
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[int]:

@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import StoreError
+from mesimqtt.store import integrity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,10 +188,22 @@ _SERVER_3: tuple[str, ...] = (
     "CREATE TABLE heartbeat (id INTEGER NOT NULL PRIMARY KEY, beat_at INTEGER NOT NULL)",  # what a health check commits
 )
 
+_INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else that touches these tables
+    "ALTER TABLE message ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE scheduled ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE queued ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE retained ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    """UPDATE message SET checksum = message_checksum(id, conversation_id, seq, kind, sender_id, device, cid, ts,
+    expires_at, flags, params, payload)""",
+    """UPDATE queued SET checksum = letter_checksum(topic, payload, properties, qos, expires_at, session_id, n)
+    WHERE released = 0""",
+    "UPDATE retained SET checksum = letter_checksum(topic, payload, properties, qos, expires_at, 0, 0)",
+)
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_VERSION_1),
     _statements(_VERSION_2),
-    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3, *_SERVER_3),
+    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3, *_SERVER_3, *_INTEGRITY_3),
 )
 VERSION = len(MIGRATIONS)
 
@@ -205,6 +218,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise StoreError(f"{path} has data of version {found}, this program knows {VERSION}; install a newer mesimqtt")
+    integrity.prepare(connection)
     for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -77,6 +77,7 @@ class Message(Table):
     gets it any more, and its payload and parameters are gone; `traceless` 1: nothing is to be seen of it, not even
     that there was one. An edit names the message it replaces in `edits`, which names the newest one in `edited_by`;
     a recall the one it takes back in `recalls`. `age` and `priority` are the sender's parameters, where he gave them.
+    `checksum` is what integrity.py makes of it; `state` 0x80: what stands here is not what was stored.
     """
 
     id = IntegerField(primary_key=True)
@@ -99,6 +100,7 @@ class Message(Table):
     recalls = IntegerField(null=True)
     age = IntegerField(null=True)
     priority = IntegerField(null=True)
+    checksum = IntegerField(default=0)
 
     class Meta:
         indexes = ((("conversation_id", "seq"), True),)
@@ -245,6 +247,7 @@ class Queued(Table):
     released = IntegerField(default=0)
     properties = BlobField(default=b"")
     expires_at = IntegerField(default=0)
+    checksum = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("session_id", "n")
@@ -269,6 +272,7 @@ class Retained(Table):
     qos = IntegerField()
     properties = BlobField(default=b"")
     expires_at = IntegerField(default=0)
+    checksum = IntegerField(default=0)
 
     class Meta:
         without_rowid = True

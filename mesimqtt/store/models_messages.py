@@ -54,3 +54,4 @@ class Scheduled(Table):
     params = TextField()
     payload = BlobField()
     amends = IntegerField(null=True)
+    checksum = IntegerField(default=0)

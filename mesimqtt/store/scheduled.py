@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message, Outcome, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.batch import CLAIM_CID, FIND_CID, insert_steps
-from mesimqtt.store.messages import StatusRow
+from mesimqtt.store.integrity import SCHEDULED_COLUMNS, of_scheduled, scheduled_holds
+from mesimqtt.store.messages import StatusRow, rows_of
 
 if TYPE_CHECKING:
     import sqlite3
 
 NOWHERE = Conversation(0, 0, 0, 0)  # a scheduled message has no seq yet, in no conversation
-_COLUMNS = "id, sender_id, kind, target_id, device, cid, ts, due, state, change, flags, params, payload, amends"
+_COLUMNS = f"{SCHEDULED_COLUMNS}, checksum"
 _STATUSES = """SELECT s.change, 0, w.kind, CASE w.kind WHEN 0 THEN w.sender_id ELSE w.target_id END,
     CASE w.kind WHEN 0 THEN w.target_id ELSE 0 END, CASE w.kind WHEN 0 THEN w.target_id ELSE 0 END,
     s.status, s.ts, s.device, s.reason, w.id, w.cid FROM step s JOIN scheduled w ON w.id = s.first_seq"""
@@ -41,6 +42,7 @@ class Row(NamedTuple):
     params: str
     payload: bytes
     amends: int | None
+    is_whole: bool = True  # False: it is not what was stored, so that nobody is to get it
 
 
 class Accepted(NamedTuple):
@@ -62,8 +64,9 @@ def accept(connection: sqlite3.Connection, row: Row, digest: bytes | None, *, mo
         connection.execute("DELETE FROM cid WHERE sender_id = ? AND message_id = ?", (row.sender_id, row.mid))
         return Accepted(None, row.mid)
     change = add_step(connection, row, Status.SENT, row.ts)
+    values = row._replace(change=change)[:-1]
     connection.execute(
-        f"INSERT INTO scheduled ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row._replace(change=change)
+        f"INSERT INTO scheduled ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", (*values, of_scheduled(values))
     )
     return Accepted(Outcome.STORED, row.mid, change)
 
@@ -80,7 +83,10 @@ def end(connection: sqlite3.Connection, row: Row, code: Status, reason: str, now
 
 def replace(connection: sqlite3.Connection, mid: int, payload: bytes) -> None:
     """Give a message that waits another payload."""
-    connection.execute("UPDATE scheduled SET payload = ? WHERE id = ? AND due IS NOT NULL", (payload, mid))
+    row = find(connection, mid)
+    if row is not None and row.due is not None and row.is_whole:
+        checksum = of_scheduled(row._replace(payload=payload)[:-1])
+        connection.execute("UPDATE scheduled SET payload = ?, checksum = ? WHERE id = ?", (payload, checksum, mid))
 
 
 def add_step(connection: sqlite3.Connection, row: Row, code: Status, now_ms: int, reason: str = "") -> int:
@@ -106,16 +112,24 @@ def find(connection: sqlite3.Connection, mid: int) -> Row | None:
     """Return one scheduled message, waiting or ended."""
     if mid >> 63:
         return None
-    row = connection.execute(f"SELECT {_COLUMNS} FROM scheduled WHERE id = ?", (mid,)).fetchone()
-    return Row(*row) if row else None
+    rows = rows_of(connection, f"SELECT {_COLUMNS} FROM scheduled WHERE id = ?", (mid,))
+    return _row(rows[0]) if rows else None
+
+
+def _row(row: tuple[Any, ...]) -> Row:
+    """Return a row of _COLUMNS; one that waits and is damaged has lost its bytes."""
+    found = Row(*row[:-1])
+    if found.due is None or scheduled_holds(row[:-1], row[-1]):  # what has ended was emptied
+        return found
+    return found._replace(params="", payload=b"", is_whole=False)
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Row]:
     """Return those whose time has come, the longest due first."""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM scheduled WHERE due <= ? ORDER BY due, id LIMIT ?", (now_ms, limit)
+    rows = rows_of(
+        connection, f"SELECT {_COLUMNS} FROM scheduled WHERE due <= ? ORDER BY due, id LIMIT ?", (now_ms, limit)
     )
-    return [Row(*row) for row in rows]
+    return [_row(row) for row in rows]
 
 
 def next_due(connection: sqlite3.Connection, after_ms: int = 0) -> int | None:
@@ -126,12 +140,13 @@ def next_due(connection: sqlite3.Connection, after_ms: int = 0) -> int | None:
 
 def waiting(connection: sqlite3.Connection, sender: int, after: tuple[int, int], limit: int) -> list[Row]:
     """Return what a sender has scheduled after (due, mid), the next due first."""
-    rows = connection.execute(
+    rows = rows_of(
+        connection,
         f"""SELECT {_COLUMNS} FROM scheduled WHERE sender_id = ? AND due IS NOT NULL AND (due, id) > (?, ?)
         ORDER BY due, id LIMIT ?""",
         (sender, *after, limit),
     )
-    return [Row(*row) for row in rows]
+    return [_row(row) for row in rows]
 
 
 def waiting_count(connection: sqlite3.Connection, sender: int) -> int:

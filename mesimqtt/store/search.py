@@ -10,12 +10,15 @@ import contextlib
 import logging
 import re
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mesimqtt.domain.messages import GROUP
+from mesimqtt.domain.messages import GROUP, Conversation
+from mesimqtt.store.history import EDITED, edited_of
+from mesimqtt.store.integrity import CORRUPT
+from mesimqtt.store.messages import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -33,10 +36,10 @@ _TABLES = (
 _TYPE = re.compile(r"(?:^|&)type=(\d+)")
 # Scripts that are written without spaces: each character is a word, and a searched word is a phrase of them.
 _SPACELESS = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
-_TEXTS = f"""SELECT m.id, m.conversation_id, m.seq, m.sender_id, m.params,
-    substr(coalesce(e.payload, m.payload), 1, {TEXT_MAX + 1}), c.kind, c.a, c.b,
+_TEXTS = f"""SELECT {EDITED}, c.id, c.kind, c.a, c.b, m.seq,
     m.kind = 0 AND m.state = 0 AND m.edits IS NULL AND m.recalls IS NULL FROM message m
-    JOIN conversation c ON c.id = m.conversation_id LEFT JOIN message e ON e.id = m.edited_by AND e.state = 0"""
+    JOIN conversation c ON c.id = m.conversation_id
+    LEFT JOIN message e ON e.id = m.edited_by AND e.state IN (0, {CORRUPT}) WHERE m.id = ?"""
 
 
 class SearchIndex:
@@ -69,16 +72,18 @@ class SearchIndex:
         connection = self._open()
         mark = _mark(connection, conversation)
         rows, size = [], 0
-        for row in main.execute(
-            f"{_TEXTS} WHERE m.conversation_id = ? AND m.seq > ? ORDER BY m.seq LIMIT ?", (conversation, mark, limit)
-        ):
+        mids = main.execute(
+            "SELECT id FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (conversation, mark, limit),
+        ).fetchall()
+        for row in _texts(main, [mid for (mid,) in mids]):
             rows.append(row)
-            size += len(row[5] or b"")  # what was taken back or wiped has no payload any more
+            size += len(row.text)
             if size > TAKE_BYTES_MAX:
                 break
         last_seq = main.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()
         is_all = len(rows) < limit and size <= TAKE_BYTES_MAX
-        upto = (last_seq[0] if last_seq else mark) if is_all and not rows else rows[-1][2] if rows else mark
+        upto = (last_seq[0] if last_seq else mark) if is_all and not rows else rows[-1].seq if rows else mark
         connection.execute("BEGIN")
         try:
             self._write(connection, rows)
@@ -100,9 +105,9 @@ class SearchIndex:
         try:
             for mid in dict.fromkeys(mid for _, mid in changes):
                 connection.execute("DELETE FROM found WHERE rowid = ?", (mid,))
-                rows = main.execute(f"{_TEXTS} WHERE m.id = ?", (mid,)).fetchall()
                 # One that is not taken yet comes in its turn.
-                self._write(connection, [row for row in rows if row[2] <= _mark(connection, row[1])])
+                rows = _texts(main, [mid])
+                self._write(connection, [row for row in rows if row.seq <= _mark(connection, row.conversation)])
             connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -111,14 +116,8 @@ class SearchIndex:
         return len(changes), int(changes[-1][0])
 
     @staticmethod
-    def _write(connection: sqlite3.Connection, rows: Iterable[Sequence[object]]) -> None:
-        texts = []
-        for mid, conversation, _, sender, params, payload, kind, a, b, is_text in rows:
-            text = text_of(payload) if is_text and isinstance(payload, bytes) else ""
-            if text:
-                marks = [conversation_mark(conversation), f"f{sender}", f"t{_type_of(str(params))}"]
-                marks += [] if kind == GROUP else [pair_mark(a), pair_mark(b)]
-                texts.append((mid, text, " ".join(marks)))
+    def _write(connection: sqlite3.Connection, rows: Iterable[_Text]) -> None:
+        texts = [(row.mid, row.text, row.marks) for row in rows if row.text]
         connection.executemany("INSERT INTO found (rowid, text, marks) VALUES (?,?,?)", texts)
 
     # ---- asking --------------------------------------------------------------------------------------------------
@@ -191,6 +190,27 @@ def conversation_mark(conversation: object) -> str:
 def pair_mark(user: object) -> str:
     """Return the mark of all messages that a user sent to one, or got from one."""
     return f"u{user}"
+
+
+class _Text(NamedTuple):
+    """What the index takes of a message; `text` is '' where there is nothing to find."""
+
+    mid: int
+    conversation: int
+    seq: int
+    text: str
+    marks: str
+
+
+def _texts(main: sqlite3.Connection, mids: Iterable[int]) -> Iterator[_Text]:
+    """Yield what messages say now; what is damaged says nothing."""
+    for row in (row for mid in mids for row in rows_of(main, _TEXTS, (mid,))):
+        number, kind, a, b, seq, is_text = row[-6:]
+        message, edit = edited_of(main, row, Conversation(number, kind, a, b))
+        marks = [conversation_mark(number), f"f{message.sender_id}", f"t{_type_of(message.params)}"]
+        marks += [] if kind == GROUP else [pair_mark(a), pair_mark(b)]
+        text = text_of((edit or message).payload) if is_text and not message.state else ""
+        yield _Text(message.mid, number, seq, text, " ".join(marks))
 
 
 def text_of(payload: bytes) -> str:

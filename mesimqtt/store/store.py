@@ -30,7 +30,11 @@ _BEAT = "INSERT OR REPLACE INTO heartbeat (id, beat_at) VALUES (1, ?)"
 
 
 class Store:
-    """What the layers above hold of the data folder. Open it on the loop's thread."""
+    """What the layers above hold of the data folder. Open it on the loop's thread.
+
+    Its blocking work has a thread for each kind; `inline`: it is done at once. Whoever has another `database` (one that
+    loses power) or other runners (`make_runner`, asked with a thread's name) gives them: the proof does.
+    """
 
     def __init__(
         self,
@@ -42,20 +46,24 @@ class Store:
         now_ms: Callable[[], int],
         on_fatal: Callable[[str], None],
         inline: bool = False,
+        database: Database | None = None,
+        make_runner: Callable[[str], Runner] | None = None,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.now = now
         self.now_ms = now_ms
-        self._database = Database(folder)
+        self.damaged = 0  # queued and retained messages that were not what was stored
+        self._database = database or Database(folder)
+        self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
         self._database.open()
-        self._reader: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-reader", loop)
-        runner: Runner = InlineRunner() if inline else ThreadRunner("mesimqtt-committer", loop)
+        self._make_runner = make_runner or _runners(loop, inline=inline)
+        self._reader = self._make_runner("mesimqtt-reader")
+        runner = self._make_runner("mesimqtt-committer")
         self.committer = Committer(
             self._database, runner, schedule=loop.call_soon, on_fatal=on_fatal, batch_max=settings.batch_max, now=now
         )
         self.search = SearchIndex(folder)
-        self._loop, self._is_inline = loop, inline
         self._indexer: Runner | None = None
         self._computer: Runner | None = None
         self._failed_reads: list[Callable[[], None]] = []  # as many as there were askers: each waits for its one
@@ -128,7 +136,7 @@ class Store:
 
     def _index_runner(self) -> Runner:
         if self._indexer is None:
-            self._indexer = InlineRunner() if self._is_inline else ThreadRunner("mesimqtt-search", self._loop)
+            self._indexer = self._make_runner("mesimqtt-search")
         return self._indexer
 
     async def ask(self, read: Callable[[sqlite3.Connection], T]) -> T:
@@ -172,7 +180,7 @@ class Store:
     async def compute(self, work: Callable[[], T]) -> T:
         """Run what needs a while and no data (a hash that is slow on purpose) beside the loop and beside all reads."""
         if self._computer is None:
-            self._computer = InlineRunner() if self._is_inline else ThreadRunner("mesimqtt-computer", self._loop)
+            self._computer = self._make_runner("mesimqtt-computer")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         found: list[T] = []
         self._computer.submit(
@@ -257,3 +265,7 @@ class Store:
             log.warning("store: no room for the ballast file of %d bytes: %s", size, error.strerror)
             return False
         return True
+
+
+def _runners(loop: asyncio.AbstractEventLoop, *, inline: bool) -> Callable[[str], Runner]:
+    return lambda name: InlineRunner() if inline else ThreadRunner(name, loop)

@@ -61,19 +61,34 @@ class Arrival(NamedTuple):
     rules: str
     privacy: str
     is_blocking: int
+    jti: str
 
 
-_ARRIVAL = f"""SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
+_ARRIVING = f"""SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
     coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
     coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0), u.policy, u.rules, u.privacy,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d})
-    FROM token t JOIN user u ON u.id = t.user_id WHERE t.jti = ? AND u.active >= 0"""
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}), t.jti
+    FROM token t JOIN user u ON u.id = t.user_id WHERE """
+_ARRIVAL = f"{_ARRIVING} t.jti = ? AND u.active >= 0"
+# Among those numbered so, and no others: however many are revoked or over, it is never more work.
+_AHEAD = f"""{_ARRIVING} t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.expires_at > ?
+    AND t.digest IS NULL AND u.active = 1"""
 
 
 def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
     """Return a token's user and his change numbers; None if there is no such token, or its user is deleted."""
     row = connection.execute(_ARRIVAL, (jti,)).fetchone()
     return Arrival(*row) if row else None
+
+
+def newest(connection: sqlite3.Connection) -> int:
+    """Return the number of the newest token, 0 if there is none."""
+    return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM token").fetchone()[0])
+
+
+def ahead(connection: sqlite3.Connection, after: int, upto: int, now_s: int) -> list[Arrival]:
+    """Return what CONNECTs with the good JWTs numbered `after` + 1 to `upto` will ask for."""
+    return [Arrival(*row) for row in connection.execute(_AHEAD, (after, upto, now_s))]
 
 
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:

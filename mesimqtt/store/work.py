@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.messages import by_mid
 
 if TYPE_CHECKING:
@@ -21,13 +22,20 @@ _UNREAD = """SELECT m.id FROM step s JOIN message m ON m.conversation_id = s.con
 
 
 def page(connection: sqlite3.Connection, conversation: int, after: int, limit: int) -> list[Message]:
-    """Return work of a group with seq > `after`, in order."""
-    rows = connection.execute(
-        "SELECT message_id FROM work WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (conversation, after, limit),
-    )
-    found = [by_mid(connection, mid) for (mid,) in rows.fetchall()]
-    return [message for message in found if message is not None]
+    """Return work of a group with seq > `after`, in order; a damaged piece is left out."""
+    found: list[Message] = []
+    while len(found) < limit:
+        wanted = limit - len(found)
+        rows = connection.execute(
+            "SELECT seq, message_id FROM work WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (conversation, after, wanted),
+        ).fetchall()
+        messages = [by_mid(connection, mid) for _, mid in rows]
+        found += [message for message in messages if message is not None and message.state != CORRUPT]
+        if len(rows) < wanted:
+            break
+        after = rows[-1][0]
+    return found
 
 
 def count(connection: sqlite3.Connection, conversation: int) -> int:

@@ -111,15 +111,7 @@ class World:
             self.settings, self.store, signer, now=self.now, now_ms=self.now_ms,
             spawn=lambda coroutine: self.asked.append(self._asyncio.create_task(coroutine)), chance=self.chance,
         )  # fmt: skip
-        keeper = SessionKeeper(self.store)
-        kept, retained = list(keeper.restore()), keeper.restore_retained()
-        self.engine = Engine(
-            self.settings.limits, gate=TokenGate(self.messaging), claim=self.messaging.claim, keeper=keeper,
-            observer=None, now=self.now(), chance=self.chance,
-        )  # fmt: skip
-        self.messaging.on_revoked = self.engine.revoke
-        self.engine.restore(kept)
-        self.engine.restore_retained(retained)
+        self.engine = make_engine(self.messaging)
 
     def open_store(self) -> Store:
         """Open the store: its work is done at once, in the caller's thread."""
@@ -275,6 +267,21 @@ class World:
     def rows(self, sql: str, *values: Any) -> list[Any]:
         """Read from the store."""
         return self.store.read.execute(sql, values).fetchall()
+
+
+def make_engine(messaging: Messaging) -> Engine:
+    """Return the engine over messaging, as the composition root makes it, with what the store kept of sessions."""
+    keeper = SessionKeeper(messaging.store)
+    kept, retained = list(keeper.restore()), keeper.restore_retained()
+    engine = Engine(
+        messaging.settings.limits, gate=TokenGate(messaging), claim=messaging.claim, keeper=keeper,
+        observer=None, now=messaging.now(), chance=messaging.chance,
+    )  # fmt: skip
+    messaging.on_user_deleted = engine.forget_user
+    messaging.on_revoked = engine.revoke
+    engine.restore(kept)
+    engine.restore_retained(retained)
+    return engine
 
 
 def _is_waiting(task: asyncio.Task[None]) -> bool:

@@ -60,3 +60,61 @@ def test_numbers_of_a_user_read_at_connect(world):
 
     assert numbers[0] > 0
     assert numbers == (again.change, again.read_change)
+
+
+def test_tokens_read_ahead_are_no_question(world):
+    """After a start the newest tokens are read ahead: who comes back then is let in from memory, with his numbers."""
+    alice = world.listener("alice")
+    world.listener("bob")
+    alice.publish("u/bob/1")
+    world.turn()
+    user = world.messaging._hub.directory.user("alice")
+    numbers = (user.change, user.read_change)
+    world.restart()
+    world.run(world.messaging._entry.read_ahead())
+    connack, statements = questions(world, "alice", "tablet")
+    again = world.messaging._hub.directory.user("alice")
+
+    assert (ACCEPTED, []) == (connack, statements)
+    assert numbers == (again.change, again.read_change)
+
+
+def test_what_changes_after_it_was_read_ahead_counts(world):
+    """Revoked, disabled, deleted, made again: what was read before is not believed, whoever it concerns."""
+    world.user("alice", "bob", "carol", "dave")
+    for user, operation, arguments in (
+        ("alice", "token_revoke", {"what": "alice"}),
+        ("bob", "user_disable", {"addresses": ["bob"]}),
+        ("carol", "user_delete", {"addresses": ["carol"]}),
+    ):
+        world.restart()
+        world.run(world.messaging._entry.read_ahead())
+        world.do(operation, **arguments)
+
+        assert REFUSED == questions(world, user, "phone")[0]
+    world.do("user_add", addresses=["carol"])
+    assert REFUSED == questions(world, "carol", "phone")[0]
+    assert ACCEPTED == questions(world, "dave", "phone")[0]
+
+
+def test_a_policy_or_privacy_that_changes_after_it_was_read_ahead_counts(world):
+    """Who is in memory since the start is as his row says now: blocks, privacy and policy alike."""
+    world.user("alice", "bob")
+    world.restart()
+    world.run(world.messaging._entry.read_ahead())
+    world.do("block_add", user="bob", peers=["alice"])
+    alice = world.listener("alice")
+    alice.publish("u/bob/1")
+
+    assert [("1", 0x88)] == alice.steps()
+
+
+def test_of_what_is_revoked_or_over_nothing_is_read_ahead(world):
+    """Only good tokens of active users are kept ready, and at most as many as the bound says."""
+    world.user("alice", "bob", "carol")
+    world.do("token_revoke", what="alice")
+    world.do("user_disable", addresses=["bob"])
+    world.restart()
+    world.run(world.messaging._entry.read_ahead())
+
+    assert ["carol"] == [user.address for user in world.messaging._hub.directory.in_memory()]

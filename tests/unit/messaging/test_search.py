@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.store.integrity import reseal
 from mesimqtt.store.search import FILE_NAME
 
 
@@ -221,7 +222,9 @@ def test_what_is_removed_vanishes_from_the_file(world):
     say(world, "vanish", "replace")
     world.advance(1)
     world.store.read.execute("DELETE FROM message WHERE payload = ?", (b"vanish",))
-    world.store.read.execute("UPDATE message SET payload = ? WHERE payload = ?", (b"replaced text", b"replace"))
+    ((mid,),) = world.rows("SELECT id FROM message WHERE payload = ?", b"replace")
+    world.store.read.execute("UPDATE message SET payload = ? WHERE id = ?", (b"replaced text", mid))
+    reseal(world.store.read, mid)
     world.advance(1)
 
     assert ([], ["replaced text"]) == (found(world, "vanish"), found(world, "text"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mesimqtt.testing import world
+from mesimqtt.testing.faults import FaultyDatabase, HeldRunner
 from mesimqtt.testing.peer import Peer, mid_of, seq_of
 from mesimqtt.testing.world import SECRET, START_MS, YEAR_S, FakeLoop
 from spoken import assert_spoken, channels_of
-from unit.messaging.faults import FaultyDatabase, HeldRunner
 
 __all__ = ["SECRET", "START_MS", "YEAR_S", "FakeLoop", "Peer", "World", "mid_of", "seq_of"]
 

@@ -10,7 +10,7 @@ from mesimqtt.domain.messages import PAIR, Conversation, Message, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store.committer import Committer
 from mesimqtt.store.database import Database
-from unit.messaging.faults import FaultyDatabase, HeldRunner
+from mesimqtt.testing.faults import FaultyDatabase, HeldRunner
 
 ALICE, BOB, CAROL = 1, 2, 3
 NOW_MS = 1_790_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from mesimqtt.store import migrations
+from mesimqtt.store import integrity, migrations
 
 
 def memory() -> sqlite3.Connection:
@@ -23,6 +23,8 @@ def insert(connection: sqlite3.Connection, table: str, **values: object) -> None
         name: values.get(name, empty[kind] if needed and not key else None) for _, name, kind, needed, _, key in columns
     }
     row.update(values)
+    if table == "message" and "checksum" not in values:
+        row["checksum"] = integrity.of_message(*(row[name.strip()] for name in integrity.MESSAGE_COLUMNS.split(",")))
     names = ", ".join(f'"{name}"' for name in row)
     connection.execute(
         f'INSERT INTO "{table}" ({names}) VALUES ({", ".join("?" * len(row))})',  # noqa: S608 - names of our own schema

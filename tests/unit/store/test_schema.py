@@ -11,7 +11,7 @@ import pytest
 from peewee import SqliteDatabase
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store import migrations, model_base, models
+from mesimqtt.store import integrity, migrations, model_base, models
 from mesimqtt.store.migrations import MIGRATIONS, VERSION
 from unit.store.rows import memory
 
@@ -120,6 +120,9 @@ class Interrupted:
         self._left = at
         self._way = way
 
+    def create_function(self, *function, **options):
+        self._connection.create_function(*function, **options)
+
     def execute(self, sql, *values):
         if self._left == 0:
             self._left = -1
@@ -133,6 +136,7 @@ class Interrupted:
 def columns_at(version):
     """Return the columns of a file of an older version."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    integrity.prepare(connection)
     for statement in (each for statements in MIGRATIONS[:version] for each in statements):
         connection.execute(statement)
     return columns_of(connection)

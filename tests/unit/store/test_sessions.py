@@ -12,9 +12,9 @@ from mesimqtt.engine.session import RELEASED, Queued, Session
 from mesimqtt.settings import Store as StoreSettings
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
+from mesimqtt.testing.faults import FaultyDatabase
 from unit.engine import test_kept
 from unit.engine.both_ends import Message, Network, ack, publish, subscribe
-from unit.messaging.faults import FaultyDatabase
 from unit.messaging.world import FakeLoop
 from unit.store.desk import NOW_MS
 

@@ -1,0 +1,135 @@
+"""Checksums of what is stored to be read back later: made in its commit, verified wherever it is read.
+
+A message's covers everything that decides who gets what: its place, sender, times, parameters and bytes, and
+whether it was edited or taken back. It is a CRC-32: one flipped bit, and any run of 32 flipped bits, is always found.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from struct import error as _struct_error
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+CORRUPT = 0x80  # `message.state` of what was damaged in the store: nobody gets it any more
+CORRUPT_REASON = "corrupt"
+MESSAGE_COLUMNS = (
+    "id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at, flags, params, payload, state, traceless, "
+    "edits, edited_by, recalls"
+)  # in the order in which `of_message` takes them
+SCHEDULED_COLUMNS = (
+    "id, sender_id, kind, target_id, device, cid, ts, due, state, change, flags, params, payload, amends"
+)
+_HEAD, _LATER, _SCHEDULED, _LETTER = Struct("<8q"), Struct("<5q"), Struct("<10q"), Struct("<5q")
+_pack_head = _HEAD.pack
+_RESEAL = "UPDATE message SET checksum = ? WHERE id = ?"
+
+
+def of_message(  # noqa: PLR0917 - the columns, in their order; called for every message
+    mid: int,
+    conversation: int,
+    seq: int,
+    kind: int,
+    sender: int,
+    device: str,
+    cid: str,
+    ts: int,
+    expires_at: int,
+    flags: int,
+    params: str,
+    payload: bytes,
+    state: int = 0,
+    traceless: int = 0,
+    edits: int | None = None,
+    edited_by: int | None = None,
+    recalls: int | None = None,
+) -> int:
+    """Return the checksum of a message. Frozen: what is stored was made by it.
+
+    Raises struct.error, TypeError or UnicodeError for values that no message has.
+    """
+    head = _pack_head(mid, conversation, seq, kind, sender, ts, expires_at, flags)
+    found = crc32(payload, crc32(head + f"{device}\0{cid}\0{params}".encode()))
+    if state or traceless or edits is not None or edited_by is not None or recalls is not None:
+        found = crc32(_LATER.pack(state, traceless, edits or 0, edited_by or 0, recalls or 0), found)
+    return found
+
+
+def of_scheduled(row: Sequence[Any]) -> int:
+    """Return the checksum of a message that waits for its time, from its SCHEDULED_COLUMNS. Frozen.
+
+    Raises struct.error, TypeError or UnicodeError for values that no message has.
+    """
+    mid, sender, kind, target, device, cid, ts, due, state, change, flags, params, payload, amends = row
+    head = _SCHEDULED.pack(mid, sender, kind, target, ts, due or 0, state, change, flags, amends or 0)
+    return crc32(payload, crc32(head + f"{device}\0{cid}\0{params}".encode()))
+
+
+def of_letter(
+    topic: bytes | str, payload: bytes, properties: bytes, qos: int, expires_at: int, session: int = 0, n: int = 0
+) -> int:
+    """Return the checksum of a message of a free topic that is retained, or queued as `n` of a session. Frozen.
+
+    Raises struct.error or TypeError for values that no message has.
+    """
+    name = topic.encode() if isinstance(topic, str) else topic
+    return crc32(payload, crc32(_LETTER.pack(session, n, qos, expires_at, len(name)) + name + properties))
+
+
+def holds(row: Sequence[Any], checksum: object) -> bool:
+    """Tell whether a message, as its MESSAGE_COLUMNS, is what was stored under that checksum."""
+    try:
+        return of_message(*row) == checksum
+    except (ValueError, TypeError, ArithmeticError, _struct_error):
+        return False  # a flipped bit can make a number text, or a text no UTF-8
+
+
+def scheduled_holds(row: Sequence[Any], checksum: object) -> bool:
+    """Tell whether a scheduled message, as its SCHEDULED_COLUMNS, is what was stored under that checksum."""
+    try:
+        return of_scheduled(row) == checksum
+    except (ValueError, TypeError, ArithmeticError, _struct_error):
+        return False
+
+
+def letter_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_letter`'s, or what a damaged file holds
+    """Tell whether a queued or retained message is what was stored under that checksum."""
+    try:
+        return of_letter(*row) == checksum
+    except (ValueError, TypeError, ArithmeticError, _struct_error):
+        return False
+
+
+def reseal(connection: sqlite3.Connection, mid: int) -> None:
+    """Give a message whose row was changed on purpose its new checksum; what was changed must have been verified."""
+    row = connection.execute(f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?", (mid,)).fetchone()
+    if row is not None:
+        connection.execute(_RESEAL, (of_message(*row), mid))
+
+
+def suspect(connection: sqlite3.Connection, mid: int) -> None:
+    """Note that a message is not what was stored: whoever has the store open looks into it (messaging/quarantine.py).
+
+    A connection of the store collects them in `suspects`; a plain one of SQLite's has nowhere to.
+    """
+    suspects = getattr(connection, "suspects", None)
+    if suspects is not None:
+        suspects.append(mid)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Give a connection the functions that the migrations use."""
+    connection.create_function("message_checksum", 12, of_message, deterministic=True)
+    connection.create_function("letter_checksum", 7, of_letter, deterministic=True)
+
+
+def damaged_messages(connection: sqlite3.Connection, after: int = 0) -> Iterator[tuple[int, bool]]:
+    """Yield the mid of every message above `after` that is not what was stored, and whether the server knows it."""
+    rows = connection.execute(f"SELECT {MESSAGE_COLUMNS}, checksum FROM message WHERE id > ? ORDER BY id", (after,))
+    for row in rows:
+        if not holds(row[:-1], row[-1]):
+            yield row[0], row[12] == CORRUPT
