@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import Action, ConnectRequest, Identity, Refusal
     from mesimqtt.messaging.bot import Bot
+    from mesimqtt.store.database import Database
 
 START_MS = 1_790_000_000_000
 YEAR_S = 31_536_000
@@ -81,6 +82,7 @@ class World:
     """
 
     peer_type: ClassVar[type[Peer]] = Peer
+    synchronous: ClassVar[str] = "OFF"  # what survives here survives in the same process
 
     def __init__(self, folder: Path, **sections: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         self.folder = folder
@@ -104,7 +106,6 @@ class World:
     def open(self) -> None:
         """Start the server on the folder, with nothing in memory."""
         self.store = self.open_store()
-        self.store.read.execute("PRAGMA synchronous = OFF")  # what survives here survives in the same process
         signer = TokenSigner(SECRET, issuer=self.settings.tokens.issuer)
         self.asked = []
         self.messaging = Messaging(
@@ -116,10 +117,16 @@ class World:
     def open_store(self) -> Store:
         """Open the store: its work is done at once, in the caller's thread."""
         loop: Any = self.loop
-        return Store(
+        store = Store(
             self.folder, self.settings.store, loop=loop, now=self.now, now_ms=self.now_ms,
-            on_fatal=self.fatal.append, inline=True,
+            on_fatal=self.fatal.append, inline=True, database=self.make_database(),
         )  # fmt: skip
+        store.read.execute(f"PRAGMA synchronous = {self.synchronous}")
+        return store
+
+    def make_database(self) -> Database | None:
+        """Return the database for the store; None: the folder's own."""
+        return None
 
     def restart(self, *, kill: bool = True) -> None:
         """Stop the server, at once or in good order, and start it again on the same folder."""

@@ -1,0 +1,144 @@
+"""apsw's connection in the shape of sqlite3's, as far as the store uses it: the same SQL, the same errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+# As CPython's sqlite3 translates SQLite's primary result codes (Modules/_sqlite/util.c).
+_OPERATIONAL = {
+    apsw.SQLITE_ERROR, apsw.SQLITE_PERM, apsw.SQLITE_ABORT, apsw.SQLITE_BUSY, apsw.SQLITE_LOCKED, apsw.SQLITE_READONLY,
+    apsw.SQLITE_INTERRUPT, apsw.SQLITE_IOERR, apsw.SQLITE_FULL, apsw.SQLITE_CANTOPEN, apsw.SQLITE_PROTOCOL,
+    apsw.SQLITE_EMPTY, apsw.SQLITE_SCHEMA,
+}  # fmt: skip
+_CLASSES: dict[int, type[sqlite3.Error]] = {
+    **dict.fromkeys(_OPERATIONAL, sqlite3.OperationalError),
+    apsw.SQLITE_INTERNAL: sqlite3.InternalError,
+    apsw.SQLITE_NOTFOUND: sqlite3.InternalError,
+    apsw.SQLITE_TOOBIG: sqlite3.DataError,
+    apsw.SQLITE_CONSTRAINT: sqlite3.IntegrityError,
+    apsw.SQLITE_MISMATCH: sqlite3.IntegrityError,
+    apsw.SQLITE_MISUSE: sqlite3.InterfaceError,
+    apsw.SQLITE_RANGE: sqlite3.InterfaceError,
+}
+_WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+
+
+def translated(error: Exception) -> Exception:
+    """Return sqlite3's error for one of apsw's."""
+    if not isinstance(error, apsw.Error):
+        if isinstance(error, UnicodeDecodeError):
+            return sqlite3.OperationalError("Could not decode to UTF-8")
+        return sqlite3.ProgrammingError(str(error)) if isinstance(error, TypeError | ValueError) else error
+    if isinstance(error, apsw.BindingsError):
+        return sqlite3.ProgrammingError(str(error))
+    code = getattr(error, "extendedresult", 0) or getattr(error, "result", apsw.SQLITE_ERROR)
+    if code & 0xFF == apsw.SQLITE_NOMEM:
+        return MemoryError()
+    found = _CLASSES.get(code & 0xFF, sqlite3.DatabaseError)(str(error) or "disk I/O error")
+    found.sqlite_errorcode = code
+    found.sqlite_errorname = str(apsw.mapping_result_codes.get(code & 0xFF, "SQLITE_ERROR"))
+    return found
+
+
+class ApswCursor:
+    """What `execute` returns."""
+
+    def __init__(self, cursor: apsw.Cursor, rowcount: int, lastrowid: int) -> None:
+        self._cursor = cursor
+        self.rowcount = rowcount
+        self.lastrowid = lastrowid
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - a row
+        """Return the next row, None after the last."""
+        try:
+            return self._cursor.fetchone()
+        except Exception as error:
+            raise translated(error) from error
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        try:
+            return self._cursor.fetchall()
+        except Exception as error:
+            raise translated(error) from error
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self._cursor
+        except Exception as error:
+            raise translated(error) from error
+
+    def close(self) -> None:
+        """End the statement."""
+        self._cursor.close(True)
+
+
+class ApswConnection:
+    """A connection whose files are those of a VFS of ours. One per file, without shared memory."""
+
+    def __init__(self, path: str, vfs: str) -> None:
+        self.suspects: deque[int]
+        self.text_factory: Any = str
+        try:
+            self._connection = apsw.Connection(path, vfs=vfs)
+            # A VFS in Python has no shared memory: the WAL's index is in this process, and the file ours alone.
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        except Exception as error:
+            raise translated(error) from error
+
+    @property
+    def in_transaction(self) -> bool:
+        """Tell whether BEGIN was, and COMMIT or ROLLBACK not yet."""
+        return bool(self._connection.in_transaction)
+
+    @property
+    def total_changes(self) -> int:
+        """Return how many rows were changed since it was opened."""
+        return self._connection.total_changes()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> ApswCursor:
+        """Run one statement."""
+        return self._run(sql, lambda cursor: cursor.execute(sql, values))
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> ApswCursor:
+        """Run one statement for each row; `rowcount` is of all of them."""
+        count = 0
+
+        def run(cursor: apsw.Cursor) -> None:
+            nonlocal count
+            for row in rows:
+                cursor.execute(sql, row)
+                count += self._connection.changes()
+
+        done = self._run(sql, run)
+        done.rowcount = count
+        return done
+
+    def _run(self, sql: str, run: Callable[[apsw.Cursor], object]) -> ApswCursor:
+        connection = self._connection
+        cursor = connection.cursor()
+        try:
+            run(cursor)
+        except Exception as error:
+            raise translated(error) from error
+        rowcount = connection.changes() if sql.lstrip()[:7].upper().startswith(_WRITES) else -1
+        return ApswCursor(cursor, rowcount, connection.last_insert_rowid())
+
+    def create_function(
+        self, name: str, count: int, function: Callable[..., Any], *, deterministic: bool = False
+    ) -> None:
+        """Give SQL a function."""
+        self._connection.create_scalar_function(name, function, count, deterministic=deterministic)
+
+    def close(self) -> None:
+        """Close, whatever the disk says."""
+        with contextlib.suppress(apsw.Error):  # of a disk that is gone: nothing is asked of it any more
+            self._connection.close(True)

@@ -1,0 +1,185 @@
+"""A disk of ours below the real SQLite: its VFS, by apsw, which is imported in this folder alone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from mesimqtt.proof.powercut.connection import ApswConnection
+from mesimqtt.store.database import Database
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mesimqtt.proof.powercut.disk import Disk, File
+
+_numbers = itertools.count(1)
+_LOGS = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
+
+
+class Vfs(apsw.VFS):
+    """SQLite's files on a Disk.
+
+    `fault(what, name, number)` is asked before each operation. It raises what goes wrong (`failure`), or returns
+    another number: how many bytes are read, or where they are written.
+    """
+
+    def __init__(self, disk: Disk, name: str) -> None:
+        self.disk = disk
+        self.vfs_name = name
+        self.fault: Callable[[str, str, int], int | None] | None = None
+        super().__init__(name, "", iVersion=1)
+
+    def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: ANN401, N802 - apsw's
+        """Open or make a file."""
+        path = str(name.filename() if isinstance(name, apsw.URIFilename) else name or f"temp-{next(_numbers)}")
+        if self.fault is not None:
+            self.fault("open", path, 0)
+        is_log = bool(flags[0] & _LOGS)
+        file = self.disk.open(path, create=bool(flags[0] & apsw.SQLITE_OPEN_CREATE), is_log=is_log)
+        if file is None:
+            raise apsw.CantOpenError(f"no file {path}")
+        flags[1] = flags[0]
+        return _Handle(self, path, file, is_temporary=bool(flags[0] & apsw.SQLITE_OPEN_DELETEONCLOSE))
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - apsw's
+        """Remove a file."""
+        if self.fault is not None:
+            self.fault("delete", filename, 0)
+        if not self.disk.delete(filename, sync=syncdir):
+            raise failure(apsw.SQLITE_IOERR_DELETE_NOENT)
+
+    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: ARG002, N802 - apsw's
+        """Tell whether there is such a file."""
+        self.disk.check()
+        return pathname in self.disk.files
+
+    def xFullPathname(self, name: str) -> str:  # noqa: N802 - apsw's
+        """Return a name as it is."""
+        return name
+
+
+class _Handle:
+    """An open file. One that was open when the power went does nothing any more."""
+
+    def __init__(self, vfs: Vfs, name: str, file: File, *, is_temporary: bool) -> None:
+        self._vfs, self._disk, self._name, self._file = vfs, vfs.disk, name, file
+        self._powered = vfs.disk.powered
+        self._is_temporary = is_temporary
+
+    def _is_stale(self) -> bool:
+        return self._powered != self._disk.powered
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - apsw's
+        """Return bytes, fewer at the end of the file."""
+        if self._is_stale():
+            return b""
+        self._disk.check()
+        if self._vfs.fault is not None:
+            shorter = self._vfs.fault("read", self._name, amount)
+            amount = amount if shorter is None else shorter
+        return bytes(self._file.data[offset : offset + amount])
+
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: ANN401, N802 - apsw's
+        """Write bytes."""
+        if self._is_stale():
+            return
+        self._disk.check()
+        if self._vfs.fault is not None:
+            moved = self._vfs.fault("write", self._name, offset)
+            offset = offset if moved is None else moved
+        self._disk.write(self._name, self._file, bytes(data), offset)
+
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 - apsw's
+        """Cut the file off."""
+        if self._is_stale():
+            return
+        self._disk.check()
+        if self._vfs.fault is not None:
+            self._vfs.fault("truncate", self._name, newsize)
+        self._disk.truncate(self._name, self._file, newsize)
+
+    def xSync(self, flags: int) -> None:  # noqa: ARG002, N802 - apsw's
+        """Make the file durable."""
+        if self._is_stale():
+            return
+        self._disk.check()
+        if self._vfs.fault is not None:
+            self._vfs.fault("sync", self._name, 0)
+        self._disk.sync(self._name, self._file)
+
+    def xFileSize(self) -> int:  # noqa: N802 - apsw's
+        """Return the size in bytes."""
+        return len(self._file.data)
+
+    def xSectorSize(self) -> int:  # noqa: N802 - apsw's
+        """Return what SQLite assumes of a file on Linux."""
+        return 4096
+
+    def xDeviceCharacteristics(self) -> int:  # noqa: N802 - apsw's
+        """Promise what SQLite assumes of a file on Linux: a write harms no bytes beside it, and no more."""
+        return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
+
+    def xFileControl(self, op: int, ptr: int) -> bool:  # noqa: ARG002, N802 - apsw's
+        """Know of no control."""
+        return False
+
+    def xLock(self, level: int) -> None:  # noqa: N802 - apsw's
+        """Lock nothing: the data folder has a lock of its own, and there is one connection."""
+
+    def xUnlock(self, level: int) -> None:  # noqa: N802 - apsw's
+        """Unlock nothing."""
+
+    def xCheckReservedLock(self) -> bool:  # noqa: N802 - apsw's
+        """Know of no other process."""
+        return False
+
+    def xClose(self) -> None:  # noqa: N802 - apsw's
+        """Close; a temporary file goes."""
+        if self._is_temporary and not self._is_stale():
+            self._disk.files.pop(self._name, None)
+
+
+class PowerCutDisk:
+    """A data folder's database on a disk that loses power. `close` it when it is not needed any more.
+
+    Give `database(folder)` to the server's Store as its `database`; what else the server keeps in the folder is on the
+    real disk. At a cut PowerCut is raised through whatever the server was doing; `cut()` then decides from the seed
+    what is left, and the next `database` is opened on it.
+    """
+
+    def __init__(self, disk: Disk, chance: random.Random) -> None:
+        self.disk = disk
+        self._chance = chance
+        self.vfs = Vfs(disk, f"powercut-{next(_numbers)}")
+
+    def connect(self, path: Path) -> Any:  # noqa: ANN401 - stands for sqlite3.Connection
+        """Open a connection, as `mesimqtt.store.database.connect` does."""
+        self.disk.check()
+        return ApswConnection(str(path), self.vfs.vfs_name)
+
+    def database(self, folder: Path) -> Database:
+        """Return the database of a data folder on this disk, not opened yet."""
+        return Database(folder, self.connect)
+
+    def cut(self) -> None:
+        """Lose the power now; then there is power again, and whatever was open is closed."""
+        self.disk.cut(self._chance)
+
+    def close(self) -> None:
+        """Give back what SQLite holds of it."""
+        self.disk.powered += 1
+        with contextlib.suppress(apsw.Error):
+            self.vfs.unregister()
+
+
+def failure(code: int) -> Exception:
+    """Return an error that SQLite is to be told, by its extended code."""
+    error: Any = apsw.exception_for(code & 0xFF)
+    error.extendedresult = code
+    return error  # type: ignore[no-any-return] # apsw does not type its errors' codes
