@@ -41,7 +41,6 @@ from mesimqtt.messaging.people import People
 from mesimqtt.messaging.pins import Pins
 from mesimqtt.messaging.policies import Policies
 from mesimqtt.messaging.presence import Presence
-from mesimqtt.messaging.quarantine import Quarantine
 from mesimqtt.messaging.queries import Queries
 from mesimqtt.messaging.receipts import Receipts
 from mesimqtt.messaging.retention import Retention
@@ -155,8 +154,7 @@ class Messaging:
     def _make_sweeper(self) -> Sweeper:
         parts = (self._statuses, self._receipts, self._transients, self._enrolment, self._round_robin)
         sweeper = Sweeper(self._hub, *parts)
-        quarantine = Quarantine(self._hub, self._receipts, sweeper.lanes)
-        sweeper.tasks += [self._vanishing.tick, self.schedule.tick, quarantine.tick]
+        sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
         return sweeper
 
     def _make_groups(self) -> None:

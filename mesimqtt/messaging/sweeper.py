@@ -10,6 +10,7 @@ from mesimqtt.domain.messages import MessageKind
 from mesimqtt.engine import codes
 from mesimqtt.messaging.departures import verdict
 from mesimqtt.messaging.devices import is_in_flight
+from mesimqtt.messaging.quarantine import Quarantine
 from mesimqtt.store import conversations, scheduled
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
@@ -54,6 +55,7 @@ class Sweeper:
         self._round_robin = round_robin
         self.tasks = [
             hub.store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens,
+            Quarantine(hub, receipts, self.lanes).tick,
         ]  # once a second  # fmt: skip
         self._next_second = 0.0
         self._next_hour = 0.0
