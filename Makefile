@@ -14,7 +14,7 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz-api build compile uncompile clean
+.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz fuzz-api build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -70,6 +70,10 @@ kill: $(INSTALLED)  ## 50 times kill -9 between PUBACK and delivery: nothing los
 
 race: $(INSTALLED)  ## 10 000 times a member is removed while he and others write: no later seq ever reaches him
 	RACE_ROUNDS=2500 $(PYTEST) -o faulthandler_timeout=0 tests/attacks/test_b_groups.py $(ARGS)
+
+fuzz: $(INSTALLED)  ## atheris on every parser of untrusted bytes, FUZZ_SECONDS=30 each; ARGS='json params' for some; Linux
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m mesimqtt.proof.fuzz --seconds $${FUZZ_SECONDS:-30} --found build/fuzz --corpus build/fuzz-corpus $(ARGS)
 
 fuzz-api: $(INSTALLED)  ## schemathesis on the HTTP API, two minutes, as an admin and as a user; FUZZ_SEED=2 for other data
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(PYTEST) -o faulthandler_timeout=0 tests/integration/test_fuzz_api.py $(ARGS)

@@ -58,6 +58,8 @@ def load_settings(path: Path | None, *, is_app: bool = False) -> Settings:
         values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     try:
         settings = TypeAdapter(Settings).validate_python(values)
+    except RecursionError:
+        raise MesimqttError(f"{path}: it is nested too deeply; compare it with config/default.yaml") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"
@@ -92,26 +94,33 @@ def _check_names(known: Iterable[str]) -> None:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 - only `serve` needs it
-
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise MesimqttError(f"cannot read the configuration {path}: {reason}; check --config") from None
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise MesimqttError(
-            f"{path}: line {line} is not YAML{yaml_problem(error)}; compare it with config/default.yaml"
-        ) from None
+    values = parse_yaml(text, f"{path}", "; compare it with config/default.yaml") or {}
     if not isinstance(values, dict):
         raise MesimqttError(f"{path}: a configuration is `key: value` lines; see config/default.yaml")
     return values
 
 
-def yaml_problem(error: Exception) -> str:
+def parse_yaml(text: str, where: str, hint: str = "") -> object:
+    """Return what a YAML text says. Raises MesimqttError, which names `where`, the line and what is wrong there."""
+    import yaml  # noqa: PLC0415 - only `serve` needs it
+
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise MesimqttError(f"{where}: line {line} is not YAML{_problem(error)}{hint}") from None
+    except (ValueError, OverflowError) as error:  # `2001-99-99` looks like a date
+        raise MesimqttError(f"{where}: a value in it is none of YAML's: {error!s:.200}; quote texts") from None
+    except RecursionError:
+        raise MesimqttError(f"{where}: it is nested too deeply{hint}") from None
+
+
+def _problem(error: Exception) -> str:
     """Return what the YAML parser stumbled on, on one line; '' where it does not say."""
     told = (getattr(error, "context", None), getattr(error, "problem", None) or getattr(error, "reason", None))
     text = ", ".join(" ".join(str(part).split()) for part in told if part)

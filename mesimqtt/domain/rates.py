@@ -10,6 +10,7 @@ from mesimqtt.domain.errors import RateError
 WINDOWS_MAX = 8
 MOST_MAX = 10**9
 SECONDS_MAX = 31 * 86_400.0
+_SECONDS_MIN = 0.001  # a shorter window than clocks can see bounds nothing
 _ROUNDING_S = 1e-6  # sums of steps are not exact; the last of a window must still fit
 
 
@@ -49,7 +50,7 @@ def _window(pair: str) -> Window:
         window = Window(float(seconds), int(count))
     except ValueError:
         window = Window(0.0, 0)
-    if not colon or not (0 < window.seconds <= SECONDS_MAX and 0 < window.most <= MOST_MAX):
+    if not colon or not (_SECONDS_MIN <= window.seconds <= SECONDS_MAX and 0 < window.most <= MOST_MAX):
         raise RateError(f'{pair!r} is not SECONDS:COUNT; write for example "60:30,600:60": 30 in 60 s and 60 in 600 s')
     return window
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.configuration import yaml_problem
+from mesimqtt.configuration import parse_yaml
 from mesimqtt.domain.access_rules import PUBLISH, SUBSCRIBE, Asker, Rule, covers, is_filter, parse_rules
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import Action, Decision, Identity
@@ -114,21 +114,16 @@ class AccessRules:
     def _read_file(self) -> list[Rule]:
         if not self._file:
             return []
-        import yaml  # noqa: PLC0415 - only a server with such a file needs it
-
         where = f"rules_file {self._file}"
         try:
             with Path(self._file).open(encoding="utf-8") as file:
                 text = file.read(FILE_MAX + 1)
             if len(text) > FILE_MAX:
                 raise MesimqttError(f"{where}: longer than {FILE_MAX} characters")
-            values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise MesimqttError(f"{where}: cannot be read: {reason}; write the path from / on") from None
-        except yaml.YAMLError as error:
-            line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-            raise MesimqttError(f"{where}: line {line} is not YAML{yaml_problem(error)}") from None
+        values = parse_yaml(text, where)
         if isinstance(values, dict) and values.keys() == {"rules"}:
             values = values["rules"]
         try:

@@ -19,7 +19,9 @@ class Listed(NamedTuple):
 
 
 # In the order in which they are run.
-TRIALS: dict[str, Listed] = {}
+TRIALS: dict[str, Listed] = {
+    "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
+}
 
 
 def trial(name: str) -> Trial:

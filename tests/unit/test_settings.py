@@ -69,7 +69,7 @@ def test_the_environment_outranks_the_file(tmp_path, monkeypatch):
         ("limits: 3\n", "limits"),
         ("- a\n", "`key: value` lines"),
         ("a: [\n", "line 2 is not YAML (while parsing a flow node"),
-        ("a: \x07\n", "is not YAML (special characters are not allowed)"),
+        ("a: \x07\n", "is not YAML (control characters are not allowed)"),
         ("listeners:\n  default:\n    mode: 0660\n", 'in quotes: "0660"'),
         ("root: a/b\n", "root: one topic level"),
         ("root: $SYS\n", "root: one topic level"),

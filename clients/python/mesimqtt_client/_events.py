@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt_client._errors import RpcError
 from mesimqtt_client._status import FLAGS_DEFAULT, Status, parse_status
-from mesimqtt_client._topics import TopicError, own_params
+from mesimqtt_client._topics import TopicError, is_a, own_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mesimqtt_client._topics import InTopic
 
 
-_STATUS_KEYS = ("mid", "peer", "group", "device", "reason", "limit", "rule", "retry_after", "counts")
+_STATUS_TEXTS = ("mid", "peer", "group", "device", "reason", "rule")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +132,20 @@ def received(topic: InTopic, payload: bytes, me: str) -> Received:
 def status_update(cid: str, payload: bytes) -> StatusUpdate:
     """Return the status that a PUBLISH under `in/status/{cid}` carries."""
     data = _json(payload)
-    code = data.get("status") if isinstance(data, dict) else None
-    if not isinstance(code, int):
+    code = _typed(data, "status", int) if isinstance(data, dict) else None
+    if code is None:
         raise TopicError(f"a status without a code: {payload[:200]!r}")
-    known = {key: data.get(key) for key in _STATUS_KEYS}
-    return StatusUpdate(cid=cid, status=parse_status(code), code=code, ts=data.get("ts", 0), **known)
+    counts = data.get("counts")
+    return StatusUpdate(
+        cid=cid,
+        status=parse_status(code),
+        code=code,
+        ts=_typed(data, "ts", int) or 0,
+        limit=_typed(data, "limit", int),
+        retry_after=_typed(data, "retry_after", int, float),
+        counts={key: _typed(counts, key, int) or 0 for key in counts} if isinstance(counts, dict) else None,
+        **{key: _typed(data, key, str) for key in _STATUS_TEXTS},
+    )
 
 
 def read_mark(topic: InTopic, payload: bytes) -> ReadMark:
@@ -172,6 +181,12 @@ def parse_answer(payload: bytes) -> tuple[Any, RpcError | None]:
     if answer["ok"]:
         return answer.get("result"), None
     return None, RpcError(str(answer.get("code", "failed")), str(answer.get("message", "")))
+
+
+def _typed(data: dict[str, Any], key: str, *types: type) -> Any:  # noqa: ANN401 - one of `types`
+    """Return a value that is what the contract says it is, else None: no server may break its client."""
+    value = data.get(key)
+    return value if is_a(value, *types) else None
 
 
 def _json(payload: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -115,7 +115,7 @@ class Poster:
                 kept += chunk[: max(0, _KEPT_BYTES - len(kept))]
                 if total > SIZE_MAX:  # its status counts; nobody needs the rest, and leaving here ends the connection
                     break
-            return Reply(answer.status_code, bytes(kept), _retry_after_s(answer.headers.get("retry-after", "")))
+            return Reply(answer.status_code, bytes(kept), retry_after_s(answer.headers.get("retry-after", "")))
         finally:
             await answer.aclose()
 
@@ -173,11 +173,11 @@ def _path(parts: SplitResult) -> bytes:
     return ((parts.path or "/") + (f"?{parts.query}" if parts.query else "")).encode()
 
 
-def _retry_after_s(value: str) -> float:
-    """Return the seconds of a Retry-After header, which holds seconds or a date; 0 if it says nothing."""
+def retry_after_s(value: str) -> float:
+    """Return the seconds of a Retry-After header, which holds seconds or a date; 0 if it says neither."""
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):  # whatever an answer may hold: its status counts
         return 0.0
