@@ -112,7 +112,7 @@ class Broker(amqtt.broker.Broker):
         self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
         self._listeners = Listeners(self.wire, settings)
-        self.drain = Drain(self.wire, settings.drain, clock=clock)
+        self.drain = Drain(self.wire, settings.drain, clock=clock, chance=chance)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
         self._due = 0.0  # when the next tick should come; 0: whenever

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from math import ceil
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.engine.packets import FIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mesimqtt.broker.wire import Wire
+    from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.connection import Connection
     from mesimqtt.settings import Drain as DrainSettings
 
@@ -34,7 +35,7 @@ class Drain:
         settings: DrainSettings,
         *,
         clock: Callable[[], float],
-        chance: Callable[[], float] = random.random,
+        chance: Chance = SYSTEM,
     ) -> None:
         self._wire = wire
         self._settings = settings
@@ -68,7 +69,7 @@ class Drain:
         width = max(settings.retry_after_s, len(clients) / max(settings.returns_per_s, 1))
         self.hint_max_s = settings.retry_after_s + width
         for connection in clients:
-            engine.hints[connection] = round(settings.retry_after_s + self._chance() * width, 1)
+            engine.hints[connection] = round(settings.retry_after_s + self._chance.fraction() * width, 1)
 
     async def let_go(self) -> None:
         """Let every client go, each after the commit of what it has sent."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from mesimqtt.messaging.devices import CEILING_STEP, ReadMark
+from mesimqtt.messaging.devices import CEILING_STEP, Device, ReadMark
 from mesimqtt.store import devices as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from mesimqtt.messaging.devices import Device
+    from mesimqtt.engine.connection import Connection
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.receipts import Receipts
@@ -163,6 +163,12 @@ class Enrolment:
         """Tell a user's online devices something on `in/session`; never stored."""
         for device in user.devices:
             self.tell(device, news)
+
+    def closing(self, hints: Mapping[Connection, float]) -> None:
+        """Tell devices that the server stops, and in how many seconds each is to come back."""
+        for connection, retry_after in hints.items():
+            if isinstance(connection.claim_state, Device):
+                self.tell(connection.claim_state, {"event": "closing", "retry_after": retry_after})
 
     def tell(self, device: Device, news: dict[str, object]) -> None:
         """Tell one device something about its session."""

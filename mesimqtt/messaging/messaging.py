@@ -22,7 +22,6 @@ from mesimqtt.messaging.changes import Changes
 from mesimqtt.messaging.deletion import Deletion
 from mesimqtt.messaging.delivery import Delivery
 from mesimqtt.messaging.departures import Departures
-from mesimqtt.messaging.devices import Device
 from mesimqtt.messaging.directory import Directory
 from mesimqtt.messaging.enrolment import Enrolment
 from mesimqtt.messaging.entry import NOT_AUTHORIZED, Entry
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import ConnectRequest
+    from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.model import Target, User
     from mesimqtt.messaging.operations_base import Caller
     from mesimqtt.settings import Settings
@@ -228,9 +228,7 @@ class Messaging:
 
     def tell_closing(self, hints: Mapping[Connection, float]) -> None:
         """Tell devices on `in/session` that the server stops, and in how many seconds each is to come back."""
-        for connection, retry_after in hints.items():
-            if isinstance(connection.claim_state, Device):
-                self._enrolment.tell(connection.claim_state, {"event": "closing", "retry_after": retry_after})
+        self._enrolment.closing(hints)
 
     def count(self, what: str) -> None:
         """Count something that happened elsewhere, for `stats`."""
