@@ -20,6 +20,8 @@ class Listed(NamedTuple):
 
 # In the order in which they are run.
 TRIALS: dict[str, Listed] = {
+    "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
+    "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
 }
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from mesimqtt.proof.powercut.disk import PowerCut
+
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,48 +53,56 @@ def translated(error: Exception) -> Exception:
 class ApswCursor:
     """What `execute` returns."""
 
-    def __init__(self, cursor: apsw.Cursor, rowcount: int, lastrowid: int) -> None:
+    def __init__(self, cursor: apsw.Cursor, check: Callable[[], None], rowcount: int, lastrowid: int) -> None:
         self._cursor = cursor
+        self._check = check
         self.rowcount = rowcount
         self.lastrowid = lastrowid
 
     def fetchone(self) -> Any:  # noqa: ANN401 - a row
         """Return the next row, None after the last."""
-        try:
+        with _speaking_sqlite3(self._check):
             return self._cursor.fetchone()
-        except Exception as error:
-            raise translated(error) from error
 
     def fetchall(self) -> list[Any]:
         """Return the rows that are left."""
-        try:
+        with _speaking_sqlite3(self._check):
             return self._cursor.fetchall()
-        except Exception as error:
-            raise translated(error) from error
 
     def __iter__(self) -> Iterator[Any]:
-        try:
+        with _speaking_sqlite3(self._check):
             yield from self._cursor
-        except Exception as error:
-            raise translated(error) from error
 
-    def close(self) -> None:
-        """End the statement."""
-        self._cursor.close(True)
+
+class _speaking_sqlite3:  # noqa: N801 - used as a verb; a class, because every statement goes through it
+    """Raise sqlite3's errors for apsw's, and PowerCut for whatever SQLite makes of a disk without power."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self._check()
+        if isinstance(error, Exception):
+            raise translated(error) from error
 
 
 class ApswConnection:
-    """A connection whose files are those of a VFS of ours. One per file, without shared memory."""
+    """A connection whose files are those of a VFS of ours. One per file, without shared memory.
 
-    def __init__(self, path: str, vfs: str) -> None:
+    `check` raises PowerCut when the power is gone: SQLite may have taken that for another error, or for none.
+    """
+
+    def __init__(self, path: str, vfs: str, check: Callable[[], None]) -> None:
         self.suspects: deque[int]
         self.text_factory: Any = str
-        try:
+        self._check = check
+        with _speaking_sqlite3(check):
             self._connection = apsw.Connection(path, vfs=vfs)
             # A VFS in Python has no shared memory: the WAL's index is in this process, and the file ours alone.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        except Exception as error:
-            raise translated(error) from error
 
     @property
     def in_transaction(self) -> bool:
@@ -106,31 +116,22 @@ class ApswConnection:
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> ApswCursor:
         """Run one statement."""
-        return self._run(sql, lambda cursor: cursor.execute(sql, values))
+        connection = self._connection
+        cursor = connection.cursor()
+        with _speaking_sqlite3(self._check):
+            cursor.execute(sql, values)
+        rowcount = connection.changes() if sql.lstrip()[:7].upper().startswith(_WRITES) else -1
+        return ApswCursor(cursor, self._check, rowcount, connection.last_insert_rowid())
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> ApswCursor:
         """Run one statement for each row; `rowcount` is of all of them."""
-        count = 0
-
-        def run(cursor: apsw.Cursor) -> None:
-            nonlocal count
+        connection, count = self._connection, 0
+        cursor = connection.cursor()
+        with _speaking_sqlite3(self._check):
             for row in rows:
                 cursor.execute(sql, row)
-                count += self._connection.changes()
-
-        done = self._run(sql, run)
-        done.rowcount = count
-        return done
-
-    def _run(self, sql: str, run: Callable[[apsw.Cursor], object]) -> ApswCursor:
-        connection = self._connection
-        cursor = connection.cursor()
-        try:
-            run(cursor)
-        except Exception as error:
-            raise translated(error) from error
-        rowcount = connection.changes() if sql.lstrip()[:7].upper().startswith(_WRITES) else -1
-        return ApswCursor(cursor, rowcount, connection.last_insert_rowid())
+                count += connection.changes()
+        return ApswCursor(cursor, self._check, count, connection.last_insert_rowid())
 
     def create_function(
         self, name: str, count: int, function: Callable[..., Any], *, deterministic: bool = False
@@ -140,5 +141,5 @@ class ApswConnection:
 
     def close(self) -> None:
         """Close, whatever the disk says."""
-        with contextlib.suppress(apsw.Error):  # of a disk that is gone: nothing is asked of it any more
+        with contextlib.suppress(apsw.Error, PowerCut):  # of a disk that is gone: nothing is asked of it any more
             self._connection.close(True)

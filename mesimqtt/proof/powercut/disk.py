@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
 SECTORS = (512, 4096)  # what is written whole or not at all, by the seed
 
@@ -68,16 +67,16 @@ class File:
 
 
 class Disk:
-    """One folder of files. `on_change(disk, what)` is called before each change; `cut_at` is the change that cuts."""
+    """One folder of files; `cut_at` is the change, counted from the beginning, at which the power goes."""
 
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
         self.names: dict[str, File] = {}  # as they are durable
         self.changes = 0  # writes, truncations, syncs, and names made and removed
         self.cut_at = 0
+        self.next_cut = 0  # after how many changes the power goes once more, when it has come back
         self.is_dead = False
         self.powered = 1  # how often there was power: what was open before is none of this time's
-        self.on_change: Callable[[str, str], None] | None = None
         self._new: set[int] = set()  # files whose name is to be made durable by their first sync
 
     # ---- what a file system is asked ---------------------------------------------------------------------------------
@@ -87,25 +86,25 @@ class Disk:
         self.check()
         found = self.files.get(name)
         if found is None and create:
-            self._count("create", name)
+            self._count()
             found = self.files[name] = File()
             if is_log:
                 self._new.add(id(found))
         return found
 
-    def write(self, name: str, file: File, data: bytes, offset: int) -> None:
+    def write(self, file: File, data: bytes, offset: int) -> None:
         """Write bytes."""
         file.write(data, offset)
-        self._count("write", name)
+        self._count()
 
-    def truncate(self, name: str, file: File, size: int) -> None:
+    def truncate(self, file: File, size: int) -> None:
         """Cut a file off."""
         file.truncate(size)
-        self._count("truncate", name)
+        self._count()
 
-    def sync(self, name: str, file: File) -> None:
+    def sync(self, file: File) -> None:
         """Make the bytes of a file durable, and the names of its folder if it is a new log."""
-        self._count("sync", name)
+        self._count()
         file.changes.clear()
         if id(file) in self._new:
             self._new.discard(id(file))
@@ -116,7 +115,7 @@ class Disk:
         self.check()
         if self.files.pop(name, None) is None:
             return False
-        self._count("delete", name)
+        self._count()
         if sync:
             self.names = dict(self.files)
         return True
@@ -126,11 +125,9 @@ class Disk:
         if self.is_dead:
             raise PowerCut
 
-    def _count(self, what: str, name: str) -> None:
+    def _count(self) -> None:
         self.check()
         self.changes += 1
-        if self.on_change is not None:
-            self.on_change(what, name)
         if self.changes == self.cut_at:
             self.is_dead = True
             raise PowerCut
@@ -170,7 +167,9 @@ class Disk:
     def _start(self, files: dict[str, File]) -> None:
         self.files, self.names = files, dict(files)
         self._new.clear()
-        self.is_dead, self.cut_at = False, 0
+        self.is_dead = False
+        self.cut_at = self.changes + self.next_cut if self.next_cut else 0
+        self.next_cut = 0
         self.powered += 1
 
 

@@ -37,7 +37,8 @@ class Vfs(apsw.VFS):
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: ANN401, N802 - apsw's
         """Open or make a file."""
-        path = str(name.filename() if isinstance(name, apsw.URIFilename) else name or f"temp-{next(_numbers)}")
+        given = name.filename() if isinstance(name, apsw.URIFilename) else name
+        path = self._path(given or f"{self.disk.powered}:temp-{next(_numbers)}")
         if self.fault is not None:
             self.fault("open", path, 0)
         is_log = bool(flags[0] & _LOGS)
@@ -51,13 +52,20 @@ class Vfs(apsw.VFS):
         """Remove a file."""
         if self.fault is not None:
             self.fault("delete", filename, 0)
-        if not self.disk.delete(filename, sync=syncdir):
+        if not self.disk.delete(self._path(filename), sync=syncdir):
             raise failure(apsw.SQLITE_IOERR_DELETE_NOENT)
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: ARG002, N802 - apsw's
         """Tell whether there is such a file."""
+        return self._path(pathname) in self.disk.files
+
+    def _path(self, name: str) -> str:
+        """Return the file that SQLite means: its names begin with the time of power in which they were opened."""
+        powered, _, path = name.partition(":")
         self.disk.check()
-        return pathname in self.disk.files
+        if int(powered) != self.disk.powered:
+            raise failure(apsw.SQLITE_IOERR)  # a connection of before the cut that is only now collected
+        return path
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802 - apsw's
         """Return a name as it is."""
@@ -93,7 +101,7 @@ class _Handle:
         if self._vfs.fault is not None:
             moved = self._vfs.fault("write", self._name, offset)
             offset = offset if moved is None else moved
-        self._disk.write(self._name, self._file, bytes(data), offset)
+        self._disk.write(self._file, bytes(data), offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - apsw's
         """Cut the file off."""
@@ -102,7 +110,7 @@ class _Handle:
         self._disk.check()
         if self._vfs.fault is not None:
             self._vfs.fault("truncate", self._name, newsize)
-        self._disk.truncate(self._name, self._file, newsize)
+        self._disk.truncate(self._file, newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: ARG002, N802 - apsw's
         """Make the file durable."""
@@ -111,7 +119,7 @@ class _Handle:
         self._disk.check()
         if self._vfs.fault is not None:
             self._vfs.fault("sync", self._name, 0)
-        self._disk.sync(self._name, self._file)
+        self._disk.sync(self._file)
 
     def xFileSize(self) -> int:  # noqa: N802 - apsw's
         """Return the size in bytes."""
@@ -157,11 +165,14 @@ class PowerCutDisk:
         self.disk = disk
         self._chance = chance
         self.vfs = Vfs(disk, f"powercut-{next(_numbers)}")
+        self._connections: list[ApswConnection] = []
 
     def connect(self, path: Path) -> Any:  # noqa: ANN401 - stands for sqlite3.Connection
         """Open a connection, as `mesimqtt.store.database.connect` does."""
         self.disk.check()
-        return ApswConnection(str(path), self.vfs.vfs_name)
+        connection = ApswConnection(f"{self.disk.powered}:{path}", self.vfs.vfs_name, self.disk.check)
+        self._connections.append(connection)
+        return connection
 
     def database(self, folder: Path) -> Database:
         """Return the database of a data folder on this disk, not opened yet."""
@@ -169,13 +180,20 @@ class PowerCutDisk:
 
     def cut(self) -> None:
         """Lose the power now; then there is power again, and whatever was open is closed."""
+        self._close()
         self.disk.cut(self._chance)
 
     def close(self) -> None:
         """Give back what SQLite holds of it."""
-        self.disk.powered += 1
+        self._close()
         with contextlib.suppress(apsw.Error):
             self.vfs.unregister()
+
+    def _close(self) -> None:
+        self.disk.is_dead = True  # SQLite would still write, and remove its log
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
 
 
 def failure(code: int) -> Exception:

@@ -13,8 +13,8 @@ def disk_with(data=b"durable"):
     """Return a disk with one file that is durable."""
     disk = Disk()
     file = disk.open("a", create=True, is_log=True)
-    disk.write("a", file, data, 0)
-    disk.sync("a", file)
+    disk.write(file, data, 0)
+    disk.sync(file)
     return disk, file
 
 
@@ -35,8 +35,8 @@ def test_what_was_synced_stays():
 def test_what_was_not_synced_may_be_anything_in_between():
     """Of two unsynced writes each is there or not, in any combination, and one alone may be torn in its sectors."""
     disk, file = disk_with(bytes(2048))
-    disk.write("a", file, b"x" * 1024, 0)
-    disk.write("a", file, b"y" * 512, 1024)
+    disk.write(file, b"x" * 1024, 0)
+    disk.write(file, b"y" * 512, 1024)
     found = {
         tuple(data[start : start + 1] for start in range(0, 1536, 512))
         for data in (after_cut(disk, seed)["a"] for seed in range(400))
@@ -48,7 +48,7 @@ def test_what_was_not_synced_may_be_anything_in_between():
 def test_bytes_beside_a_write_are_never_harmed():
     """A torn write harms no byte that it did not write."""
     disk, file = disk_with(b"." * 600)
-    disk.write("a", file, b"x" * 10, 100)
+    disk.write(file, b"x" * 10, 100)
     for seed in range(50):
         data = after_cut(disk, seed)["a"]
 
@@ -60,11 +60,11 @@ def test_a_new_file_may_be_absent():
     """A file whose name was not synced is there or not; a log's name is durable with its first sync."""
     disk, _ = disk_with()
     file = disk.open("b", create=True, is_log=False)
-    disk.write("b", file, b"new", 0)
-    disk.sync("b", file)
+    disk.write(file, b"new", 0)
+    disk.sync(file)
     assert {True, False} == {"b" in after_cut(disk, seed) for seed in range(50)}
     log = disk.open("log", create=True, is_log=True)
-    disk.sync("log", log)
+    disk.sync(log)
 
     assert [(True, True)] * 50 == [("b" in found, "log" in found) for found in (after_cut(disk, n) for n in range(50))]
 
@@ -84,10 +84,10 @@ def test_a_removed_file_may_come_back():
 def test_a_truncation_is_not_durable_either():
     """A file that was cut off may be as long as before; one that grew may show zeros or junk, never shrink."""
     disk, file = disk_with(b"x" * 1000)
-    disk.truncate("a", file, 10)
+    disk.truncate(file, 10)
     assert {10, 1000} == {len(after_cut(disk, seed)["a"]) for seed in range(50)}
-    disk.sync("a", file)
-    disk.truncate("a", file, 5000)
+    disk.sync(file)
+    disk.truncate(file, 5000)
     lengths = {len(after_cut(disk, seed)["a"]) for seed in range(200)}
 
     assert {10, 5000} <= lengths
@@ -114,10 +114,10 @@ def test_the_change_that_cuts():
     """The chosen change raises, and everything after it, until there is power again; the same seed leaves the same."""
     disk, file = disk_with()
     disk.cut_at = disk.changes + 2
-    disk.write("a", file, b"1", 0)
+    disk.write(file, b"1", 0)
     with pytest.raises(PowerCut):
-        disk.write("a", file, b"2", 1)
-    for call in (lambda: disk.sync("a", file), lambda: disk.open("b", create=True, is_log=False), disk.check):
+        disk.write(file, b"2", 1)
+    for call in (lambda: disk.sync(file), lambda: disk.open("b", create=True, is_log=False), disk.check):
         with pytest.raises(PowerCut):
             call()
     twin = disk.fork()
@@ -132,7 +132,7 @@ def test_the_change_that_cuts():
 def test_a_machine_left_alone_keeps_everything():
     """Settled, everything is durable."""
     disk, file = disk_with()
-    disk.write("a", file, b"more", 7)
+    disk.write(file, b"more", 7)
     disk.open("b", create=True, is_log=False)
     disk.settle()
 

@@ -1,0 +1,97 @@
+"""Tries spread over the cores: each job follows from its seed alone, so it is the same on any machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_INLINE_MAX = 4  # so few jobs are done sooner than processes are started
+NO_APSW = "needs apsw: pip install 'mesimqtt[proof]'"
+
+
+class Done(NamedTuple):
+    """What came of one job: sentences of what is not as promised, and what was counted."""
+
+    seed: int
+    tried: int
+    failures: list[str]
+    figures: dict[str, float]
+
+
+class Job(Protocol):
+    """A function of a module, so that another process can run it: from a seed, so many tries, in a folder."""
+
+    def __call__(self, seed: int, tries: int, folder: Path) -> Done:
+        """Do the job."""
+        ...
+
+
+def has_apsw() -> bool:
+    """Tell whether SQLite can be put on a disk of ours here."""
+    return importlib.util.find_spec("apsw") is not None
+
+
+def run(
+    name: str,
+    job: Job,
+    count: int,
+    per_job: int,
+    *,
+    seed: int,
+    folder: Path,
+    progress: Callable[[int], None],
+    extra: str = "",
+) -> Outcome:
+    """Try `count` times, `per_job` in a job; the job that begins with try n has the seed `seed` + n."""
+    if not has_apsw():
+        return Outcome(0, "", skipped=NO_APSW)
+    jobs = [(seed + n, min(per_job, count - n)) for n in range(0, count, per_job)]
+    failures: list[Failure] = []
+    figures: dict[str, float] = {}
+    tried = failed = 0
+    for done in _all(job, jobs, folder):
+        tried += done.tried
+        failed += len(done.failures)
+        again = f"python -m mesimqtt.proof {name} --count {per_job} --seed {done.seed}{extra}"
+        failures += [Failure(what, again) for what in done.failures[: FAILURES_KEPT_MAX - len(failures)]]
+        for figure, value in done.figures.items():
+            figures[figure] = figures.get(figure, 0.0) + value
+        progress(tried)
+    return Outcome(tried, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures)
+
+
+def _all(job: Job, jobs: list[tuple[int, int]], folder: Path) -> Iterator[Done]:
+    if len(jobs) <= _INLINE_MAX:
+        for seed, tries in jobs:
+            yield _one(job, seed, tries, folder)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), mp_context=context) as pool:
+        futures = [pool.submit(_one, job, seed, tries, folder) for seed, tries in jobs]
+        try:
+            for future in futures:
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one(job: Job, seed: int, tries: int, folder: Path) -> Done:
+    """Run one job in this process; what the server logs about its bad disk is no news here."""
+    own = folder / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    logging.disable(logging.CRITICAL)
+    try:
+        return job(seed, tries, own)
+    finally:
+        logging.disable(logging.NOTSET)
