@@ -26,7 +26,7 @@ class Cuts:
     """Power cuts at seeded writes of a busy server, also while it starts again."""
 
     name = "cuts"
-    title = "The power goes at any write, unsynced sectors are lost, torn or reordered: nothing accepted is missing"
+    title = "the power goes at any write, unsynced sectors are lost, torn or reordered: nothing accepted is missing"
     promises = ("P2", "P3", "P4", "P5", "N2")
     unit = "power cuts"
 

@@ -27,7 +27,7 @@ class EveryWrite:
     """Tells one story again and again, and cuts it one change later each time; then the next story."""
 
     name = "every-write"
-    title = f"The power goes after every single change of the disk while {MESSAGES} messages are sent: none is missing"
+    title = f"the power goes after every single change of the disk while {MESSAGES} messages are sent: none is missing"
     promises = ("P2", "P4", "P5", "N2")
     unit = "power cuts"
 
