@@ -21,6 +21,7 @@ from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.messaging.module_loader import load_modules
 from mesimqtt.messaging.operations import OPERATOR, Caller
 from mesimqtt.services.webhooks.dispatcher import Dispatcher
+from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.store.throttle import FailedLogins
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
-SECRET_NAME = "token.secret"  # noqa: S105 - a file name
-KEYS_NAME = "jwks.cache"
 
 
 class Clock:

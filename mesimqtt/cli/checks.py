@@ -11,14 +11,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.bench.machine import MEMORY_FILE_SYSTEMS, file_system
+from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.store.database import FILE_NAME, newest_mid
 
@@ -35,27 +33,6 @@ FILES_MIN = 4_096
 CERTIFICATE_DAYS = 14
 SQLITE_MIN = (3, 35, 0)  # UPSERT and RETURNING as the store uses them
 FIRST_DAY_MS = 1_767_225_600_000  # 2026-01-01: no clock of a machine that runs this is before it
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILURE = "failure"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found, and the command or change that mends it ('' if nothing needs mending)."""
-
-    check: str
-    level: Level
-    what: str
-    mend: str = ""
-
-
-Findings = Iterator[Finding]
 
 
 def versions() -> Findings:
@@ -111,11 +88,7 @@ def disk(data: Path, ballast_bytes: int, mounts: str | None = None) -> Findings:
         yield Finding("disk", Level.FAILURE, why, elsewhere)
     if kind in MEMORY_FILE_SYSTEMS:
         yield Finding("disk", Level.FAILURE, f"{point} is {kind}: all is lost with the power", elsewhere)
-    space = os.statvfs(here)
-    free = space.f_bavail * space.f_frsize
-    if free < 2 * ballast_bytes or space.f_bavail < FREE_SHARE_MIN * space.f_blocks:
-        level = Level.FAILURE if free < 2 * ballast_bytes else Level.WARNING
-        yield Finding("disk", level, f"only {free // 2**20} MiB are free on {point}", "make room, or move the data")
+    yield from room(here, point, ballast_bytes)
     if not os.access(here, os.W_OK):
         return
     took_ms = _sync_ms(here)
@@ -125,7 +98,23 @@ def disk(data: Path, ballast_bytes: int, mounts: str | None = None) -> Findings:
     elif took_ms > SYNC_MS_MAX:
         yield Finding("disk", Level.WARNING, f"a flush takes {took_ms:.0f} ms: each message waits for one", elsewhere)
     else:
-        yield Finding("disk", Level.OK, f"{kind}, a flush takes {took_ms:.2f} ms, {free // 2**20} MiB free")
+        yield Finding("disk", Level.OK, f"{kind}, a flush takes {took_ms:.2f} ms, {free_bytes(here) // 2**20} MiB free")
+
+
+def room(here: Path, point: str, ballast_bytes: int) -> list[Finding]:
+    """Look whether the disk is nearly full."""
+    space, free = os.statvfs(here), free_bytes(here)
+    if free >= 2 * ballast_bytes and space.f_bavail >= FREE_SHARE_MIN * space.f_blocks:
+        return []
+    level = Level.FAILURE if free < 2 * ballast_bytes else Level.WARNING
+    what, means = f"only {free // 2**20} MiB are free on {point}", "a full disk accepts no messages"
+    return [Finding("disk", level, what, "make room, or move the data", means)]
+
+
+def free_bytes(here: Path) -> int:
+    """Return how much room the disk under a folder has for us."""
+    space = os.statvfs(here)
+    return space.f_bavail * space.f_frsize
 
 
 def _sync_ms(here: Path) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mesimqtt import __version__
+from mesimqtt.cli.check import as_dict, show
 from mesimqtt.cli.link import Control, NoServerError, remembered_settings
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json
-from mesimqtt.cli.output import emit, line, table
+from mesimqtt.cli.output import emit
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.findings import Finding, Level
 
 if TYPE_CHECKING:
-    from mesimqtt.cli.checks import Finding, Findings
+    from mesimqtt.domain.findings import Findings
     from mesimqtt.settings import Settings
 
 
@@ -39,25 +41,13 @@ def doctor(
 
     Each finding names the command that mends it. Exit code 1: something keeps the server from working as it should.
     """
-    from mesimqtt.cli.checks import Level
-
     found = list(_all(data, config))
     if json:
-        emit({"findings": [{**_dict(each)} for each in found]})
+        emit({"findings": [as_dict(each) for each in found]})
     else:
-        table(["", "check", "finding"], [[_MARKS[each.level], each.check, each.what] for each in found])
-        for each in found:
-            if each.mend:
-                line(f"to mend {each.check}: {each.mend}")
+        show(found)
     if any(each.level is Level.FAILURE for each in found):
         raise typer.Exit(1)
-
-
-_MARKS = {"ok": "ok", "warning": "?", "failure": "!"}
-
-
-def _dict(finding: Finding) -> dict[str, Any]:
-    return {"check": finding.check, "level": str(finding.level), "what": finding.what, "mend": finding.mend}
 
 
 def _all(data: Path, config: Path | None) -> Findings:
@@ -70,7 +60,7 @@ def _all(data: Path, config: Path | None) -> Findings:
     try:
         settings = _settings(data, config)
     except MesimqttError as error:
-        yield checks.Finding("configuration", checks.Level.FAILURE, str(error), "see config/default.yaml")
+        yield Finding("configuration", Level.FAILURE, str(error), "see config/default.yaml")
         return
     yield from checks.disk(data, settings.store.ballast_bytes)
     yield from checks.files()
@@ -87,8 +77,6 @@ def _settings(data: Path, config: Path | None) -> Settings:
 
 
 def _server(data: Path, settings: Settings) -> Findings:
-    from mesimqtt.cli.checks import Finding, Level
-
     try:
         control = Control(data)
     except NoServerError:
@@ -118,7 +106,6 @@ def _server(data: Path, settings: Settings) -> Findings:
 
 
 def _ports(settings: Settings) -> Findings:
-    from mesimqtt.cli.checks import Finding, Level
     from mesimqtt.cli.options import bound_address
     from mesimqtt.cli.serve import is_free
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from mesimqtt.api.names import SOCKET_NAME, with_short_name
 from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
+from mesimqtt.store.layout import CONFIG_NOTE
 
 HELLO_S = 5.0
 ANSWER_S = 120.0
-CONFIG_NOTE = "serve.json"  # which configuration the last server of this folder had
 _CREATING = frozenset({"user_add", "user_import", "group_add"})  # what may begin a data folder
 
 Answer = dict[str, Any]
@@ -131,9 +131,7 @@ def _offline(data: Path, calls: list[tuple[str, Answer]], user: str) -> list[Ans
 
     # A folder of something else must not be filled by a command that only looks.
     if not (data / FILE_NAME).exists() and not any(op in _CREATING for op, _ in calls):
-        what = "no data of mesimqtt in" if data.exists() else "no data folder"
-        begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
-        raise MesimqttError(f"there is {what} {data.absolute()}; {begin}, or name the right one: --data DIR")
+        raise no_data(data)
 
     settings = remembered_settings(data)
 
@@ -146,6 +144,13 @@ def _offline(data: Path, calls: list[tuple[str, Answer]], user: str) -> list[Ans
         return asyncio.run(work())
     finally:
         os.umask(before)
+
+
+def no_data(data: Path) -> MesimqttError:
+    """Return the error that a folder holds no data of ours, with what to do."""
+    what = "no data of mesimqtt in" if data.exists() else "no data folder"
+    begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
+    return MesimqttError(f"there is {what} {data.absolute()}; {begin}, or name the right one: --data DIR")
 
 
 def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose import costs too much at the top

@@ -12,6 +12,7 @@ from mesimqtt import __version__
 from mesimqtt.cli import (
     acl,
     bench,
+    check,
     demo,
     doctor,
     group,
@@ -91,6 +92,7 @@ _PARTS = (
     listen,
     server,
     doctor,
+    check,
     bench,
     demo,
     selftest,

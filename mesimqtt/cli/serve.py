@@ -11,12 +11,12 @@ import typer
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError, bound_address
 from mesimqtt.cli.output import emit, line, tell
 from mesimqtt.domain.errors import InUseError, MesimqttError
+from mesimqtt.store.layout import APPS_NAME
 
 if TYPE_CHECKING:
     from mesimqtt.app import App
     from mesimqtt.settings import Settings
 
-APPS = "apps"  # the folder within the data that holds the other applications' data
 WAIT_S = 5.0  # for a command that has the data folder for a moment
 
 Served = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
@@ -214,7 +214,7 @@ def run_server(
     logging.getLogger(__name__).info("compiled: %s", "yes" if is_compiled() else "no")
     _raise_file_limit()
     served = [("", settings, data, config)]
-    served += [(name, each, data / APPS / name, file) for name, (each, file) in (others or {}).items()]
+    served += [(name, each, data / APPS_NAME / name, file) for name, (each, file) in (others or {}).items()]
     run(_serve(served, on_ready=on_ready))
 
 

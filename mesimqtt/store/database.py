@@ -160,6 +160,14 @@ class Database:
         return not tables
 
 
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open a database file for reading only, beside a server that has it or on a stopped folder.
+
+    It takes no lock that a server could wait for. Raises sqlite3.Error if there is no such file.
+    """
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+
+
 def size_of(folder: Path) -> int:
     """Return how many bytes the database has on disk, with what is not yet moved from its log into it."""
     size = 0
@@ -193,7 +201,7 @@ def newest_mid(path: Path) -> int:
     Opens the file for reading only, beside a server that has it; what cannot be read holds no message.
     """
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)) as connection:
+        with contextlib.closing(open_reader(path)) as connection:
             newest = connection.execute("SELECT max(id) FROM message").fetchone()[0]
     except sqlite3.Error:
         return 0

@@ -181,6 +181,7 @@ def test_a_will_during_a_fault_is_lost_in_silence(world):
     assert [] == world.listener("bob").payloads()
 
 
+@pytest.mark.damages
 def test_one_message_in_trouble_keeps_no_other_of_its_commit_from_its_answer(world, caplog):
     """What cannot be handed over is logged; whoever else was in that commit gets PUBACK, SENT and delivery."""
     world.group("team", "alice", "carol")
@@ -201,6 +202,7 @@ def test_one_message_in_trouble_keeps_no_other_of_its_commit_from_its_answer(wor
     assert "cannot be handed over" in caplog.text
 
 
+@pytest.mark.damages
 def test_one_periodic_task_in_trouble_keeps_no_other_from_running(world, caplog):
     """A message that cannot be judged does not keep an expired token's connection open."""
     world.listener("alice").publish("u/bob/1/expiry=1")

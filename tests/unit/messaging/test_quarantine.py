@@ -7,6 +7,8 @@ import pytest
 from mesimqtt.domain.errors import OperationError
 from unit.messaging.world import mid_of
 
+pytestmark = pytest.mark.damages
+
 
 def damage(world, text, column="payload", value=b"altered"):
     """Alter one column of a stored message; return its mid."""

@@ -217,6 +217,7 @@ def test_the_index_follows_behind(world):
     assert world.do("search", address="bob", text="later")["complete"]
 
 
+@pytest.mark.damages
 def test_what_is_removed_vanishes_from_the_file(world):
     """A message that is deleted from the store, or whose text is replaced, leaves no word in the index."""
     say(world, "vanish", "replace")
