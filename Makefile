@@ -14,7 +14,8 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz fuzz-api build compile uncompile clean
+.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz fuzz-api mutants mutants-random
+.PHONY: build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -77,6 +78,12 @@ fuzz: $(INSTALLED)  ## atheris on every parser of untrusted bytes, FUZZ_SECONDS=
 
 fuzz-api: $(INSTALLED)  ## schemathesis on the HTTP API, two minutes, as an admin and as a user; FUZZ_SEED=2 for other data
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(PYTEST) -o faulthandler_timeout=0 tests/integration/test_fuzz_api.py $(ARGS)
+
+mutants: $(INSTALLED)  ## Plant every bug of tests/mutants/bugs in a copy, one by one: the suite must notice each
+	PYTHONPATH=tests $(BIN)/python -m mutants.planted --workers $(WORKERS) $(ARGS)
+
+mutants-random: $(INSTALLED)  ## COUNT small changes of the heart at random, from SEED: what no test notices is listed
+	PYTHONPATH=tests $(BIN)/python -m mutants.sampled --count $${COUNT:-50} --seed $${SEED:-1} --workers $(WORKERS) $(ARGS)
 
 build: $(INSTALLED)  ## The wheel, in dist/; with COMPILE=1 for this platform, its hot path compiled
 	MESIMQTT_COMPILE=$(COMPILE) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

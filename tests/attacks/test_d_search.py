@@ -11,7 +11,8 @@ from attacks.attacker import publish
 
 HOSTILE = [
     "'; DROP TABLE message; --", "' OR '1'='1", '" OR "1"="1', "%", "_", "%%%", "a%", "*", '"', '"*', '"secret"*',
-    "secret*", "text:secret", "NEAR(secret plan)", "secret NOT plan", "{text marks}:secret", "^secret", "-secret",
+    "secret*", "text:secret", "NEAR(secret plan)", "secret NOT plan",
+    'secret"OR"plan', "{text marks}:secret", "^secret", "-secret",
     "(", ")", "\\", "\0", "u1 OR u2", "marks:u1", "c1", "secret\0", "\u202esecret", "\u017fecret", "🂡", "a" * 1_000,
 ]  # fmt: skip
 

@@ -86,12 +86,16 @@ def test_the_window_bounds_what_is_in_flight(qos):
     assert 0 == len(subscriber.connection.session.queue)
 
 
-def test_who_never_acknowledges_does_not_grow():
-    """Beyond the queue's bound messages are dropped and counted, and nobody else notices."""
+@pytest.mark.parametrize("at_once", [1, 50])
+def test_who_never_acknowledges_does_not_grow(at_once):
+    """Beyond the queue's bound messages are dropped and counted, and nobody else notices, however they come."""
     network = Network(inflight_max=4, queue_messages_max=10)
     silent, good = network.subscribed(("a", 1)), network.subscribed(("a", 0), client_id="good")
     publisher = network.connected("p")
-    answers = publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 51)))
+    answers = []
+    for first in range(1, 51, at_once):
+        numbers = range(first, first + at_once)
+        answers += publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in numbers))
 
     assert 50 == len(answers)
     assert 4 == len(silent.received())
@@ -99,11 +103,15 @@ def test_who_never_acknowledges_does_not_grow():
     assert 50 - 4 - 10 == network.engine.counters.dropped
 
 
-def test_the_queue_is_bounded_in_bytes_too():
-    """Large messages fill the queue by their size."""
+@pytest.mark.parametrize("at_once", [1, 10])
+def test_the_queue_is_bounded_in_bytes_too(at_once):
+    """Large messages fill the queue by their size, however they come."""
     network = Network(inflight_max=1, queue_bytes_max=10_000)
     network.subscribed(("a", 1))
-    network.connected("p").send(*(publish("a", bytes(3000), qos=1, packet_id=number) for number in range(1, 11)))
+    publisher = network.connected("p")
+    for first in range(1, 11, at_once):
+        numbers = range(first, first + at_once)
+        publisher.send(*(publish("a", bytes(3000), qos=1, packet_id=number) for number in numbers))
 
     assert 10 - 1 - 3 == network.engine.counters.dropped
 

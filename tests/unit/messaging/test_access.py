@@ -189,14 +189,31 @@ def test_a_deleted_member_leaves_his_groups(world):
     assert ["hi", "hi"] == carol.payloads("g/")
 
 
+def foreign_token(world, key, user, *, issued_at=START_MS // 1000):
+    """Return a token that somebody else signed, whose key the server knows from now on."""
+    world.messaging.signer.public_keys = [PublicKey("EdDSA", key.public_key())]
+    claims = {"sub": user, "aud": "mesimqtt", "iss": "mesimqtt", "iat": issued_at, "exp": issued_at + 60, "jti": "j"}
+    return jwt.encode(claims, key, algorithm="EdDSA")
+
+
+def test_a_foreign_token_is_not_the_namesakes(world):
+    """Its key is good for longer than its user: who has the address now was made after it was issued."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    token = foreign_token(world, key, "bob")
+    assert ("CONNACK", 0, 0) == world.connect("bob", token=token).connack
+    world.do("user_delete", addresses=["bob"])
+    world.advance(2)
+    world.user("bob")
+
+    assert REFUSED == world.connect("bob", token=token).connack
+    newer = foreign_token(world, key, "bob", issued_at=world.now_ms() // 1000)
+    assert ("CONNACK", 0, 0) == world.connect("bob", token=newer).connack
+
+
 def test_a_foreign_token_under_another_name_makes_no_user(make_world):
     """With `auto_create` a good token of dave makes dave, but not where it is refused for the name beside it."""
-    key = ed25519.Ed25519PrivateKey.generate()
     world = make_world(tokens={"auto_create": True})
-    world.messaging.signer.public_keys = [PublicKey("EdDSA", key.public_key())]
-    now = START_MS // 1000
-    claims = {"sub": "dave", "aud": "mesimqtt", "iss": "mesimqtt", "iat": now, "exp": now + 60, "jti": "j"}
-    token = jwt.encode(claims, key, algorithm="EdDSA")
+    token = foreign_token(world, ed25519.Ed25519PrivateKey.generate(), "dave")
     users = "SELECT address FROM user WHERE address IN ('dave', 'carol') ORDER BY address"
     before = world.rows(users)
 

@@ -131,6 +131,20 @@ def test_what_waits_for_the_window_is_not_sent_after_its_deadline(world):
     assert ["seq=58"] == [message.topic.rpartition("/")[2] for message in bob.received("u/")]
 
 
+@pytest.mark.parametrize(("ms", "expected"), [(-1, ["late"]), (0, [])])
+def test_the_deadline_is_exact_in_the_window_too(world, ms, expected):
+    """Room that comes a millisecond before the deadline is used; what comes with it is too late, judged or not."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    bob.auto_ack = False
+    for number in range(56):
+        alice.publish(f"u/bob/{number}")
+    alice.publish("u/bob/late/expiry=5", "late")
+    world.ms += 5000 + ms
+    bob.ack(*bob.received("u/"))
+
+    assert expected == bob.payloads()
+
+
 def test_the_default_is_a_year(world):
     """Without `expiry` a message lives for a year; then it is judged too, also unconfirmed."""
     alice = world.listener("alice")
@@ -171,6 +185,17 @@ def test_every_member_has_a_verdict_of_his_own(world):
     assert [(1, None), (2, "bob"), (0x84, "carol")] == [
         (status["status"], status.get("peer")) for status in alice.statuses()
     ]
+
+
+def test_who_is_in_flight_keeps_no_other_member_from_his_verdict(world):
+    """One was sent it and has not answered at the deadline: the others are judged then, not 30 seconds later."""
+    world.group("team", "alice", "bob", "carol")
+    alice, bob = world.listener("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("g/team/1/expiry=5")
+    world.advance(7)
+
+    assert [(1, None), (0x84, "carol")] == [(status["status"], status.get("peer")) for status in alice.statuses()]
 
 
 def test_a_failure_of_the_first_message_survives_a_restart(world):

@@ -82,6 +82,22 @@ def test_acknowledgements_are_kept_until_they_can_be_written(world):
     assert [] == world.listener("bob").received("u/")
 
 
+def test_a_verdict_that_cannot_be_written_is_given_once(world):
+    """A deadline that passes on a full disk is looked at again every second, and judged once for all that."""
+    alice = world.listener("alice")
+    alice.publish("u/bob/1/expiry=5")
+    alice.steps()
+    world.advance(4)
+    world.database.code = sqlite3.SQLITE_FULL
+    world.advance(10)
+    assert [] == alice.steps()
+    world.database.code = 0
+    world.advance(5)
+
+    assert [("1", 0x84)] == alice.steps()
+    assert [(1,)] == world.rows("SELECT count(*) FROM step WHERE status = ?", 0x84)
+
+
 def test_a_read_mark_that_cannot_be_written_is_not_acknowledged(world):
     """Its connection is closed, so that the client sends it again; READ is told once."""
     alice, bob = world.listener("alice"), world.listener("bob")

@@ -33,15 +33,15 @@ def test_conversations_have_a_seq_each(world):
 def test_the_backlog_comes_before_live_messages(world):
     """What waits is handed over first, in order; what comes meanwhile follows it."""
     alice = world.connect("alice")
-    send(alice, 100)
+    send(alice, 400)  # more than is taken from the store at once
     bob = world.connect("bob")
     bob.auto_ack = False
     bob.subscribe("#")
-    send(alice, 5, start=100)
+    send(alice, 5, start=400)
     bob.auto_ack = True
     bob.ack(*bob.inbox)
 
-    assert [str(number) for number in range(105)] == bob.payloads()
+    assert [str(number) for number in range(405)] == bob.payloads()
 
 
 def test_at_most_64_are_in_flight(world):

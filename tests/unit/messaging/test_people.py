@@ -108,7 +108,7 @@ def test_a_kill_does_not_let_a_held_message_through(world):
     world.do("block_add", user="bob", peers=["alice"])
     world.advance(0.25)
     alice.publish("u/bob/1", "held")
-    world.store.read.execute("UPDATE lane SET acked = 0, failed = '', read = 0 WHERE user_id = 2")
+    world.store.read.execute("UPDATE lane SET acked_above = '', failed = '', read_above = '' WHERE user_id = 2")
     world.restart()
 
     assert ["before the block"] == world.listener("bob").payloads()

@@ -186,6 +186,23 @@ def test_a_forged_mark_is_ignored_and_counted(world):
     assert 5 == world.do("stats")["counters"]["read.ignored"]
 
 
+def test_a_mark_from_before_ones_time_in_a_group_is_forged(world):
+    """What was said before somebody came he cannot have read: ignored, and told neither to senders nor his devices."""
+    world.group("team", "alice", "bob")
+    alice, bob = world.listener("alice"), world.listener("bob")
+    carol, tablet = world.listener("carol"), world.listener("carol", "tablet")
+    alice.publish("g/team/1")
+    before = mid_of(bob.received("g/")[-1])
+    world.do("group_join", address="team", users=["carol"])
+    alice.steps()
+
+    for payload in (before, f"<={before}"):
+        assert carol.publish("read/g/team", payload)
+
+    assert ([], []) == (alice.steps(), tablet.received("read/"))
+    assert 2 == world.do("stats")["counters"]["read.ignored"]
+
+
 def test_a_mark_of_an_unknown_user_is_refused(world):
     """0x83, as for a message to him."""
     bob = world.listener("bob")

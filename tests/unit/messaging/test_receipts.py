@@ -52,13 +52,15 @@ def test_delivered_and_read_stay_in_order_when_messages_differ(world):
 
 
 def test_statuses_go_to_the_sender_alone(world):
-    """Neither the recipient nor anybody else is told."""
+    """Neither a recipient nor anybody else is told, in a group too."""
+    world.group("team", "alice", "bob", "carol")
     alice, bob, carol = world.listener("alice"), world.listener("bob"), world.listener("carol")
     alice.publish("u/bob/1")
     bob.publish("read/u/alice", mid(bob))
+    alice.publish("g/team/2")
 
     assert ([], []) == (bob.statuses(), carol.statuses())
-    assert 3 == len(alice.statuses())
+    assert [1, 2, 3, 1, 2, 2] == [status["status"] for status in alice.statuses()]
 
 
 def test_all_devices_of_the_sender_are_told(world):

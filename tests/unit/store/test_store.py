@@ -179,6 +179,23 @@ def test_closing_on_a_full_disk(folder):
     asyncio.run(again.close())
 
 
+def test_closing_commits_what_is_left(folder):
+    """What waited for the next commit is in the store after a good end."""
+    store = opened(folder, 0)
+
+    async def close():
+        store.committer._schedule = asyncio.get_running_loop().call_soon
+        store.committer.row(ROW, "a")
+        store.committer.lazily(0.0)
+        await asyncio.wait_for(store.close(), 5)
+
+    asyncio.run(close())
+    again = opened(folder, 0)
+
+    assert [("a",)] == again.read.execute("SELECT topic FROM retained").fetchall()
+    asyncio.run(again.close())
+
+
 def test_closing_writes_the_wal_back(folder):
     """After a good end one file holds everything."""
     store = opened(folder, 0)
