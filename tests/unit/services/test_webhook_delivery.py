@@ -352,3 +352,18 @@ def test_a_commit_that_fails_tells_nothing(hooked):
     world.connect("alice", "tablet").publish("u/bob/2", "x")
 
     assert [["2"]] == cids(world.receivers.take())
+
+
+def test_a_message_and_its_event_are_one(hooked):
+    """An event that cannot be written takes its message with it: neither is there without the other."""
+    world = hooked(ACCEPTED)
+    alice = sender_of(world)
+    world.store.read.execute("CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
+    assert not alice.publish("u/bob/1", "x")
+    world.advance(1)
+
+    assert ([(0,)], []) == (world.rows("SELECT count(*) FROM message"), world.receivers.take())
+    world.store.read.execute("DROP TRIGGER full")
+    assert world.connect("alice", "tablet").publish("u/bob/1", "x")
+    world.advance(1)
+    assert [["1"]] == cids(world.receivers.take())
