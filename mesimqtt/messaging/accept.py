@@ -11,6 +11,7 @@ from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.admission import Bound
+from mesimqtt.messaging.missed import catch_up
 from mesimqtt.messaging.model import Accepted, Due, Names, Target, Thread, User
 from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.particulars import Sent, Traits, digest_of
@@ -264,6 +265,7 @@ class Acceptor:
                     self._fan_out.event(message)
             except Exception:  # the others of this commit must have their answers
                 log.exception("accept: message %016x is kept, but cannot be handed over now", message.mid)
+                catch_up(self._hub, self._delivery, message)
         for step in batch.steps:
             self._hub.count(f"status.{TITLES[step.status]}", len(step.messages))
             self._statuses.emit(step)

@@ -22,6 +22,7 @@ class Listed(NamedTuple):
 TRIALS: dict[str, Listed] = {
     "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
+    "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),
     "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
 }
 

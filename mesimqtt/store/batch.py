@@ -289,11 +289,11 @@ class Writer:
         try:
             message.work(connection, seq + 1)
         except Exception as error:
+            conversation.id = 0 if is_new else conversation.id
             if is_environment(error):
                 raise
             connection.execute("ROLLBACK TO change")
             message.error, message.outcome = error, Outcome.REFUSED
-            conversation.id = 0 if is_new else conversation.id
         connection.execute("RELEASE change")
         if is_new and conversation.id:
             made.append(conversation)

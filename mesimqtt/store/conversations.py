@@ -49,10 +49,11 @@ def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
         "INSERT INTO conversation (kind, a, b, last_seq) VALUES (?,?,?,0)",
         (conversation.kind, conversation.a, conversation.b),
     )
-    conversation.id = cursor.lastrowid or 0
+    number = cursor.lastrowid or 0
     if conversation.kind == PAIR:
         for user in {conversation.a, conversation.b}:
-            create_lane(connection, conversation.id, user, 0)
+            create_lane(connection, number, user, 0)
+    conversation.id = number  # not before: of a failed transaction the number is another conversation's
 
 
 def create_lane(connection: sqlite3.Connection, conversation: int, user: int, floor: int) -> None:

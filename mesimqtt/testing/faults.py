@@ -60,11 +60,12 @@ class HeldRunner:
 
 
 class FaultyDatabase:
-    """A database whose COMMIT fails while `code` is set (an SQLite error code)."""
+    """A database whose COMMIT, or what else begins with `at`, fails while `code` is set (an SQLite error code)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.code = 0
+        self.at = "COMMIT"
         self.failures = 0
 
     def connection(self) -> _FaultyConnection:
@@ -89,14 +90,14 @@ class FaultyDatabase:
 
 
 class _FaultyConnection:
-    """A connection that passes everything on but a COMMIT that must fail."""
+    """A connection that passes everything on but what must fail."""
 
     def __init__(self, database: FaultyDatabase, connection: sqlite3.Connection) -> None:
         self._faults = database
         self._connection = connection
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-        if sql == "COMMIT" and self._faults.code:
+        if self._faults.code and sql.startswith(self._faults.at):
             raise self._faults.error()
         return self._connection.execute(sql, *args)
 

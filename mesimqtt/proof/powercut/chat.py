@@ -55,7 +55,15 @@ class Chat:
 
     def step(self) -> None:
         """Let somebody do something."""
+        self._notice()
         self.chance.choice(self._acts)()
+
+    def _notice(self) -> None:
+        """Let those go whose connection the server has closed."""
+        for phone in self.phones:
+            if phone.peer is not None and phone.peer.is_closed:
+                peer, phone.peer = phone.peer, None
+                peer.lose()
 
     def gather(self) -> None:
         """Let some of those who are away come back, as they do when a server is there again."""
@@ -187,6 +195,7 @@ class Chat:
 
     def finish(self) -> list[str]:
         """Let everybody come and get all that waits; return a sentence for everything that is not as promised."""
+        self._notice()
         for phone in self.phones:
             if phone.peer is None:
                 self.come(phone)
@@ -201,7 +210,8 @@ class Chat:
     def judge(self) -> list[str]:
         """Return a sentence for everything that is not as promised."""
         notes = self.world.notes
-        refusals = {step.cid: step for step in notes.steps if step.code >= 0x80}
+        # What the store could not take was refused, and sent again.
+        refusals = {step.cid: step for step in notes.steps if step.code >= 0x80 and step.reason != "store"}
         sent = {step.cid for step in notes.steps if step.code < 0x80}  # an amendment may be refused, unseen by anybody
         recalled = set(self.recalls.values())
         gone = {cid for cid in self.sent if cid in recalled or self.amends.get(cid) in recalled} - self.recalls.keys()

@@ -30,6 +30,7 @@ _CLASSES: dict[int, type[sqlite3.Error]] = {
     apsw.SQLITE_MISUSE: sqlite3.InterfaceError,
     apsw.SQLITE_RANGE: sqlite3.InterfaceError,
 }
+_AUTOCHECKPOINT = "PRAGMA wal_autocheckpoint = "
 _WRITES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
@@ -103,6 +104,18 @@ class ApswConnection:
             self._connection = apsw.Connection(path, vfs=vfs)
             # A VFS in Python has no shared memory: the WAL's index is in this process, and the file ours alone.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._checkpoint_pages = 1000
+        self._connection.set_wal_hook(self._committed)
+
+    def _committed(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        """Move the log into the database, as SQLite does after a COMMIT; that this fails is no failure of the COMMIT.
+
+        It is done here because apsw raises what a VFS raises, also where SQLite itself goes on.
+        """
+        if pages >= self._checkpoint_pages > 0:
+            with contextlib.suppress(apsw.Error):
+                connection.wal_checkpoint(name, apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
 
     @property
     def in_transaction(self) -> bool:
@@ -117,6 +130,9 @@ class ApswConnection:
     def execute(self, sql: str, values: Sequence[Any] = ()) -> ApswCursor:
         """Run one statement."""
         connection = self._connection
+        if sql.startswith(_AUTOCHECKPOINT):
+            self._checkpoint_pages = int(sql.removeprefix(_AUTOCHECKPOINT))
+            sql = "SELECT 1"
         cursor = connection.cursor()
         with _speaking_sqlite3(self._check):
             cursor.execute(sql, values)

@@ -20,11 +20,16 @@ class PowerCut(BaseException):
 
 
 class Change(NamedTuple):
-    """One unsynced change of a file: `new` written at `offset` over `old`; a truncation has `new` None."""
+    """One unsynced change of a file: `new` written at `offset` over `old`; a truncation has `new` None.
+
+    `is_doomed`: a sync failed with it. It is seen until the power goes, and no later sync makes it durable: what Linux
+    does with a page that could not be written.
+    """
 
     offset: int
     old: bytes
     new: bytes | None
+    is_doomed: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +56,21 @@ class File:
             self.changes.append(Change(size, bytes(self.data[size:]), None))
             del self.data[size:]
 
+    def sync(self) -> None:
+        """Make what was changed durable, but for what a sync has failed with."""
+        doomed: list[Change] = []
+        for change in self.changes:
+            if change.is_doomed:
+                doomed.append(change)
+                continue
+            for number, lost in enumerate(doomed):  # what was written over it since is what there will be
+                doomed[number] = lost._replace(old=_overlaid(lost, change))
+        self.changes = doomed
+
+    def fail_sync(self) -> None:
+        """Fail to make it durable, for good."""
+        self.changes = [change._replace(is_doomed=change.new is not None) for change in self.changes]
+
     def durable(self) -> bytearray:
         """Return the bytes as they were at the last sync."""
         found = bytearray(self.data)
@@ -58,7 +78,9 @@ class File:
             if change.new is None:
                 found.extend(change.old)
             else:
-                found[change.offset : change.offset + len(change.new)] = change.old
+                end = change.offset + len(change.new)
+                # Where the file went on behind a lost write that made it longer there is a hole.
+                found[change.offset : end] = change.old.ljust(len(change.new) if end < len(found) else 0, b"\0")
         return found
 
     def copy(self) -> File:
@@ -105,7 +127,7 @@ class Disk:
     def sync(self, file: File) -> None:
         """Make the bytes of a file durable, and the names of its folder if it is a new log."""
         self._count()
-        file.changes.clear()
+        file.sync()
         if id(file) in self._new:
             self._new.discard(id(file))
             self.names = dict(self.files)
@@ -173,8 +195,27 @@ class Disk:
         self.powered += 1
 
 
+def _overlaid(lost: Change, later: Change) -> bytes:
+    """Return the bytes under a lost change once a later one is durable."""
+    old, start = bytearray(lost.old), lost.offset
+    if later.new is None:
+        del old[max(later.offset - start, 0) :]
+        return bytes(old)
+    first, end = max(later.offset, start), min(later.offset + len(later.new), start + len(lost.new or b""))
+    if first < end:
+        old.extend(bytes(max(end - start - len(old), 0)))
+        old[first - start : end - start] = later.new[first - later.offset : end - later.offset]
+    return bytes(old)
+
+
 def survivor(file: File, chance: random.Random) -> bytearray:
     """Return the bytes of a file after a cut: durable ones, and of each later change whatever chance leaves."""
+    if any(change.is_doomed for change in file.changes):  # nothing of it was ever written
+        found = file.durable()
+        for change in file.changes:
+            if not change.is_doomed:
+                _tear(found, change, SECTORS[0], chance, 0.5)
+        return found
     if not file.changes:
         return bytearray(file.data)
     way = chance.choice(("lost", "kept", "prefix", "prefix", "scattered", "scattered"))

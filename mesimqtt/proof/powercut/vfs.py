@@ -118,7 +118,11 @@ class _Handle:
             return
         self._disk.check()
         if self._vfs.fault is not None:
-            self._vfs.fault("sync", self._name, 0)
+            try:
+                self._vfs.fault("sync", self._name, 0)
+            except apsw.Error:
+                self._file.fail_sync()
+                raise
         self._disk.sync(self._file)
 
     def xFileSize(self) -> int:  # noqa: N802 - apsw's

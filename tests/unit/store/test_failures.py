@@ -11,7 +11,7 @@ from mesimqtt.domain.errors import StoreError
 from mesimqtt.domain.messages import Outcome
 from mesimqtt.domain.status import Status
 from mesimqtt.store.committer import Health
-from unit.store.desk import ALICE, BOB, ROW, pair
+from unit.store.desk import ALICE, BOB, CAROL, ROW, pair
 
 FULL, IO, BUSY = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_BUSY
 CAUSES = [(FULL, Health.FULL), (sqlite3.SQLITE_IOERR_SHMSIZE, Health.FULL), (BUSY, Health.LOCKED)]
@@ -73,6 +73,23 @@ def test_counters_stay_dense_over_a_failure(desk):
     assert [("2", 1), ("3", 2), ("5", 3)] == desk.all("SELECT cid, seq FROM message ORDER BY seq")
     assert [(1, 1, 2), (2, 3, 3)] == desk.all("SELECT change, first_seq, last_seq FROM step ORDER BY change")
     assert [(1, 3)] == desk.all("SELECT id, last_seq FROM conversation")
+
+
+@pytest.mark.parametrize("at", ["INSERT OR REPLACE INTO lane", "INSERT INTO conversation", "SELECT last_seq"])
+def test_a_conversation_that_failed_to_begin_is_nobodys(desk, at):
+    """A disk that fails in the midst of a conversation's beginning leaves it without a number: that is the next one's.
+
+    Found by the trial `disk-faults`, number 114: a message to carol came to alice.
+    """
+    to_carol, to_bob = pair(ALICE, CAROL), pair(ALICE, BOB)
+    desk.message("1", to_carol)
+    desk.database.at = at
+    desk.fail(IO)
+    desk.accept("2", conversation=to_bob)
+    desk.accept("3", conversation=to_carol)
+
+    assert to_bob.id != to_carol.id
+    assert [("2", to_bob.id), ("3", to_carol.id)] == desk.all("SELECT cid, conversation_id FROM message ORDER BY cid")
 
 
 def test_states_of_failed_commits_are_written_once_and_in_order(desk):
