@@ -24,6 +24,7 @@ TRIALS: dict[str, Listed] = {
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),
     "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
+    "kills": Listed("mesimqtt.proof.processes.kills:Kills", short=4, usual=100, long=1_000),
 }
 
 
