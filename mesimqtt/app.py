@@ -46,12 +46,15 @@ TICK_S = 0.25
 class Clock:
     """Milliseconds since 1970 that no jump of the wall clock disturbs: an anchor taken once, plus monotonic time."""
 
-    def __init__(self) -> None:
-        self._anchor_ms = time.time() * 1000 - time.monotonic() * 1000
+    def __init__(
+        self, *, wall_s: Callable[[], float] = time.time, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._monotonic_s = monotonic_s
+        self._anchor_ms = wall_s() * 1000 - monotonic_s() * 1000
 
     def now_ms(self) -> int:
         """Return milliseconds since 1970."""
-        return int(self._anchor_ms + time.monotonic() * 1000)
+        return int(self._anchor_ms + self._monotonic_s() * 1000)
 
 
 class Services:

@@ -125,7 +125,7 @@ class Asides:
         user, connection = device.user, device.connection
         number = int(mid, 16)
         if not self._receipts.read(user, thread, number, upto=text.startswith("<=")):
-            if not self._transients.read(user, number):
+            if not self._transients.read(user, thread, number):
                 self._hub.count("read.ignored")
             return True
         change = self._receipts.mark(user, thread, text)

@@ -75,8 +75,8 @@ class Lifetimes:
             lane = directory.lane(thread, user) if thread is not None else None
             if thread is None or lane is None:
                 continue
-            # What was held counts as acknowledged, but its sender was told nothing yet.
-            after = min(lane.acked.upto, lane.delivered.upto) if lane.failed.above else lane.acked.upto
+            # What was held, or written at QoS 0, counts as acknowledged, but its sender was told nothing yet.
+            after = min(lane.acked.upto, lane.delivered.upto)
             while found := message_rows.page(read, thread, after, size):
                 for message in found:
                     after = message.seq

@@ -190,6 +190,11 @@ class Messaging:
         )
 
     @property
+    def directory(self) -> Directory:
+        """Return who is who, for whoever looks at the server from outside."""
+        return self._hub.directory
+
+    @property
     def policies(self) -> Policies:
         """Return what holds for classes of users."""
         return self.people.policies

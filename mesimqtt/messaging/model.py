@@ -140,6 +140,10 @@ class Thread(Conversation):
         first, second = self.users
         return second if first is user else first
 
+    def is_same(self, other: Thread) -> bool:
+        """Tell whether this is the same conversation, however often it was looked up."""
+        return (self.kind, self.a, self.b) == (other.kind, other.a, other.b)
+
     @property
     def loops_back(self) -> bool:
         """Tell whether a sender's own devices get what he sends here, like anybody's."""

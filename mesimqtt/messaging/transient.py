@@ -15,7 +15,7 @@ from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 if TYPE_CHECKING:
     from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
-    from mesimqtt.messaging.model import Accepted, User
+    from mesimqtt.messaging.model import Accepted, Thread, User
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.statuses import Statuses
 
@@ -124,10 +124,10 @@ class Transients:
         if delivery.code == 0 or (delivery.code == Status.FAILED and delivery.deadline == 0):
             self._judge(delivery, Status.DELIVERED, device=device.client_id)
 
-    def read(self, reader: User, mid: int) -> bool:
-        """Take a READ of a message that only memory knows; False if it is not known."""
+    def read(self, reader: User, thread: Thread, mid: int) -> bool:
+        """Take a READ of a message that only memory knows; False if it is not known in this conversation."""
         delivery = self._by_mid.get((mid, reader.id))
-        if delivery is None:
+        if delivery is None or not delivery.message.target.thread.is_same(thread):
             return False
         if delivery.code in (0, Status.DELIVERED) or (
             delivery.code == Status.FAILED and b'"unconfirmed"' in delivery.payload

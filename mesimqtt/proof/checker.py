@@ -6,8 +6,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mesimqtt.proof import rules_messages, rules_people, rules_statuses
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mesimqtt.proof.history import History
 
 SENT, DELIVERED, READ, UNCONFIRMED = 1, 2, 3, 0x80
 _DELETED, _FAILURES = (0x21, 0x22), range(0x80, 0x92)
@@ -167,3 +171,28 @@ def _may_follow(before: StatusStep, after: StatusStep) -> bool:
     if before.code == SENT:
         return after.code in (DELIVERED, READ) or after.code in _FAILURES
     return (before.code, after.code) == (DELIVERED, READ)
+
+
+RULES: tuple[Callable[[History], Iterator[str]], ...] = (
+    rules_messages.lost,
+    rules_messages.doubled,
+    rules_messages.shown_twice,
+    rules_messages.repeated,
+    rules_messages.unexpected,
+    rules_messages.out_of_order,
+    rules_messages.disagreeing,
+    rules_messages.gaps,
+    rules_statuses.backward,
+    rules_statuses.forged,
+    rules_statuses.too_late,
+    rules_statuses.two_verdicts,
+    rules_people.after_removal,
+    rules_people.after_revocation,
+    rules_people.too_large,
+    rules_people.left_over,
+)
+
+
+def judge(history: History) -> list[str]:
+    """Return a sentence for everything in a whole history that is not as promised; an empty list is a pass."""
+    return [complaint for rule in RULES for complaint in rule(history)]

@@ -10,7 +10,7 @@ from mesimqtt.store import integrity
 from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
 COLUMNS = f"{MESSAGE_COLUMNS}, deadline, checksum"
@@ -94,6 +94,16 @@ def page(connection: sqlite3.Connection, conversation: Conversation, after: int,
         if whole or len(rows) < limit:
             return whole
         skipped += limit
+
+
+def everything(connection: sqlite3.Connection) -> Iterator[Message]:
+    """Yield every message and event there is, in the order of acceptance: for who checks a whole store."""
+    conversations = {
+        row[0]: Conversation(*row)
+        for row in connection.execute("SELECT id, kind, a, b, last_seq FROM conversation").fetchall()
+    }
+    for row in rows_of(connection, f"SELECT {COLUMNS} FROM message ORDER BY id", ()):
+        yield message_of(connection, row, conversations[row[1]])
 
 
 def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from mesimqtt.testing import stream as wire
+from integration import wire
 from scenarios.actors import Actor, ActorError, ConnectRefusedError, Received
 
 if TYPE_CHECKING:

@@ -35,7 +35,12 @@ _SERVER_UNAVAILABLE: Final = 136  # paho's name for CONNACK 3; all other refusal
 
 
 class _Paho(mqtt.Client):
-    """paho, but for one thing: it leaves the socket of a failed TLS handshake open."""
+    """paho, but for two things: it leaves the socket of a failed TLS handshake open, and knows no other sockets."""
+
+    make_socket: Callable[[], socket.socket] | None = None  # the simulation's are in memory
+
+    def _create_socket(self) -> mqtt.SocketLike:
+        return self.make_socket() if self.make_socket is not None else super()._create_socket()
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
         context = self._ssl_context or ssl.create_default_context()
@@ -52,7 +57,14 @@ class _Paho(mqtt.Client):
 class Link:
     """A connection from its opening to its end; a new one is made for the next try."""
 
-    def __init__(self, core: Core, options: Options, *, on_closing: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        options: Options,
+        *,
+        on_closing: Callable[[], None],
+        make_socket: Callable[[], socket.socket] | None = None,
+    ) -> None:
         self._core = core
         self._options = options
         self._on_closing = on_closing
@@ -70,6 +82,7 @@ class Link:
             reconnect_on_failure=False,
             manual_ack=True,
         )
+        paho.make_socket = make_socket
         paho.max_inflight_messages_set(0)  # PUBLISHES_MAX is our window; paho shall not keep a queue of its own
         paho.connect_timeout = options.connect_timeout_s
         if options.tls is not None:

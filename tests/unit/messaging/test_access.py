@@ -134,6 +134,16 @@ def test_a_deleted_user_is_gone(world):
     assert [(0,)] == world.rows("SELECT count(*) FROM device WHERE client_id = 'phone' AND user_id = 2")
 
 
+def test_what_was_only_written_to_a_deleted_user_has_its_verdict(world):
+    """Written at QoS 0 and confirmed by nobody: no deadline will come, so `user-deleted` is told at the deletion."""
+    alice, bob = world.listener("alice"), world.listener("bob", qos=0)
+    alice.publish("u/bob/1")
+    assert (["hi"], [("1", 1)]) == (bob.payloads(), alice.steps())
+    world.do("user_delete", addresses=["bob"])
+
+    assert [("1", 0x80)] == alice.steps()
+
+
 def test_a_sender_who_returns_is_told_of_the_deletion(world):
     """Byte for byte what he would have been told live, also to a resend and over a restart."""
     alice, laptop = world.listener("alice"), world.listener("alice", "laptop")

@@ -139,3 +139,18 @@ def test_no_payload_is_kept_in_memory(world):
 
     assert 1 == len(bob.received("u/"))
     assert (b"", None) == (delivery.message.payload, delivery.message.connection)
+
+
+def test_a_read_mark_counts_in_its_own_conversation(world):
+    """A transient message is read where it was received, and nowhere else."""
+    world.group("team", "alice", "bob")
+    alice, bob = world.listener("alice"), world.listener("bob")
+    alice.publish("g/team/1/expiry=0")
+    mid = mid_of(bob.received("g/")[0])
+    assert [("1", 2)] == alice.steps()
+
+    bob.publish("read/u/alice", mid)
+    assert [] == alice.steps()
+    bob.publish("read/g/team", mid)
+
+    assert [("1", 3)] == alice.steps()

@@ -1,1 +1,0 @@
-"""Real servers in processes of their own, treated as no operator would: killed, stopped, starved, cut off."""

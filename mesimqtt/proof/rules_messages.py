@@ -1,0 +1,346 @@
+"""Rules about messages: none lost, none doubled, none out of nowhere, one order for all; pure functions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mesimqtt.proof.history import BLOCKED, DELETED, DISABLED, GROUP_DELETED, JOINED, LEFT, UNBLOCKED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mesimqtt.proof.history import Got, History, Kept, Online, Sent
+
+SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
+UNSAFE_MS = 90_000  # what a crash may make the server forget of acknowledgements
+SENT, DELIVERED, READ, DELETED_CODE, WIPED, FAILED = 1, 2, 3, 0x21, 0x22, 0x80
+INVALID, EXPIRED, BLOCKED_CODE, DENIED, NOT_MEMBER = 0x83, 0x84, 0x88, 0x8D, 0x91
+_SOON_MS = 10_000
+_STEPS = (SENT, DELIVERED, READ, DELETED_CODE, WIPED)
+
+
+def doubled(history: History) -> Iterator[str]:
+    """One cid of a sender is one message, whatever was sent again, wherever."""
+    mids: dict[tuple[str, str], str] = {}
+    bodies: dict[str, str] = {}
+    pairs = [((one.user, one.cid), one.mid) for one in history.told if one.code in _STEPS]
+    pairs += [((one.sender, one.cid), one.mid) for one in history.kept if one.cid]
+    for key, mid in pairs:
+        if mids.setdefault(key, mid) != mid:
+            yield f"doubled: {key[1]} of {key[0]} is {mids[key]} and {mid}"
+    for got in history.got:
+        if got.body and not got.is_event and bodies.setdefault(got.body, got.mid) != got.mid:
+            yield f"doubled: {got.body[:40]!r} came as {bodies[got.body]} and as {got.mid} to {got.user}/{got.device}"
+
+
+def shown_twice(history: History) -> Iterator[str]:
+    """Name what a user was shown twice on one of his devices."""
+    seen: set[tuple[str, str, str]] = set()
+    for one in history.shown:
+        key = (one.user, one.device, one.mid)
+        if key in seen:
+            yield f"shown twice: {one.mid} to {one.user}/{one.device}"
+        seen.add(key)
+
+
+def repeated(history: History) -> Iterator[str]:
+    """Name what came again though it was acknowledged, or on the same connection."""
+    acked = {(one.user, one.device, one.mid): one for one in history.acked}
+    ended = {one.connection: one.at for one in history.ended}
+    crashes = [one.at for one in history.crashed]
+    on_connection: set[tuple[int, str]] = set()
+    for got in history.got:
+        if (got.connection, got.mid) in on_connection:
+            yield f"repeated: {got.mid} came twice to {got.user}/{got.device} on connection {got.connection}"
+        on_connection.add((got.connection, got.mid))
+        ack = acked.get((got.user, got.device, got.mid))
+        if ack is None or ack.connection >= got.connection:
+            continue
+        lived_ms = ended.get(ack.connection, got.at) - ack.at
+        is_forgotten = any(ack.at <= at <= ack.at + UNSAFE_MS for at in crashes)
+        if lived_ms >= SETTLED_MS and not is_forgotten:
+            yield f"repeated: {got.mid} came to {got.user}/{got.device} {got.at - ack.at} ms after its acknowledgement"
+
+
+def unexpected(history: History) -> Iterator[str]:
+    """Name what came and was not sent so: by another, to another, never, or refused."""
+    refused = {one.mid for one in history.told if one.code >= FAILED and one.mid}
+    refused -= {one.mid for one in history.told if one.code in _STEPS} | {one.mid for one in history.kept}
+    for got in history.got:
+        if got.is_event or not got.body:
+            continue
+        sent = history.by_body.get(got.body)
+        where = f"{got.mid} to {got.user}/{got.device}"
+        if sent is None:
+            yield f"unexpected: {got.body[:40]!r} was never sent and came as {where}"
+            continue
+        expected = sent.to if got.is_copy or sent.to[0] == "g" else f"u/{sent.user}"
+        is_own = sent.user == got.user
+        if got.sender != sent.user or got.place != expected or (got.is_copy and not is_own):
+            yield f"unexpected: {sent.cid} of {sent.user} to {sent.to} came as {where} in {got.place} of {got.sender}"
+        elif sent.to[0] == "u" and not got.is_copy and sent.to != f"u/{got.user}":
+            yield f"unexpected: {sent.cid} of {sent.user} was for {sent.to} and came as {where}"
+        elif got.at < sent.at:
+            yield f"unexpected: {sent.cid} of {sent.user} came before it was sent, as {where}"
+        elif got.mid in refused and sent.expiry != 0:
+            yield f"unexpected: {sent.cid} of {sent.user} was refused and came as {where}"
+
+
+def out_of_order(history: History) -> Iterator[str]:
+    """In a conversation a device gets growing seqs: on each connection all, over all connections what is new to it."""
+    on_connection: dict[tuple[int, str], int] = {}
+    highest: dict[tuple[str, str, str], int] = {}
+    known: set[tuple[str, str, str]] = set()
+    for got in history.got:
+        if not got.seq:
+            continue
+        place = history.conversation(place_of(got), got.mid)
+        here, ever = (got.connection, place), (got.user, got.device, place)
+        if got.seq <= on_connection.get(here, 0):
+            yield (
+                f"out of order: {got.user}/{got.device} got seq {got.seq} after {on_connection[here]} "
+                f"in {got.place} on connection {got.connection}"
+            )
+        key = (got.user, got.device, got.mid)
+        if key not in known and got.seq <= highest.get(ever, 0):
+            yield f"out of order: {got.user}/{got.device} first got seq {got.seq} of {got.place} after {highest[ever]}"
+        known.add(key)
+        on_connection[here] = max(on_connection.get(here, 0), got.seq)
+        highest[ever] = max(highest.get(ever, 0), got.seq)
+
+
+def disagreeing(history: History) -> Iterator[str]:
+    """All devices of all users agree on what stands at each seq of a conversation."""
+    mids: dict[tuple[str, int], str] = {
+        (history.conversation(one.place, one.mid), one.seq): one.mid for one in history.kept if one.seq
+    }
+    said: dict[str, str] = {}
+    for got in history.got:
+        if got.seq:
+            place = history.conversation(place_of(got), got.mid)
+            if mids.setdefault((place, got.seq), got.mid) != got.mid:
+                yield f"disagreeing: seq {got.seq} of {place} is {mids[place, got.seq]} and {got.mid} to {got.user}"
+        if said.setdefault(got.mid, got.body) != got.body:
+            yield f"disagreeing: {got.mid} says one thing to {got.user}/{got.device} and another to others"
+
+
+def gaps(history: History) -> Iterator[str]:
+    """Name what a device lacks of what came after its first subscription, but for the legal gaps (section 3)."""
+    if not history.finished_at:
+        return
+    got: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for one in history.got:
+        got[one.user, one.device].add(one.mid)
+    verdicts = {(one.mid, one.recipient): one.code for one in history.verdicts}
+    since: dict[tuple[str, str], Online] = {}
+    for online in history.online:
+        since.setdefault((online.user, online.device), online)
+    current = {(one.user, one.device) for one in history.online if one.at <= history.finished_at}
+    current -= {(one.user, one.device) for one in history.online if _is_deleted_after(history, one.user, one.at)}
+    kept_of: dict[str, list[Kept]] = defaultdict(list)
+    for kept in history.kept:
+        if not kept.is_event:
+            for user in _readers(history, kept):
+                kept_of[user].append(kept)
+    for (user, device), online in since.items():
+        if (user, device) not in current or online.qos == 0 or not online.has_cursor:
+            continue
+        missing = [
+            kept
+            for kept in kept_of[user]
+            if kept.mid not in got[user, device]
+            and history.drawn_at(kept.mid) > online.at
+            and _selects(online, kept, user)
+            and not _is_excused(history, kept, user, verdicts.get((kept.mid, user), 0))
+        ]
+        for kept in missing[:3]:
+            what = f"{kept.mid}, seq {kept.seq} of {kept.place}, {kept.cid} of {kept.sender}"
+            yield f"gap: {user}/{device} never got {what}"
+        if len(missing) > 3:
+            yield f"gap: {user}/{device} lacks {len(missing) - 3} more"
+
+
+def lost(history: History) -> Iterator[str]:
+    """Every accepted message came to each of its recipients, or has a verdict why not, and the reason is true."""
+    if not history.finished_at:
+        return
+    arrived = {(one.user, one.mid) for one in history.got}
+    told_sent = {(one.user, one.cid) for one in history.told if one.code == SENT}
+    refused = {(one.user, one.cid) for one in history.told if one.code >= FAILED}
+    taken = {(one.user, one.cid) for one in history.taken} - refused
+    verdicts: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    for one in history.verdicts:
+        verdicts[one.mid].append((one.recipient, one.code, one.reason))
+    changes = {(one.what, one.user, one.group) for one in history.changes}
+    for key in sorted(told_sent | taken):
+        sent = history.by_cid.get(key)
+        if sent is None or sent.expiry == 0 or (DELETED, sent.user, "") in changes:
+            continue  # nobody is told of what a deleted user sent
+        mid = history.mids.get(key)
+        if mid is None or mid not in verdicts:
+            if key in told_sent or not may_be_refused(history, sent):
+                yield f"lost: {key[1]} of {key[0]} to {sent.to} was accepted, and the store knows nothing of it"
+            continue
+        for recipient, code, reason in verdicts[mid]:
+            yield from _judge(history, sent, mid, (recipient, code, reason), (recipient, mid) in arrived)
+
+
+def _judge(
+    history: History,
+    sent: Sent,
+    mid: str,
+    found: tuple[str, int, str],
+    has_arrived: bool,
+) -> Iterator[str]:
+    recipient, code, reason = found
+    what = f"{sent.cid} of {sent.user} ({mid}) for {recipient}"
+    if code in (DELIVERED, READ):
+        if not has_arrived and code == DELIVERED:
+            yield f"lost: {what} is told as delivered, and nobody got it"
+    elif code == SENT:
+        if (
+            recipient
+            and sent.to != f"u/{sent.user}"
+            and sent.flags & 1
+            and not _may_stay_sent(history, sent, mid, recipient)
+        ):
+            yield f"no verdict: {what} is still only sent"
+    elif not _is_true(history, sent, mid, recipient, code, reason):
+        yield f"lost: {what} ended as {code:#x} {reason}, and there was no reason for it"
+
+
+def _may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> bool:
+    """Tell whether a message is judged at its deadline only.
+
+    Its recipient blocks the sender in a group; or it was written to him at QoS 0, nobody confirmed it, and no device
+    that could was there before, or he left the group since.
+    """
+    drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
+    if is_group and _is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
+        return True
+    unsure = {one.connection for one in history.online if one.user == recipient and one.qos == 0}
+    if not any(one.mid == mid and one.connection in unsure for one in history.got):
+        return False
+    is_there = any(one.user == recipient and one.qos and one.written < drawn for one in history.online)
+    return not is_there or (is_group and not is_member(history, recipient, sent.to[2:], drawn))
+
+
+def _is_true(history: History, sent: Sent, mid: str, recipient: str, code: int, reason: str) -> bool:  # noqa: PLR0911 - a table
+    """Tell whether what a verdict says did happen."""
+    changes = {(one.what, one.user, one.group) for one in history.changes}
+    group = sent.to[2:] if sent.to[0] == "g" else ""
+    if code == EXPIRED:
+        return sent.expiry is not None and _deadline(history, sent, mid) <= history.finished_at
+    if code == DELETED_CODE:
+        return history.first_of(mid) in history.recalled
+    if code == WIPED:
+        first = history.by_mid.get(history.first_of(mid), sent)
+        return first.age > 0
+    if code == NOT_MEMBER:
+        return (
+            bool(group)
+            and {(LEFT, recipient, group), (LEFT, sent.user, group), (DELETED, recipient, "")} & changes != set()
+        )
+    if code == BLOCKED_CODE:
+        return (BLOCKED, recipient or sent.to[2:], sent.user) in changes
+    if code == INVALID:
+        return (DELETED, recipient or sent.to[2:], "") in changes or (GROUP_DELETED, "", group) in changes
+    if code == DENIED and reason == "user-disabled":
+        return sent.when > 0 and (DISABLED, sent.user, "") in changes
+    if code == FAILED and reason == "user-deleted":
+        return (DELETED, recipient or sent.to[2:], "") in changes
+    if code == FAILED and reason == "group-deleted":
+        return (GROUP_DELETED, "", group) in changes
+    if code == FAILED and reason == "unconfirmed":
+        return any(one.user == recipient and one.mid == mid for one in history.got)
+    return False
+
+
+def may_be_refused(history: History, sent: Sent) -> bool:
+    """Tell whether a message may have been refused without its sender knowing: the status went down with the link."""
+    if (
+        sent.amends
+        or sent.when
+        or sent.to[2:] not in {one.user for one in history.online} | {one[2:] for one in _groups(history)}
+    ):
+        return True
+    for one in history.changes:
+        if one.what == BLOCKED and (one.user, one.group) == (sent.to[2:], sent.user):
+            return True
+        if one.what in (LEFT, GROUP_DELETED) and f"g/{one.group}" == sent.to:
+            return True
+        if one.what == DELETED and (f"u/{one.user}" == sent.to or one.user == sent.user):
+            return True
+    return False
+
+
+def _groups(history: History) -> set[str]:
+    return {one.place for one in history.got if one.place[0] == "g"}
+
+
+def place_of(got: Got) -> str:
+    """Return a conversation's one name: the group, or both of the pair in order."""
+    if got.place[0] == "g":
+        return got.place[2:]
+    return "/".join(sorted((got.user, got.place[2:])))
+
+
+def _readers(history: History, kept: Kept) -> list[str]:
+    """Return who is to get a message: the other of a pair, or everybody who ever was in the group."""
+    if "/" in kept.place:
+        return [user for user in kept.place.split("/") if user != kept.sender]
+    if kept.place not in history.members:
+        return []
+    return sorted(history.members[kept.place] - {kept.sender})
+
+
+def _selects(online: Online, kept: Kept, user: str) -> bool:
+    cls = "u/#" if "/" in kept.place else "g/#"
+    return kept.sender != user and ("#" in online.filters or cls in online.filters)
+
+
+def _is_excused(history: History, kept: Kept, user: str, code: int) -> bool:
+    """Tell whether a device need not get a message: the legal gaps."""
+    if code in (DELETED_CODE, WIPED) or code >= FAILED or kept.expires_at - history.epoch_ms <= history.finished_at:
+        return True
+    drawn = history.drawn_at(kept.mid)
+    sent = history.by_cid.get((kept.sender, kept.cid))
+    due = drawn + (sent.when * 1000 if sent is not None else 0)
+    if "/" in kept.place:
+        return False
+    return _is_blocked(history, user, kept.sender, due) or not is_member(history, user, kept.place, drawn)
+
+
+def is_member(history: History, user: str, group: str, begin: int) -> bool:
+    """Tell whether a user was in a group for certain from a time on, and is still."""
+    if group not in history.members or user not in history.members[group]:
+        return False
+    inside = user in history.first_members.get(group, ())
+    spans = [one for one in history.changes if one.group == group and one.user in (user, "")]
+    since = 0
+    for one in spans:
+        if one.what == JOINED:
+            inside, since = True, one.at
+        elif one.what in (LEFT, GROUP_DELETED):
+            inside = False
+    return inside and since <= begin
+
+
+def _is_blocked(history: History, user: str, peer: str, at: int) -> bool:
+    """Tell whether a user may have blocked another at a time."""
+    is_blocked = False
+    for one in history.changes:
+        if (one.user, one.group) == (user, peer) and one.what in (BLOCKED, UNBLOCKED):
+            is_blocked = one.what == BLOCKED and one.begin <= at + _SOON_MS
+            if one.what == UNBLOCKED and one.at >= at - _SOON_MS:
+                return True
+    return is_blocked
+
+
+def _is_deleted_after(history: History, user: str, at: int) -> bool:
+    return any(one.what == DELETED and one.user == user and one.at >= at for one in history.changes)
+
+
+def _deadline(history: History, sent: Sent, mid: str) -> int:
+    return history.drawn_at(mid) + (sent.when + (sent.expiry or 0)) * 1000

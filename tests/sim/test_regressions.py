@@ -1,0 +1,24 @@
+"""Seeds of the simulation that once broke a rule, each with what it found.
+
+A seed lives another life when the simulation changes, so the fault itself has a test where it was mended; what is
+kept here is the life that found it, as far as it goes today.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from mesimqtt.proof.sim.run import Plan, run
+
+FOUND = {
+    4: "a read mark in the wrong conversation marked a transient message as read",
+    24: "what was only written at QoS 0 to a user who was deleted then never had a verdict",
+}
+
+
+@pytest.mark.parametrize("seed", sorted(FOUND))
+def test_a_seed_that_found_something_finds_nothing_any_more(tmp_path, seed):
+    """No rule is broken any more in what these seeds live through."""
+    result = run(seed, tmp_path, Plan(minutes=3, messages_per_hour=2_000))
+
+    assert [] == result.complaints, FOUND[seed]

@@ -1,0 +1,64 @@
+"""The simulation: the same seed lives the same life, and a few virtual minutes of some seeds are as promised."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mesimqtt.proof.sim.receipts import forge
+from mesimqtt.proof.sim.run import Plan, run
+from mesimqtt.proof.sim.seeds import Receipts, Seeds
+from mesimqtt.proof.trials import trial
+
+SHORT = Plan(minutes=4, messages_per_hour=2_000)
+_AGAIN = """
+import json, sys
+from pathlib import Path
+from mesimqtt.proof.sim.run import Plan, run
+result = run(7, Path(sys.argv[1]), Plan(minutes=2, messages_per_hour=2_000))
+print(json.dumps([result.digest, result.complaints]))
+"""
+
+
+def test_the_same_seed_has_the_same_trace(tmp_path):
+    """Every byte that a client read and when, twice over, in another process whose hashes differ; another seed not."""
+    plan = Plan(minutes=2, messages_per_hour=2_000)
+    first, other = run(7, tmp_path, plan), run(8, tmp_path, plan)
+    again = subprocess.run(
+        [sys.executable, "-c", _AGAIN, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert [first.digest, first.complaints] == json.loads(again.stdout)
+    assert first.digest != other.digest
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_is_lost_doubled_inverted_or_forged(tmp_path, seed):
+    """Cuts, stalls, crashes, restarts, clock jumps, a failing disk, and people who come and go: no rule is broken."""
+    result = run(seed, tmp_path, SHORT)
+
+    assert [] == result.complaints
+    assert result.figures["messages"] > 50
+    assert result.figures["deliveries"] > 100
+
+
+def test_no_forged_receipt_is_believed(tmp_path):
+    """A thousand receipts at random: nobody is told what did not happen, and nothing goes back."""
+    complaints, figures = forge(1, 1_000, tmp_path)
+
+    assert [] == complaints
+    assert figures["told"] > 20
+
+
+def test_the_trials_are_listed_and_count_what_they_did(tmp_path):
+    """`seeds` and `receipts` are trials like the others, and say what was sent, delivered and broken."""
+    outcome = Seeds(plan=Plan(minutes=1, messages_per_hour=2_000), jobs=1).run(
+        2, seed=5, folder=tmp_path, progress=lambda _: None
+    )
+
+    assert (Seeds, Receipts) == (type(trial("seeds")), type(trial("receipts")))
+    assert (2, "5..6", 0, ()) == (outcome.tried, outcome.seeds, outcome.failed, outcome.failures)
+    assert outcome.figures["messages"] > 20

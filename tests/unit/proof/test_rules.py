@@ -1,0 +1,241 @@
+"""Rules about messages: each has a history that breaks it, and it alone; and one beside it that breaks nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mesimqtt.proof import history as h
+from unit.proof.stories import EPOCH_MS, PAIR, ROOM, good, got, mid_at, rules_of, second, told
+
+TWIN = mid_at(1_500)
+
+
+def without(items, **fields):
+    """Return the items that differ from `fields` somewhere."""
+    return [one for one in items if any(getattr(one, key) != value for key, value in fields.items())]
+
+
+def test_a_good_history_breaks_nothing():
+    """Sent, delivered, read, in a pair and in a group: no complaint."""
+    assert set() == rules_of(good())
+
+
+# ---- messages -------------------------------------------------------------------------------------------------------
+
+
+def test_lost_for_a_user():
+    """The server acknowledged it, the store knows nothing of it, and nobody got it."""
+    history = good()
+    history.sent.append(h.Sent(5_000, "alice", "phone", "c9", "u/bob", "nine"))
+    history.taken.append(h.Taken(5_010, "alice", "c9"))
+
+    assert {"lost"} == rules_of(history)
+    history.taken.clear()
+    assert set() == rules_of(history)  # it was never acknowledged
+
+
+def test_an_acknowledged_message_that_may_have_been_refused_is_not_lost():
+    """On 3.1.1 a refusal is acknowledged, too, and the status that says so may go down with the link."""
+    history = good()
+    history.sent.append(h.Sent(5_000, "alice", "phone", "c9", "g/team", "nine"))
+    history.taken.append(h.Taken(5_010, "alice", "c9"))
+    history.changes.append(h.Change(4_000, 4_010, h.LEFT, "alice", "team"))
+
+    assert set() == rules_of(history)
+
+
+def test_told_as_delivered_and_nobody_got_it():
+    """A verdict `delivered` without any delivery is a loss, and a status that is not true."""
+    history = good()
+    history.got = without(history.got, user="bob")
+    history.marked.clear()
+    history.acked = without(history.acked, user="bob")
+    history.told = [one for one in history.told if one.code != 3]
+    history.verdicts[0] = h.Verdict(PAIR, "bob", 2)
+
+    assert {"lost", "gap", "forged"} == rules_of(history)
+
+
+def test_a_verdict_without_its_reason():
+    """Nobody took the message back, nobody was deleted, it has no expiry: it may not end so."""
+    for code, reason in ((0x21, ""), (0x22, ""), (0x84, ""), (0x80, "user-deleted"), (0x82, ""), (0x91, "")):
+        history = good()
+        history.got = without(history.got, user="bob")
+        history.acked = without(history.acked, user="bob")
+        history.marked.clear()
+        history.told = [one for one in history.told if one.user != "alice" or one.code == 1]
+        history.verdicts[0] = h.Verdict(PAIR, "bob", code, reason)
+
+        assert {"lost"} == rules_of(history), hex(code)
+
+
+def test_a_verdict_with_its_reason():
+    """Expired after its expiry, deleted after a recall, gone with its recipient: as it should be."""
+    history = good()
+    history.got = without(history.got, user="bob")
+    history.acked = without(history.acked, user="bob")
+    history.marked.clear()
+    history.told = [one for one in history.told if one.user != "alice" or one.code == 1]
+    history.sent[0] = replace(history.sent[0], expiry=5)
+    history.verdicts[0] = h.Verdict(PAIR, "bob", 0x84)
+
+    assert set() == rules_of(history)
+
+
+def only_sent(flags: int) -> h.History:
+    """Return the good history, but the message in the pair came to nobody and has no verdict."""
+    history = good()
+    history.sent[0] = replace(history.sent[0], flags=flags)
+    history.got = without(history.got, user="bob")
+    history.acked = without(history.acked, user="bob")
+    history.marked.clear()
+    history.told = [one for one in history.told if one.user != "alice" or one.code == 1]
+    history.verdicts[0] = h.Verdict(PAIR, "bob", 1)
+    return history
+
+
+def test_no_verdict_in_the_end():
+    """All was read back, and a message is still only sent; where no receipt was wanted, none is kept."""
+    assert {"no verdict", "gap"} == rules_of(only_sent(3))
+
+    assert {"gap"} == rules_of(only_sent(0))
+
+
+def test_doubled_by_a_resend():
+    """One cid that is two messages."""
+    history = good()
+    history.told.append(told(5_000, "alice", "c1", TWIN, 1, peer="bob"))
+
+    assert {"doubled"} == rules_of(history)
+
+
+def test_doubled_for_a_receiver():
+    """What was said once comes as two messages."""
+    history = good()
+    history.got.append(got(5_000, "bob", "u/alice", TWIN, 2, "one"))
+
+    assert {"doubled"} == rules_of(history)
+
+
+def test_shown_twice():
+    """A client shows its user the same message again."""
+    history = good()
+    history.shown.append(h.Shown(5_000, "bob", "phone", PAIR))
+
+    assert {"shown twice"} == rules_of(history)
+
+
+def test_repeated_on_one_connection():
+    """A mid comes again although the link was not lost."""
+    history = good()
+    history.got.insert(1, replace(history.got[0], at=1_025, dup=True))
+
+    assert {"repeated", "out of order"} == rules_of(history)
+
+
+def test_repeated_long_after_its_acknowledgement():
+    """A mid that was acknowledged minutes before comes again on another connection, and no crash explains it."""
+    history = good()
+    again = replace(history.got[0], at=900_000, connection=12, dup=True)
+    history.got.append(again)
+    history.ended.append(h.Ended(890_000, "bob", "phone", 2))
+
+    assert {"repeated"} == rules_of(history)
+    history.crashed.append(h.Crashed(1_100))
+    assert set() == rules_of(history)  # the acknowledgement may have been lost in it
+    history.crashed.clear()
+    history.ended[0] = replace(history.ended[0], at=1_050)
+    assert set() == rules_of(history)  # or with the link
+
+
+def test_unexpected():
+    """Never sent; for another; from another; before it was sent."""
+    for bad in (
+        got(5_000, "bob", "u/alice", TWIN, 2, "who said this?"),
+        got(5_000, "bob", "u/alice", ROOM, 2, "two"),
+        got(2_080, "dave", "u/alice", PAIR, 1, "one"),
+        got(500, "bob", "u/alice", PAIR, 1, "one"),
+    ):
+        history = good()
+        history.got = [one for one in history.got if (one.user, one.mid) != (bad.user, bad.mid)]
+        history.got.append(bad)
+
+        assert "unexpected" in rules_of(history), bad
+
+
+def test_refused_and_delivered_all_the_same():
+    """The sender was told that it is refused, and the receiver has it."""
+    history = good()
+    history.sent.append(h.Sent(5_000, "alice", "phone", "c9", "u/bob", "nine"))
+    history.told.append(told(5_010, "alice", "c9", mid_at(5_005), 0x88, peer="bob"))
+    history.got.append(got(5_020, "bob", "u/alice", mid_at(5_005), 2, "nine"))
+
+    assert {"unexpected"} == rules_of(history)
+
+
+def test_out_of_order():
+    """A second message comes before the first, on one connection or over two."""
+    assert set() == rules_of(second())
+    history = second()
+    history.got = [history.got[3], *history.got[:3]]
+    assert {"out of order"} == rules_of(history)
+
+    history.got[1] = replace(history.got[1], connection=12)
+
+    assert {"out of order"} == rules_of(history)
+
+
+def test_a_new_conversation_of_an_old_name_begins_anew():
+    """Who was deleted and made again counts from seq 1 with everybody."""
+    history = second()
+    history.changes += [h.Change(6_000, 6_010, h.DELETED, "bob"), h.Change(7_000, 7_010, h.MADE, "bob")]
+    history.sent.append(h.Sent(8_000, "alice", "phone", "c4", "u/bob", "four"))
+    history.got.append(got(8_020, "bob", "u/alice", mid_at(8_010), 1, "four"))
+
+    assert set() == rules_of(history)
+
+
+def test_disagreeing():
+    """Two devices see two messages at one seq, or one message that says two things."""
+    history = good()
+    history.sent.append(h.Sent(4_990, "bob", "phone", "c3", "g/team", "three"))
+    history.got.append(got(5_020, "carol", "g/team", mid_at(5_000), 5, "three", sender="bob", connection=12))
+    assert {"disagreeing", "out of order"} == rules_of(history)
+
+    history = good()
+    history.got[2] = replace(history.got[2], body="altered")
+
+    assert {"disagreeing", "unexpected"} == rules_of(history)
+
+
+def test_gap():
+    """One of two devices never got a message that the other got."""
+    history = good()
+    history.online.append(h.Online(20, 19, "bob", "laptop", 12))
+    assert {"gap"} == rules_of(history)
+
+    history.got.append(got(5_000, "bob", "u/alice", PAIR, 1, "one", device="laptop", connection=12))
+
+    assert set() == rules_of(history)
+
+
+def test_legal_gaps():
+    """No cursor of QoS 1, no filter for it, came later, left, blocked the sender, expired: nothing is missing."""
+    for online in (
+        h.Online(20, 19, "carol", "laptop", 12, qos=0),
+        h.Online(20, 19, "carol", "laptop", 12, filters=("u/#",)),
+        h.Online(5_000, 4_999, "carol", "laptop", 12),
+    ):
+        history = good()
+        history.online.append(online)
+        assert set() == rules_of(history)
+    for change in (h.LEFT, h.BLOCKED):
+        history = good()
+        history.online.append(h.Online(20, 19, "carol", "laptop", 12))
+        history.changes.append(h.Change(1_990, 2_500, change, "carol", "team" if change == h.LEFT else "bob"))
+        assert set() == rules_of(history), change
+    history = good()
+    history.online.append(h.Online(20, 19, "carol", "laptop", 12))
+    history.kept[1] = replace(history.kept[1], expires_at=EPOCH_MS + 3_000)
+
+    assert set() == rules_of(history)
