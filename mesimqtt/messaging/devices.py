@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 WINDOW = 64  # in flight to one device, contract section 3
 _RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
+UNSTORED_MAX = 4_096  # likewise of statuses that no store could give again: what one read of a client can be refused
 ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
 CEILING_STEP = 8192
 _QOS_MAX = 1_000  # remembered answers of `qos_of`
 REFUSED = codes.UNSPECIFIED_ERROR  # this and what is above it grants nothing
 _TICK_S = 0.001
 NO_ROOM, WRITTEN, QUEUED = 0, 1, 2
+UNSTORED = object()  # the token of such a status
 
 
 # Stand for queues that were never needed: an empty deque costs 600 bytes, and idle devices are many. Never added to.
@@ -297,7 +299,7 @@ class Device:
                 properties, expires_at, dup = extra
                 connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
             return WRITTEN
-        if len(waiting) >= OUTBOX_MAX:
+        if len(waiting) >= OUTBOX_MAX and (token is not UNSTORED or len(waiting) >= UNSTORED_MAX):
             return NO_ROOM
         if waiting is _NOTHING_WAITS:
             waiting = deque()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import TITLES, Status, status_payload
-from mesimqtt.messaging.devices import NO_ROOM, WRITTEN
+from mesimqtt.messaging.devices import NO_ROOM, UNSTORED, WRITTEN
 from mesimqtt.messaging.model import NOBODY, Names
 from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.store import messages as rows
@@ -134,8 +134,8 @@ class Statuses:
         qos, prefix, is_number, extra = device.status_route()
         if qos >= 0:
             topic, body = prefix + cid.encode(), b"%d" % code if is_number else payload
-            if device.fits(topic, body, extra):
-                self._hub.hand_over(device, topic, body, qos, None, extra)
+            if device.fits(topic, body, extra) and not self._hub.hand_over(device, topic, body, qos, UNSTORED, extra):
+                self._hub.count("status.untold")  # to who asks so much more than he listens
 
     def _answer(self, sender: User, cid: str, code: int, payload: bytes) -> None:
         watcher = self.watched.pop((sender.id, cid), None)

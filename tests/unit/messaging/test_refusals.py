@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from mesimqtt.messaging.audit import LINES_PER_USER_S
+from mesimqtt.testing import wire
 
 
 def verdict(peer, *keys):
@@ -326,3 +327,18 @@ def test_a_flood_of_foreign_topics_does_not_flood_the_log(world, caplog):
     assert LINES_PER_USER_S + 1 == len(lines)
     assert f"{50 - LINES_PER_USER_S} more denials in the last second" == lines[-1]
     assert 50 == world.messaging.stats()["counters"]["denied.publish"]
+
+
+def test_a_refusal_is_told_however_many_statuses_wait(world):
+    """A device that has not acknowledged 400 SENT yet hears of a later refusal, too: nobody would tell it again."""
+    alice = world.listener("alice", filters=("status/#",))
+    world.user("bob")
+    alice.auto_ack = False
+    alice.send(
+        *[wire.publish(f"m/alice/out/u/bob/{number}", b"hi", qos=1, packet_id=number) for number in range(1, 401)]
+    )
+    alice.publish("u/nobody/lost", packet_id=500)
+    alice.auto_ack = True
+    alice.ack(*alice.inbox)
+
+    assert {**{str(number): 1 for number in range(1, 401)}, "lost": 0x83} == dict(alice.steps())
