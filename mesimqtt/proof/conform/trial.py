@@ -1,0 +1,54 @@
+"""The trial `conformance`: the kit against our own server, a real process; drawn from a seed if not all is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+from mesimqtt.proof.conform.own import own_server
+from mesimqtt.proof.conform.runner import State, run
+from mesimqtt.proof.conform.stage import Options
+from mesimqtt.proof.conform.table import checks, statements
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mesimqtt.proof.conform.runner import Result
+
+SLOW_S = 120.0  # with everything else where more is asked for than there is
+
+
+class Conformance:
+    """Tries `count` statements of the contract; if that is more than there are, all, and those that take minutes."""
+
+    name = "conformance"
+    title = "the contract, statement by statement, held against a real server from outside"
+    promises = ("N14", "P4", "P5", "P6", "P7", "P18", "N2")
+    unit = "statements"
+
+    def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
+        """Try `count` statements."""
+        numbers = list(checks())
+        is_all = count >= len(numbers)
+        chosen = () if is_all else tuple(sorted(Random(seed).sample(numbers, count)))
+        options = Options(only=chosen, longest_s=SLOW_S) if count > len(numbers) else Options(only=chosen)
+        results = asyncio.run(_run(options, folder, progress))
+        tried = [each for each in results if each.state in {State.KEPT, State.BROKEN, State.DIFFERS}]
+        wrong = [each for each in tried if each.state is State.BROKEN]
+        figures = {"statements": float(len(statements())), "checks": float(len(numbers))}
+        failures = tuple(map(_failure, wrong[:FAILURES_KEPT_MAX]))
+        return Outcome(len(tried), "all" if is_all else str(seed), failures, len(wrong), figures)
+
+
+async def _run(options: Options, folder: Path, progress: Callable[[int], None]) -> list[Result]:
+    async with own_server(options, folder) as venue:
+        return await run(venue, lambda done, _: progress(done))
+
+
+def _failure(result: Result) -> Failure:
+    number = result.statement.number
+    what = f"{number} {result.statement.words}: expected {result.expected}; came {result.came}"
+    return Failure(what, f"mesimqtt conform --slow --only {number}")
