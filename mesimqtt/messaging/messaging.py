@@ -99,7 +99,7 @@ class Messaging:
         started_mid = message_rows.last_mid(store.read)
         history_rows.recover_own(store.read, started_mid - history_rows.UNKEPT_MIDS)
         hub = self._hub = _make_hub(settings, store, now, now_ms, chance, after=started_mid)
-        directory = hub.directory
+        directory = self.directory = hub.directory
         hub.spawn = spawn or hub.spawn
         self.people = People(hub, Policies(settings, store))
         self.presence, self._typing = Presence(hub, self.people), Typing(hub, self.people)
@@ -188,11 +188,6 @@ class Messaging:
             typing=self._typing,
             round_robin=self._round_robin,
         )
-
-    @property
-    def directory(self) -> Directory:
-        """Return who is who, for whoever looks at the server from outside."""
-        return self._hub.directory
 
     @property
     def policies(self) -> Policies:
