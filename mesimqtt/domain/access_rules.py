@@ -192,14 +192,15 @@ def _parse(rule: object, name: str) -> Rule:
     if scope is not None and scope not in SCOPES:
         raise MesimqttError(f"{name}: scope is user, backend or admin")
     levels = tuple(topic.split("/"))
+    users, groups = _addresses(rule, "users", name), _addresses(rule, "groups", name)  # before they are shown as text
     return Rule(
         name=name,
         text=_text(rule),
         is_allowing=verb == "allow",
         actions=_ACTIONS[rule[verb]],
         levels=levels,
-        users=_addresses(rule, "users", name),
-        groups=_addresses(rule, "groups", name),
+        users=users,
+        groups=groups,
         scope=scope,
         has_places=bool(_PLACE.search(topic)),
         group_level=_place_of_group(levels, name),

@@ -25,7 +25,7 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
     if data[position + 1] != 2:
         if connection.version == FIVE:
             return _take_long(connection, data, position, kind)
-        raise MalformedError("acknowledgement whose length is not 2")
+        return _take_spelled(connection, data, position, kind)
     session = connection.session
     if session is None:
         raise MalformedError("acknowledgement without a session")
@@ -68,6 +68,17 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
     else:
         _completed(connection, session, ids)
     return end
+
+
+def _take_spelled(connection: Connection, data: bytes, position: int, kind: int) -> int:
+    """Take an acknowledgement of 3.1.1 whose length is written in more bytes than it need be: that is not forbidden."""
+    body = position + 1
+    while data[body] == 0x80 or (body == position + 1 and data[body] == 0x82):
+        body += 1
+    if data[position + 1] != 0x82 or data[body]:
+        raise MalformedError("acknowledgement whose length is not 2")
+    take_acks(connection, bytes((kind, 2)) + data[body + 1 : body + 3], 0, kind)
+    return body + 3
 
 
 def _take_long(connection: Connection, data: bytes, position: int, kind: int) -> int:

@@ -88,7 +88,9 @@ def _fuzz(name: str, seconds: int, found: Path, corpus: Path | None) -> None:
         kept = corpus / name if corpus else Path(folder) / "new"
         kept.mkdir(parents=True, exist_ok=True)
         options = (f"-max_total_time={seconds}", f"-timeout={_INPUT_S}", f"-rss_limit_mb={_MEMORY_MB}")
-        bounded = (f"-max_len={_INPUT_MAX}", f"-artifact_prefix={found / name}-", f"-dict={words}")
+        bounded = [f"-max_len={_INPUT_MAX}", f"-artifact_prefix={found / name}-"]
+        if target.words:
+            bounded.append(f"-dict={words}")
         atheris.Setup([sys.argv[0], *options, *bounded, str(kept), str(seeds)], one)
         atheris.Fuzz()
 

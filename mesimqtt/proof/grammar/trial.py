@@ -1,0 +1,53 @@
+"""The trial `grammar`: random sequences of packets, good and bad, said to our server and to mosquitto at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.proof.grammar.known import DIFFERENCES
+from mesimqtt.proof.grammar.play import play
+from mesimqtt.proof.grammar.sequences import make_sequence
+from mesimqtt.proof.grammar.servers import both
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Grammar:
+    """Two clients on each server: A says anything, B watches. After each step both servers must have done the same."""
+
+    name = "grammar"
+    title = "packets of 3.1.1 and 5.0, right and wrong, mean the same to us and to mosquitto, but for what is explained"
+    promises = ("P9",)
+    unit = "sequences"
+
+    def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
+        """Play `count` sequences, from `seed` on."""
+        seeds = f"{seed}..{seed + count - 1}"
+        failures: list[Failure] = []
+        used: Counter[str] = Counter()
+        failed = steps = 0
+        try:
+            with both(folder) as (ours, theirs):
+                for number in range(seed, seed + count):
+                    alike, difference = play(make_sequence(number), ours, theirs, used)
+                    steps += alike
+                    if difference is not None:
+                        failed += 1
+                        if len(failures) < FAILURES_KEPT_MAX:
+                            again = f"python -m mesimqtt.proof {self.name} --count 1 --seed {number}"
+                            failures.append(Failure(str(difference), again))
+                    progress(number - seed + 1)
+        except MesimqttError as error:
+            return Outcome(0, seeds, skipped=str(error))
+        figures = {
+            "steps": float(steps),
+            "known_differences_seen": float(used.total()),
+            "known_kinds_seen": float(len(used)),
+            "known_kinds": float(len(DIFFERENCES)),
+        }
+        return Outcome(count, seeds, tuple(failures), failed, figures)
