@@ -33,7 +33,7 @@ from mesimqtt.cli import (
     webhook,
 )
 from mesimqtt.cli.output import clean
-from mesimqtt.cli.quick import Root, quicken
+from mesimqtt.cli.quick import Root, only, quicken
 from mesimqtt.domain.errors import MesimqttError
 
 _HELP = """Self-hosted messaging on MQTT that tells the truth about every message.
@@ -110,7 +110,7 @@ quicken(app)
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 refused, 2 something to mend first."""
     try:
-        code = app(args=arguments, prog_name="mesimqtt", standalone_mode=False)
+        code = only(app, arguments)(args=arguments, prog_name="mesimqtt", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has seen enough; nothing can be told any more

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Conversation, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.messaging.devices import ABOVE_MAX, OUTBOX_MAX, PLAIN, Device, Extra, Feed
+from mesimqtt.messaging.devices import OUTBOX_MAX, PLAIN, Device, Extra
+from mesimqtt.messaging.feed import ABOVE_MAX, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
 from mesimqtt.store import amend as amend_rows
@@ -140,7 +142,8 @@ class Delivery:
         seq = message.seq
         user = device.user
         lane = feed.lane
-        if message.state or (self.withdrawn and self._is_withdrawn(message, user)):
+        taken = self.withdrawn
+        if message.state or (taken and ((message.mid, 0) in taken or (message.mid, user.id) in taken)):
             self._receipts.settle(user, lane, message)
             return self._pass_over(feed, seq)
         if seq in feed.acked or seq in lane.failed or not lane.gives(seq) or message.expires_at <= self._hub.now_ms():
@@ -156,7 +159,7 @@ class Delivery:
         qos = device.qos_of(cls, name)
         if qos < 0:
             return self._pass_over(feed, seq)
-        if feed.acked.above_count >= ABOVE_MAX:
+        if feed.is_far(seq):
             return False
         topic, extra = self.write(device, thread, message, cls, name)
         if device.packet_max and not device.fits(topic, message.payload, extra):
@@ -168,9 +171,6 @@ class Delivery:
             return False
         feed.sent = seq
         return True
-
-    def _is_withdrawn(self, message: Message, user: User) -> bool:
-        return (message.mid, 0) in self.withdrawn or (message.mid, user.id) in self.withdrawn
 
     def _pass_over(self, feed: Feed, seq: int) -> bool:
         feed.acked.add(seq)
@@ -268,23 +268,24 @@ class Delivery:
         """Leave what waits for a device's window to the store: it is to be measured anew."""
         for entry in device.outbox:
             if type(entry.token) is tuple:
-                feed, message = entry.token
-                feed.sent = min(feed.sent, message.seq - 1)
-                feed.behind = True
-                if self._follows(device, feed.thread):
-                    device.behind.setdefault(feed.thread.id, feed)
+                self._take_back(device, entry.token[0], entry.token[1].seq)
         device.outbox.clear()
+
+    def _take_back(self, device: Device, feed: Feed, seq: int) -> None:
+        """Let the store be read again from `seq` on, once the device has room."""
+        feed.sent = min(feed.sent, seq - 1)
+        feed.behind = True
+        if self._follows(device, feed.thread):
+            device.behind.setdefault(feed.thread.id, feed)
 
     def is_due(self, device: Device, feed: Feed, message: Message) -> bool:
         """Tell whether what waited for the window is still to be sent; if not, take it back or pass it over."""
         seq, lane = message.seq, feed.lane
-        if device.feeds.get(feed.thread.id) is not feed:
-            return False  # withdrawn
-        if feed.acked.above_count >= ABOVE_MAX or not self._follows(device, feed.thread):
-            feed.sent = min(feed.sent, seq - 1)
-            feed.behind = True
-            if self._follows(device, feed.thread):
-                device.behind.setdefault(feed.thread.id, feed)
+        if device.feeds.get(feed.thread.id) is not feed:  # withdrawn
+            return False
+        if feed.is_far(seq) or not self._follows(device, feed.thread):
+            self._take_back(device, feed, seq)
+            device.leave(feed)  # all that follows, too: read again from the store, it would come behind that
             return False
         if message.expires_at <= self._hub.now_ms() or seq in lane.failed or not lane.gives(seq):
             feed.acked.add(seq)
@@ -297,9 +298,7 @@ class Delivery:
         thread = self._hub.directory.thread_of(
             Conversation(pending.conversation_id, pending.kind, pending.a, pending.b, pending.last_seq)
         )
-        if thread is None:
-            return
-        if not self._follows(device, thread):
+        if thread is None or not self._follows(device, thread):
             return
         lane = self._hub.directory.lane(thread, device.user)
         if lane is None:
@@ -325,8 +324,8 @@ class Delivery:
         """Read the next page for a device that has room, one conversation after the other."""
         if device.is_paging or not device.behind or len(device.outbox) > _LOW_WATER or device.connection.congested:
             return
-        ready = (feed for feed in device.behind.values() if feed.acked.above_count < ABOVE_MAX)
-        feed = min(ready, key=_priority, default=None) if device.is_ranked else next(ready, None)
+        ready = (feed for feed in device.behind.values() if not feed.is_far(feed.sent + 1))
+        feed = min(ready, key=attrgetter("priority"), default=None) if device.is_ranked else next(ready, None)
         if feed is None:
             return
         device.is_paging = True
@@ -340,7 +339,11 @@ class Delivery:
 
         def done(found: list[Message]) -> None:
             device.is_paging = False
-            if device in device.user.devices and device.behind.get(thread.id) is feed:
+            if device not in device.user.devices or device.behind.get(thread.id) is not feed:
+                return
+            if feed.sent < after:  # some of what waited for the window was taken back meanwhile: read on from there
+                self.page(device)
+            else:
                 self._paged(device, feed, found, known)
 
         self._hub.store.read_later(read, done)
@@ -356,7 +359,7 @@ class Delivery:
             if not self._give(device, feed, message):
                 # Behind another conversation next time: one that is stuck must not hold up the rest.
                 device.behind[feed.thread.id] = device.behind.pop(feed.thread.id)
-                if feed.acked.above_count >= ABOVE_MAX:
+                if feed.is_far(message.seq):
                     self.page(device)
                 return
         if not found:
@@ -394,7 +397,3 @@ class Delivery:
             if (feed := device.feeds.get(thread.id)) is not None:
                 feed.acked.include(first, last)
                 feed.sent = max(feed.sent, feed.sent if feed.behind else last)
-
-
-def _priority(feed: Feed) -> int:
-    return feed.priority

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
 from mesimqtt.messaging.properties5 import identifiers, packet_size
-from mesimqtt.topics import PRIORITY_DEFAULT, InFilter, parse_in_filter
+from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesimqtt.domain.messages import Lane, Message
-    from mesimqtt.domain.seqset import SeqSet
+    from mesimqtt.domain.messages import Message
     from mesimqtt.engine.connection import Connection
+    from mesimqtt.messaging.feed import Feed
     from mesimqtt.messaging.model import Thread, User
 
 WINDOW = 64  # in flight to one device, contract section 3
 _RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 UNSTORED_MAX = 4_096  # likewise of statuses that no store could give again: what one read of a client can be refused
-ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
 CEILING_STEP = 8192
 _QOS_MAX = 1_000  # remembered answers of `qos_of`
 REFUSED = codes.UNSPECIFIED_ERROR  # this and what is above it grants nothing
@@ -84,26 +83,6 @@ class Waiting(NamedTuple):
     extra: Extra
 
 
-class Feed:
-    """One conversation as one device gets it. `sent` is the last seq handed over or passed over, in order.
-
-    `live` caches the topic up to the mid, the QoS and the Subscription Identifiers of the peer's messages; None: to
-    be found (again).
-    """
-
-    __slots__ = ("acked", "behind", "lane", "live", "priority", "resent_upto", "sent", "thread")
-
-    def __init__(self, thread: Thread, lane: Lane, acked: SeqSet) -> None:
-        self.thread = thread
-        self.lane = lane
-        self.acked = acked
-        self.sent = acked.upto
-        self.behind = False
-        self.resent_upto = 0
-        self.priority = PRIORITY_DEFAULT
-        self.live: tuple[bytes, int, bytes] | None = None
-
-
 class Device:
     """A connection of a user. `row_id` 0: an empty client id, no cursor."""
 
@@ -140,6 +119,7 @@ class Device:
         "session",
         "status_acked",
         "status_behind",
+        "status_caught",
         "status_loading",
         "status_partial",
         "status_pending",
@@ -184,6 +164,7 @@ class Device:
         self.status_sent = 0
         self.status_acked = 0
         self.status_behind = False
+        self.status_caught = 0  # up to this change all was read from the store: what is told live comes after it
         self.status_loading = False
         self.status_partial = (0, 0)  # of this change all up to this mid was handed over, the rest not yet
         self.status_pending: deque[list[int]] = _NOTHING_PENDS
@@ -329,6 +310,12 @@ class Device:
                 if not qos and token is not None:
                     written.append(token)
         return written
+
+    def leave(self, feed: Feed) -> None:
+        """Let go of all that waits for room of one conversation."""
+        others = [each for each in self.outbox if type(each.token) is not tuple or each.token[0] is not feed]
+        self.outbox.clear()
+        self.outbox.extend(others)
 
     @property
     def has_room(self) -> bool:

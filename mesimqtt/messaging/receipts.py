@@ -15,7 +15,8 @@ from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesimqtt.messaging.devices import Device, Feed
+    from mesimqtt.messaging.devices import Device
+    from mesimqtt.messaging.feed import Feed
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
     from mesimqtt.store.batch import Batch

@@ -153,7 +153,8 @@ class Statuses:
                 self._answer(sender, row.cid, row.status, payload)
             for device in sender.devices:
                 # Who is catching up gets it in its turn: told now, an older one of a page on its way might follow it.
-                if not device.status_behind or row.change <= device.status_sent:
+                # So does everybody what is committed and about to be told: with it come the steps before.
+                if row.change <= (device.status_sent if device.status_behind else sender.change):
                     self._tell_one(device, row.cid, row.status, payload)
 
     def row_payload(self, row: StatusRow) -> bytes | None:
@@ -203,7 +204,7 @@ class Statuses:
                 if self._tell_page(device, found):
                     self.catch_up(device)
                 return
-            device.status_sent = max(after, known)
+            device.status_caught = device.status_sent = max(after, known)
             device.status_behind = user.change > device.status_sent
             if device.status_behind:
                 self.catch_up(device)
@@ -250,8 +251,8 @@ class Statuses:
     def _push(self, sender: User, cid: bytes, mid: int, code: int, payload: bytes, change: int) -> None:
         sender.change = max(sender.change, change)
         for device in sender.devices:
-            if device.status_behind or not device.wants_status:
-                continue
+            if device.status_behind or not device.wants_status or change <= device.status_caught:
+                continue  # told in its turn, never, or already: the store was read after the commit and before this
             qos, prefix, is_number, extra = device.status_route()
             if qos < 0:
                 device.status_behind = True  # until a filter selects them again

@@ -22,6 +22,7 @@ class Listed(NamedTuple):
 TRIALS: dict[str, Listed] = {
     "seeds": Listed("mesimqtt.proof.sim.seeds:Seeds", 2, 100, 1_000),
     "receipts": Listed("mesimqtt.proof.sim.seeds:Receipts", 2_000, 20_000, 100_000),
+    "kills": Listed("mesimqtt.proof.processes.kills:Kills", short=4, usual=100, long=1_000),
     "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),

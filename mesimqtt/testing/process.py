@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from mesimqtt.testing.nursery import Nursery
 
 READY = re.compile(r"ready mqtt (\S+):(\d+)\s*")
 START_DEADLINE_S = 30.0
@@ -26,11 +29,30 @@ class ServerError(AssertionError):
     """The server or one of its commands did not do what it was asked; the text holds what it printed."""
 
 
+class Process(Protocol):
+    """What a `Server` needs of its process: `subprocess.Popen`, or what a nursery has forked."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit code. Raises subprocess.TimeoutExpired."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless the process has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+
+
 class Server:
     """`mesimqtt serve` on one data folder: it can be started again after a stop or a kill.
 
     `with Server(folder) as server:` starts it and leaves no process behind. `wrapper` stands before the
-    command line (`strace …`); it must leave the server's own process as the child (strace: `-D`).
+    command line (`strace …`); it must leave the server's own process as the child (strace: `-D`). With a `nursery`
+    starts and commands are quick.
     """
 
     def __init__(
@@ -40,14 +62,17 @@ class Server:
         config: Path | None = None,
         options: Sequence[str] = (),
         wrapper: Sequence[str] = (),
+        nursery: Nursery | None = None,
     ) -> None:
         self.data = data
         self.host = "127.0.0.1"
         self.port = 0
+        self._port = 0  # the former one, while a start is under way
         self._config = config
         self._options = tuple(options)
         self._wrapper = tuple(wrapper)
-        self._process: subprocess.Popen[str] | None = None
+        self._nursery = nursery
+        self._process: Process | None = None
         self._reader: threading.Thread | None = None
         self._printed: deque[str] = deque(maxlen=200)
         self._ready = threading.Condition()
@@ -77,22 +102,32 @@ class Server:
 
     def start(self, *, port: int | None = None) -> None:
         """Start the server and wait for its ready line. `port`: None for the former one, if any, else a free one."""
+        self.begin(port=port)
+        self.wait_ready()
+
+    def begin(self, *, port: int | None = None) -> None:
+        """Start the server's process and do not wait until it is ready."""
         if self.is_running:
             raise ServerError("the server is already running")
         wanted = self.port if port is None else port
-        self.port = 0
+        self.port, self._port = 0, wanted
         listeners = ["--mqtt", f"{self.host}:{wanted}", "--ws", "off", "--http", "off"]
         config = ["--config", str(self._config)] if self._config else []
-        self._process = subprocess.Popen(
-            [*self._wrapper, *_COMMAND, "serve", "--data", str(self.data), *listeners, *config, *self._options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        reading, writing = os.pipe()
+        try:
+            arguments = ["serve", "--data", str(self.data), *listeners, *config, *self._options]
+            self._process = self._launch(arguments, stdout=writing, stderr=writing)
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._reader = threading.Thread(target=self._read, args=(self._process, reading), daemon=True)
         self._reader.start()
-        process = self._process
+
+    def wait_ready(self) -> None:
+        """Wait until the server that `begin` started is ready."""
+        process = self._running()
         with self._ready:
             self._ready.wait_for(lambda: self.port or process.poll() is not None, START_DEADLINE_S)
         if not self.port:
@@ -115,6 +150,17 @@ class Server:
         if process is not None:
             process.kill()
             self._ended(process)
+        self.port = self.port or self._port
+
+    def send_signal(self, number: int) -> None:
+        """Send any other signal to the running server."""
+        self._running().send_signal(number)
+
+    def wait(self, deadline_s: float = STOP_DEADLINE_S) -> int:
+        """Wait until the server ends by itself and return the exit code."""
+        if self._process is None:
+            raise ServerError("the server was never started")
+        return self._ended(self._process, deadline_s)
 
     def restart(self) -> None:
         """Stop with SIGTERM and start again on the same port."""
@@ -126,12 +172,18 @@ class Server:
 
         It works on a running server and on a stopped one alike (contract section 7).
         """
-        command = [*_COMMAND, *arguments, "--data", str(self.data)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_DEADLINE_S)
-        if ended.returncode:
-            said = f"{ended.stdout}{ended.stderr}".strip()
-            raise ServerError(f"`mesimqtt {' '.join(arguments)}` ended with {ended.returncode}:\n{said}")
-        return ended.stdout
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = self._launch(
+                [*arguments, "--data", str(self.data)], stdout=output.fileno(), stderr=errors.fileno()
+            )
+            try:
+                code = process.wait(COMMAND_DEADLINE_S)
+            finally:
+                process.kill()
+            printed, said = _text(output), _text(errors)
+        if code:
+            raise ServerError(f"`mesimqtt {' '.join(arguments)}` ended with {code}:\n{f'{printed}{said}'.strip()}")
+        return printed
 
     def add_users(self, *addresses: str) -> dict[str, str]:
         """Make users and return a token for each."""
@@ -150,30 +202,32 @@ class Server:
         self.run("group", "add", group)
         self.run("group", "join", group, *members)
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _launch(self, arguments: Sequence[str], *, stdout: int, stderr: int) -> Process:
+        if self._nursery is not None and not self._wrapper:
+            return self._nursery.start(arguments, stdout=stdout, stderr=stderr)
+        wrapper = self._wrapper if arguments[0] == "serve" else ()
+        command = [*wrapper, *_COMMAND, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+
+    def _running(self) -> Process:
         if self._process is None or self._process.poll() is not None:
             raise ServerError(f"the server is not running:\n{self.printed}")
         return self._process
 
-    def _ended(self, process: subprocess.Popen[str]) -> int:
+    def _ended(self, process: Process, deadline_s: float = STOP_DEADLINE_S) -> int:
         try:
-            code = process.wait(STOP_DEADLINE_S)
+            code = process.wait(deadline_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise ServerError(f"the server did not end within {STOP_DEADLINE_S:.0f} s:\n{self.printed}") from None
+            raise ServerError(f"the server did not end within {deadline_s:g} s:\n{self.printed}") from None
         finally:
             if self._reader is not None:
                 self._reader.join(STOP_DEADLINE_S)
-            if process.stdout is not None:
-                process.stdout.close()
         return code
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        stream = process.stdout
-        if stream is None:
-            return
-        with contextlib.suppress(ValueError):  # closed under us: the process is gone
+    def _read(self, process: Process, output: int) -> None:
+        with open(output, encoding="utf-8", errors="replace") as stream:
             for line in stream:
                 self._printed.append(line.rstrip("\n"))
                 if match := READY.fullmatch(line):
@@ -183,6 +237,11 @@ class Server:
         process.wait()
         with self._ready:
             self._ready.notify_all()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 _COMMAND = (sys.executable, "-m", "mesimqtt")

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from integration import wire
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.loop import loop_factory
 from mesimqtt.settings import Limits, Settings
+from mesimqtt.testing import stream as wire
 
 if TYPE_CHECKING:
     import ssl

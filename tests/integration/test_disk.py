@@ -16,10 +16,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from integration import wire
 from integration.disks import disks
 from integration.raw_client import RawClient, play, until
 from integration.server import Server
+from mesimqtt.testing import stream as wire
 
 RECOVERY_S = 5.0
 WINDOW = 20

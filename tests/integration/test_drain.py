@@ -10,10 +10,10 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from integration import wire
 from integration.raw_client import RawClient, play
 from integration.server import Server
 from integration.test_five_clients import Paho5
+from mesimqtt.testing import stream as wire
 
 if TYPE_CHECKING:
     from pathlib import Path

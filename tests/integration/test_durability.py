@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from integration import wire
 from integration.server import Server
+from mesimqtt.testing import stream as wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ import paho.mqtt.client as paho
 import pytest
 import uvicorn
 
-from integration import wire
 from integration.raw_websocket import RawWebSocket, masked
 from integration.server import wait_until
 from mesimqtt import FAIL, PASS, App
 from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
+from mesimqtt.testing import stream as wire
 
 NOWHERE = {"mqtt": "127.0.0.1:0", "ws": "off", "http": "off"}
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from integration import wire
 from integration.certificates import Authority
 from integration.raw_client import play
 from integration.raw_websocket import RawWebSocket
 from integration.server import Server, wait_until
+from mesimqtt.testing import stream as wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

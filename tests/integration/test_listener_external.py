@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 
-from integration import wire
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.broker.pump import READ_MAX
+from mesimqtt.testing import stream as wire
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from integration import wire
 from integration.certificates import Authority
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from integration.raw_websocket import RawWebSocket, request
@@ -16,6 +15,7 @@ from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.proxy_protocol import SIGNATURE
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions
+from mesimqtt.testing import stream as wire
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 V1 = b"PROXY TCP4 127.0.0.77 127.0.0.1 4096 1883\r\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from integration import wire
 from integration.certificates import Authority, trusting
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.broker.acceptor import HANDSHAKES_MAX
 from mesimqtt.broker.broker import Broker
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.testing import stream as wire
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from integration import wire
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from integration.raw_websocket import RawWebSocket, request
 from mesimqtt.broker.broker import Broker
 from mesimqtt.broker.peers import counted_as
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions
+from mesimqtt.testing import stream as wire
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 

@@ -12,13 +12,13 @@ import paho.mqtt.client as paho
 import pytest
 from websockets.asyncio.client import connect as connect_library
 
-from integration import wire
 from integration.certificates import Authority
 from integration.raw_client import RawClient, play, serving, settings_of, until, with_will
 from integration.raw_websocket import RawWebSocket, masked, request
 from mesimqtt.broker.broker import Broker
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import ListenerOptions
+from mesimqtt.testing import stream as wire
 
 BOTH_LOOPS = pytest.mark.parametrize("uvloop", [True, False], ids=["uvloop", "asyncio"])
 CONNECT = wire.connect("page", None, None)

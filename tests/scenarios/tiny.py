@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from integration import wire
+from mesimqtt.testing import stream as wire
 from scenarios.actors import Actor, ActorError, ConnectRefusedError, Received
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def test_each_trial_runs_in_a_folder_of_its_own_that_goes(tmp_path):
 def test_while_there_is_time_the_trials_go_on_with_new_seeds(tmp_path):
     """With minutes given, rounds follow each other, no seed is used twice, and the outcomes are one."""
     fake = Fake()
-    report, _ = run(tmp_path, fake, minutes=0.0005)
+    report, _ = run(tmp_path, fake, minutes=0.005)
 
     seeds = [seed for _, seed, _ in fake.runs]
     assert [5 + 2 * n for n in range(len(seeds))] == seeds

@@ -1,0 +1,113 @@
+"""A trial in parts: each with a seed and a data folder of its own, in a process of its own beside others."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Part = Callable[[int, int, Path, Callable[[], None]], "Era"]
+
+_DONE = "."
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """What came of one part: complaints, and figures, of which those with `_max` or `_s` are not sums but the worst."""
+
+    complaints: list[str]
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def in_eras(
+    name: str, part: Part, count: int, *, seed: int, size: int, folder: Path, progress: Callable[[int], None]
+) -> Outcome:
+    """Run `count` tries of a trial in parts of `size`, the seeds from `seed` on, as many at once as there are cores.
+
+    `part` is `part(seed, count, folder, done)` at the top of a module.
+    """
+    parts = [(seed + number, min(size, count - number * size)) for number in range((count + size - 1) // size)]
+    tried = 0
+    counting = threading.Lock()
+
+    def done() -> None:
+        nonlocal tried
+        with counting:
+            tried += 1
+            progress(tried)
+
+    def one(chosen: tuple[int, int]) -> Era:
+        place = folder / str(chosen[0])
+        place.mkdir()
+        return (part if len(parts) == 1 else _beside(part))(*chosen, place, done)
+
+    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+        eras = list(pool.map(one, parts))
+    failures = [
+        Failure(said, f"python -m mesimqtt.proof {name} --count {tries} --seed {number}")
+        for (number, tries), each in zip(parts, eras, strict=True)
+        for said in each.complaints
+    ]
+    seeds = f"{parts[0][0]}..{parts[-1][0]}" if len(parts) > 1 else str(seed)
+    return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), _together(eras))
+
+
+def _together(eras: list[Era]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for each in eras:
+        for name, value in each.figures.items():
+            is_worst = name.endswith(("_s", "_max", "_mb"))
+            figures[name] = max(figures.get(name, value), value) if is_worst else figures.get(name, 0) + value
+    return figures
+
+
+def _beside(part: Part) -> Part:
+    """Return `part` run in a process of its own."""
+
+    def run(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
+        command = [
+            sys.executable,
+            "-m",
+            __name__,
+            f"{part.__module__}:{part.__name__}",
+            str(seed),
+            str(count),
+            str(folder),
+        ]
+        last = ""
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                if line.strip() == _DONE:
+                    done()
+                else:
+                    last = line
+        if process.returncode or not last:
+            return Era([f"the trial itself broke: its process ended with {process.returncode}"])
+        return Era(**json.loads(last))
+
+    return run
+
+
+def main(arguments: list[str]) -> int:
+    """Run one part; print a dot a try, then what came of it as JSON."""
+    module, _, function = arguments[0].partition(":")
+    part: Part = getattr(importlib.import_module(module), function)
+    era = part(int(arguments[1]), int(arguments[2]), Path(arguments[3]), lambda: print(_DONE, flush=True))
+    print(json.dumps(asdict(era)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
