@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.api.control import ControlServer
 from mesimqtt.api.health import Health
 from mesimqtt.api.names import SOCKET_NAME
-from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.engine.counters import Counters
 from mesimqtt.messaging import operations
@@ -20,6 +18,7 @@ from mesimqtt.messaging.keys import Keys
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.messaging.module_loader import load_modules
 from mesimqtt.messaging.operations import OPERATOR, Caller
+from mesimqtt.record.outside import Outside
 from mesimqtt.services.webhooks.dispatcher import Dispatcher
 from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.sessions import SessionKeeper
@@ -41,20 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TICK_S = 0.25
-
-
-class Clock:
-    """Milliseconds since 1970 that no jump of the wall clock disturbs: an anchor taken once, plus monotonic time."""
-
-    def __init__(
-        self, *, wall_s: Callable[[], float] = time.time, monotonic_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._monotonic_s = monotonic_s
-        self._anchor_ms = wall_s() * 1000 - monotonic_s() * 1000
-
-    def now_ms(self) -> int:
-        """Return milliseconds since 1970."""
-        return int(self._anchor_ms + self._monotonic_s() * 1000)
 
 
 class Services:
@@ -110,7 +95,13 @@ class App:
     """A running server, or (without listeners) the data folder opened for one command."""
 
     def __init__(
-        self, settings: Settings, data: Path, store: Store, messaging: Messaging, failed: asyncio.Future[str]
+        self,
+        settings: Settings,
+        data: Path,
+        store: Store,
+        messaging: Messaging,
+        failed: asyncio.Future[str],
+        outside: Outside | None = None,
     ) -> None:
         self.name = ""  # of one of several applications on this server
         self.settings = settings
@@ -121,15 +112,18 @@ class App:
         self.webhooks: Dispatcher | None = None
         self.bound: list[tuple[str, str, int]] = []
         self._failed = failed
+        self.outside = outside = outside or Outside()
         self._control: ControlServer | None = None
         self._door: Door | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_at = time.monotonic()
+        self._tick_at = outside.now()
         self._registry: Metrics | None = None
         self.lag_ms = 0.0  # how late the last tick was: what everybody else waits for the loop, too
-        self.health = Health(store, lambda: self.bound, password=messaging.probe, lag_ms=lambda: self.lag_ms)
+        self.health = Health(
+            store, lambda: self.bound, password=messaging.probe, lag_ms=lambda: self.lag_ms, ask=outside.ask
+        )
         messaging.check_health = self.health.check
-        messaging.read_metrics = self._metrics
+        messaging.read_metrics = lambda: outside.see(self._metrics)
 
     async def perform(self, op: str, args: dict[str, Any], user: str = "") -> dict[str, Any]:
         """Do one operation as the operator, or as `user` may do it. Raises OperationError."""
@@ -143,8 +137,9 @@ class App:
     async def start(self) -> None:
         """Open listeners and the control socket. Raises MesimqttError, whose text says what to do."""
         from mesimqtt.broker.broker import Broker  # noqa: PLC0415 - amqtt costs half a second, offline commands need none
+        from mesimqtt.broker.listeners import Listeners  # noqa: PLC0415 - likewise
 
-        self.webhooks = Dispatcher(self.messaging.webhooks, chance=self.messaging.chance.fraction)
+        self.webhooks = Dispatcher(self.messaging.webhooks, chance=self.messaging.chance.fraction, ask=self.outside.ask)
         self.messaging.webhooks.serve(self.webhooks)
         keeper = SessionKeeper(self.store)
         kept = list(keeper.restore())
@@ -152,7 +147,10 @@ class App:
         self.broker = Broker(
             self.settings,
             services=Services(self.messaging, keeper, FailedLogins(self.store)),
+            clock=self.outside.now,
             chance=self.messaging.chance,
+            outside=self.outside,
+            make_listeners=self.outside.make_listeners or Listeners,
         )
         self.broker.engine.restore(kept)
         self.broker.engine.restore_retained(retained)
@@ -161,10 +159,10 @@ class App:
         self._open_door(self.broker)
         await self.broker.start()
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
-        self._control = ControlServer(self.data / SOCKET_NAME, self.perform)
-        await self._control.start()
+        self._control = ControlServer(self.data / SOCKET_NAME, self.outside.operation(self.perform))
+        await self.outside.ask(self._control.start)
         self.messaging.expect_everybody()
-        self._tick_at = time.monotonic() - TICK_S
+        self._tick_at = self.outside.now() - TICK_S
         self._tick()
 
     def _open_door(self, broker: Broker) -> None:
@@ -186,7 +184,8 @@ class App:
         self._door = Door(
             self.settings.http,
             application,
-            clock=time.monotonic,
+            clock=self.outside.now,
+            wall=self.outside.wall_s,
             take_over=broker.take_over,
             stalled_s=self.settings.limits.stalled_s,
         )
@@ -202,7 +201,7 @@ class App:
     async def leave(self) -> None:
         """Stop accepting, tell every client when to come back, and let them go after the commit of what they sent."""
         if self._control is not None:
-            await self._control.close()
+            await self.outside.ask(self._control.close)
         if self.broker is not None:
             await self.broker.leave(self._tell_closing)
 
@@ -245,14 +244,14 @@ class App:
         return self._registry.text()
 
     def _tick(self) -> None:
-        loop, now = asyncio.get_running_loop(), time.monotonic()
+        loop, now = asyncio.get_running_loop(), self.outside.now()
         self.lag_ms = max(0.0, now - self._tick_at - TICK_S) * 1000
         self._tick_at = now
         self._ticker = loop.call_later(TICK_S, self._tick)
         try:
-            self.messaging.tick(time.monotonic())
+            self.messaging.tick(now)
             if self._door is not None:
-                self._door.tick(time.monotonic())
+                self._door.tick(now)
         except Exception:
             log.exception("a periodic task failed; it is tried again")
 
@@ -270,46 +269,66 @@ def spoken(scheme: str) -> str:
     return scheme.removesuffix("s") if scheme != "ws" else scheme
 
 
-@asynccontextmanager
-async def running(
-    settings: Settings, data: Path, *, listen: bool = True, prepare: Callable[[Messaging], None] | None = None
-) -> AsyncIterator[App]:
-    """Open the data folder and, if `listen`, serve; close everything at the end.
-
-    `prepare` is called before anybody can connect.
-
-    Raises:
-        MesimqttError: the folder, the configuration or a listener cannot be used; the text says what to do.
-
-    """
-    loop = asyncio.get_running_loop()
-    failed: asyncio.Future[str] = loop.create_future()
-    clock, chance = Clock(), SYSTEM
-
+def _open_store(
+    settings: Settings, data: Path, outside: Outside, failed: asyncio.Future[str], *, inline: bool
+) -> Store:
     def on_fatal(reason: str) -> None:
         log.critical(reason)
         if not failed.done():
             failed.set_result(reason)
 
-    store = Store(
-        data, settings.store, loop=loop, now=time.monotonic, now_ms=clock.now_ms, on_fatal=on_fatal, inline=not listen
+    return Store(
+        data,
+        settings.store,
+        loop=asyncio.get_running_loop(),
+        now=outside.now,
+        now_ms=outside.now_ms,
+        on_fatal=on_fatal,
+        inline=inline,
+        make_runner=outside.make_runner,
     )
+
+
+def _make_messaging(settings: Settings, data: Path, store: Store, outside: Outside, *, fetches: bool) -> Messaging:
+    chance, now = outside.chance, outside.now
+    signer = TokenSigner(
+        load_secret(data / SECRET_NAME, chance),
+        issuer=settings.tokens.issuer,
+        leeway_s=settings.tokens.leeway_s,
+        foreign_issuers=settings.tokens.foreign_issuers,
+    )
+    keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=now, fetches=fetches)
+    return Messaging(settings, store, signer, now=now, now_ms=outside.now_ms, keys=keys, chance=chance)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    data: Path,
+    *,
+    listen: bool = True,
+    prepare: Callable[[Messaging], None] | None = None,
+    outside: Outside | None = None,
+) -> AsyncIterator[App]:
+    """Open the data folder and, if `listen`, serve; close everything at the end.
+
+    `prepare` is called before anybody can connect. `outside` is the world as the server is to find it.
+
+    Raises:
+        MesimqttError: the folder, the configuration or a listener cannot be used; the text says what to do.
+
+    """
+    failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    outside = outside or Outside()
+    store = _open_store(settings, data, outside, failed, inline=not listen)
     try:
-        signer = TokenSigner(
-            load_secret(data / SECRET_NAME, chance),
-            issuer=settings.tokens.issuer,
-            leeway_s=settings.tokens.leeway_s,
-            foreign_issuers=settings.tokens.foreign_issuers,
-        )
-        keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=time.monotonic, fetches=listen)
-        messaging = Messaging(
-            settings, store, signer, now=time.monotonic, now_ms=clock.now_ms, keys=keys, chance=chance
-        )
+        outside.opened(store)
+        messaging = _make_messaging(settings, data, store, outside, fetches=listen)
         if listen:
             load_modules(messaging, settings.modules.load)
             if prepare is not None:
                 prepare(messaging)
-        app = App(settings, data, store, messaging, failed)
+        app = App(settings, data, store, messaging, failed, outside)
     except BaseException:
         await store.close()
         raise

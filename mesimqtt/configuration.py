@@ -74,6 +74,17 @@ def load_settings(path: Path | None, *, is_app: bool = False) -> Settings:
     return _checked(settings, path)
 
 
+def settings_from(values: dict[str, Any], path: Path) -> Settings:
+    """Return settings that were written down as plain values. Raises MesimqttError: they are of another form."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - as above
+
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise MesimqttError(f"{path}: the settings in it are not of this version: {key}") from None
+
+
 def _sections(settings: Settings) -> list[str]:
     return [each.name for each in fields(settings) if is_dataclass(getattr(settings, each.name))]
 

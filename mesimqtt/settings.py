@@ -300,6 +300,17 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A recording of everything that comes in, so that the same run can be had again (docs/replay.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    file: str = ""
+    size_max: int = 1024 * 1024 * 1024
+    output: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerOptions:
     """What a listener of `broker.listeners` can do beyond amqtt's own keys; by its name under `listeners`."""
 
@@ -360,6 +371,7 @@ class Settings:
     store: Store = field(default_factory=Store)
     webhooks: Webhooks = field(default_factory=Webhooks)
     drain: Drain = field(default_factory=Drain)
+    record: Record = field(default_factory=Record)
     apps: dict[str, str] = field(default_factory=dict)
     listeners: dict[str, ListenerOptions] = field(default_factory=_default_listeners)
     broker: dict[str, Any] = field(default_factory=default_broker)

@@ -47,11 +47,13 @@ class Door:
         application: Application,
         *,
         clock: Callable[[], float],
+        wall: Callable[[], float],
         take_over: Callable[[str, asyncio.Transport, bytes], None],
         stalled_s: float,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self._wall = wall
         self.take_over = take_over
         self.loop = asyncio.get_running_loop()
         self.state = ServerState()
@@ -140,4 +142,4 @@ class Door:
         return False
 
     def _date(self) -> None:
-        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode()), *HEADERS]
+        self.state.default_headers = [(b"date", formatdate(self._wall(), usegmt=True).encode()), *HEADERS]

@@ -8,12 +8,13 @@ import contextlib
 import os
 import ssl
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from mesimqtt.store.store import Store
 
@@ -31,9 +32,16 @@ class Health:
     """Answers from what it saw at most FRESH_S ago; however many ask at once, it looks once."""
 
     def __init__(
-        self, store: Store, bound: Callable[[], Sequence[Bound]], *, password: bytes, lag_ms: Callable[[], float]
+        self,
+        store: Store,
+        bound: Callable[[], Sequence[Bound]],
+        *,
+        password: bytes,
+        lag_ms: Callable[[], float],
+        ask: Callable[[Callable[[], Awaitable[Answer]]], Awaitable[Answer]] | None = None,
     ) -> None:
         self._store = store
+        self._ask = ask or _asked
         self._password = password
         self._bound = bound
         self._lag_ms = lag_ms
@@ -42,7 +50,7 @@ class Health:
 
     async def check(self) -> Answer:
         """Return `status` (ok or failing), and what the store and each listener did in which time."""
-        now = time.monotonic()
+        now = self._store.now()
         if self._looking is None or (self._looking.done() and now - self._seen_at > FRESH_S):
             self._looking = asyncio.ensure_future(self._look())
         answer = await asyncio.shield(self._looking)
@@ -50,10 +58,10 @@ class Health:
 
     async def _look(self) -> Answer:
         store, *listeners = await asyncio.gather(
-            self._commit(), *(round_trip(each, self._password) for each in self._bound())
+            self._commit(), *(self._ask(partial(round_trip, each, self._password)) for each in self._bound())
         )
         is_good = store["ok"] and all(each["ok"] for each in listeners)
-        self._seen_at = time.monotonic()
+        self._seen_at = self._store.now()
         return {
             "status": "ok" if is_good else "failing",
             "store": store,
@@ -68,6 +76,11 @@ class Health:
         except (MesimqttError, TimeoutError) as error:
             return {"ok": False, "why": str(error) or f"no commit within {TRIP_S:.0f} s"}
         return {"ok": self._store.health == "ok", "health": str(self._store.health), "commit_ms": round(took_ms, 3)}
+
+
+async def _asked(question: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask on the loop that runs."""
+    return await question()
 
 
 async def round_trip(bound: Bound, password: bytes = b"", *, trip_s: float = TRIP_S) -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any
@@ -120,7 +119,7 @@ class Idempotency:
         return found
 
     def _seal(self, user: str, key: str, text: bytes) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = self._messaging.chance.draw(_NONCE_BYTES)
         return nonce + self._cipher(user, key).encrypt(nonce, text, None)
 
     def _open(self, user: str, key: str, sealed: bytes) -> bytes:

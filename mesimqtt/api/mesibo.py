@@ -48,7 +48,7 @@ class Backend:
         self._messaging = messaging
         self._perform = perform
         self._caller_of = caller_of
-        self._otps = Otps()
+        self._otps = Otps(messaging.chance)
         self._operations: dict[str, Callable[[Json, Caller], Awaitable[Json]]] = {
             "useradd": self._useradd,
             "userset": self._userset,

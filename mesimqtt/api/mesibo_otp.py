@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mesimqtt.domain.chance import Chance
 
 OTPS_MAX = 10_000
 TRIES_MAX = 10
@@ -22,14 +25,15 @@ class _Otp:
 class Otps:
     """The passwords that are good now, by address; a new one replaces the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
         self._known: OrderedDict[str, _Otp] = OrderedDict()
 
     def make(self, address: str, now: float, *, tries: int, expiry_s: int, is_reused: bool) -> str:
         """Return six digits; `is_reused`: those of before while they are good."""
         known = self._known.get(address)
         tries, until = min(max(tries, 1), TRIES_MAX), now + min(max(expiry_s, 1), EXPIRY_MAX_S)
-        digits = f"{secrets.randbelow(10**6):06}"
+        digits = f"{self._chance.below(10**6):06}"
         if is_reused and known is not None and now < known.until and known.tries > 0:
             digits, tries = known.digits, min(tries, known.tries)  # asking again gives no further guesses
         self._known[address] = _Otp(digits, tries, until)

@@ -23,6 +23,7 @@ from mesimqtt.broker.tls import why
 if TYPE_CHECKING:
     from mesimqtt.broker.protocol import Accepted, Listener
     from mesimqtt.broker.tls import Tls
+    from mesimqtt.record.outside import Outside
 
 ACCEPTS_PER_TURN = 64
 WAITING_MAX = 8_192  # connections that have said nothing yet; the longest waiting makes room
@@ -53,17 +54,29 @@ class Acceptor:
     """The accept loop of one listening socket. `proxies` are the networks whose peers must send a PROXY header."""
 
     def __init__(
-        self, listener: Listener, bound: socket.socket, *, tls: Tls | None, proxies: tuple[Network, ...]
+        self,
+        listener: Listener,
+        bound: socket.socket,
+        *,
+        tls: Tls | None,
+        proxies: tuple[Network, ...],
+        outside: Outside,
     ) -> None:
         self._listener = listener
         self._wire = listener.wire
-        self._loop = listener.wire.loop
+        self._outside = outside
+        self._loop = outside.loop
         self._bound = bound
         self._tls = tls
         self._proxies = proxies
         self._waiting: dict[int, Waiting] = {}
         self._handshakes: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the name of its listener."""
+        return self._listener.name
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -106,7 +119,7 @@ class Acceptor:
         accepted.setblocking(False)
         waiting = Waiting(accepted, peer, self._wire.clock() + self._wire.limits.connect_deadline_s)
         if not self._is_proxy(peer):
-            if not self._listener.admit(peer):
+            if not self._admit(peer):
                 accepted.close()
                 return
             waiting.address = peer
@@ -114,6 +127,14 @@ class Acceptor:
             self._drop(next(iter(self._waiting.values())))
         self._waiting[accepted.fileno()] = waiting
         self._loop.add_reader(accepted.fileno(), self._readable, waiting)
+
+    def _admit(self, address: str) -> bool:
+        listener = self._listener
+        return self._outside.enter("admit", lambda _name, address: listener.admit(address), listener.name, address)
+
+    def _leave(self, address: str) -> None:
+        listener = self._listener
+        self._outside.enter("leave", lambda _name, address: listener.leave(address), listener.name, address)
 
     def _is_proxy(self, peer: str) -> bool:
         if not self._proxies or peer == LOCAL:
@@ -124,7 +145,7 @@ class Acceptor:
     def _drop(self, waiting: Waiting) -> None:
         self._forget(waiting)
         if waiting.address is not None:
-            self._listener.leave(waiting.address)
+            self._leave(waiting.address)
         waiting.socket.close()
 
     def _forget(self, waiting: Waiting) -> None:
@@ -166,7 +187,7 @@ class Acceptor:
         size, address = found
         waiting.socket.recv(size - len(waiting.header))
         address = address or waiting.peer
-        if not self._listener.admit(address):
+        if not self._admit(address):
             raise HeaderError(f"{address} has too many connections")
         waiting.address = address
         return True
@@ -189,7 +210,7 @@ class Acceptor:
         if error is None and not task.cancelled():
             return
         if not protocol.is_made:  # else `connection_lost` follows
-            self._listener.leave(waiting.address or "")
+            self._leave(waiting.address or "")
         with contextlib.suppress(OSError):
             waiting.socket.close()
         if isinstance(error, ssl.SSLError):  # who goes away in the middle is none

@@ -34,6 +34,7 @@ from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.engine import Engine
 from mesimqtt.engine.retained import RetainedMessage
+from mesimqtt.record.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Broker(amqtt.broker.Broker):
 
     `services` is what our own plugins reach through their context; without it the broker stands alone,
     with free topics in memory. `clock` gives seconds that never jump. `http` makes the protocol of a connection to
-    the HTTP listener; None: there is no such listener.
+    the HTTP listener; None: there is no such listener. `outside` is where sockets, files and memory are looked at.
     """
 
     http: Callable[[Listener, str | None], Any] | None = None
@@ -78,6 +79,8 @@ class Broker(amqtt.broker.Broker):
         loop: asyncio.AbstractEventLoop | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Chance = SYSTEM,
+        outside: Outside | None = None,
+        make_listeners: Callable[[Wire, Settings, Outside], Listeners] = Listeners,
     ) -> None:
         """Load the configuration and the plugins; raises MesimqttError, whose text says what to mend."""
         # amqtt's own __init__ is not called: it makes the queues and tasks of the engine that we replace.
@@ -91,6 +94,7 @@ class Broker(amqtt.broker.Broker):
         self._loop = loop or asyncio.get_running_loop()
         self._clock = clock
         self._chance = chance
+        self.outside = outside or Outside()
         self._init_states()
         self.plugins_manager: PluginManager[Any] = load_plugins(
             Context(self, settings, self.services), self.config, isolated, self._loop
@@ -111,7 +115,7 @@ class Broker(amqtt.broker.Broker):
         self.wire = self._make_wire()
         self._watchdog: Watchdog | None = None
         self._plugin_subscriptions = PluginSubscriptions(self.engine, self.gate, settings.root)
-        self._listeners = Listeners(self.wire, settings)
+        self._listeners = make_listeners(self.wire, settings, self.outside)
         self.drain = Drain(self.wire, settings.drain, clock=clock, chance=chance)
         self._ticker: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
@@ -146,6 +150,7 @@ class Broker(amqtt.broker.Broker):
             sessions=self._plugin_sessions,
             notify_denied=self.services.notify_denied,
             clock=self._clock,
+            wall=self.outside.wall_s,
             wake=self.wake,
             throttle=Throttle(self.settings.rates, self.services.failed_logins, self._clock()),
             answer_s=self.settings.plugins.answer_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from amqtt.broker import BrokerContext
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.ports import Claim
     from mesimqtt.settings import Settings
+
+T = TypeVar("T")
 
 
 class Context(BrokerContext):
@@ -33,6 +35,14 @@ class Context(BrokerContext):
     def engine(self) -> Engine:
         """Return the engine, to look at and count; there is none before all plugins are loaded."""
         return self._broker.engine
+
+    def now(self) -> float:
+        """Return seconds that never jump."""
+        return self._broker.outside.now()
+
+    def see(self, look: Callable[[], T]) -> T:
+        """Return what a look at the machine shows; a recording remembers it."""
+        return self._broker.outside.see(look)
 
     def retain_figure(self, topic: str, value: str) -> None:
         """Publish one figure under `$SYS/`, retained for as long as this process lives."""

@@ -8,6 +8,7 @@ every opinion must be positive and there must be one; None is no opinion; an exc
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Gate:
         notify_denied: Callable[[Connection, str, str], None],
         clock: Callable[[], float],
         wake: Callable[[], None],
+        wall: Callable[[], float] = time.time,
         throttle: Throttle | None = None,
         answer_s: float = 10.0,
     ) -> None:
@@ -72,7 +74,7 @@ class Gate:
         self._notify_denied = notify_denied
         self._clock = clock
         self._decisions: OrderedDict[_Key, Decision] = OrderedDict()
-        self._endings = Endings(clock)
+        self._endings = Endings(clock, wall)
         self.log = AuditLog()
         self.epoch = 0
 

@@ -21,6 +21,7 @@ from mesimqtt.broker.tls import Tls
 from mesimqtt.broker.upgrade import Policy
 from mesimqtt.broker.websocket import WebSocketProtocol
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.record.outside import Outside
 from mesimqtt.settings import ListenerOptions
 
 if TYPE_CHECKING:
@@ -43,12 +44,13 @@ logger = logging.getLogger(__name__)
 class Listeners:
     """Every listener of the configuration, and where it is bound."""
 
-    def __init__(self, wire: Wire, settings: Settings) -> None:
+    def __init__(self, wire: Wire, settings: Settings, outside: Outside | None = None) -> None:
         self._wire = wire
+        self._outside = outside or Outside()
         self._settings = settings
         self._servers: list[tuple[str, asyncio.Server | SocketServer]] = []
         self._reactor: Reactor | None = None
-        self._acceptors: list[tuple[str, Acceptor]] = []
+        self._acceptors: list[Acceptor] = []
         self._certificates: list[Tls] = []
         self._unix: list[tuple[str, Path, int]] = []
         self._by_name: dict[str, Listener] = {}
@@ -73,9 +75,9 @@ class Listeners:
         if config.type == ListenerType.EXTERNAL:  # somebody else accepts its connections
             self._by_name[name] = Listener(name, self._wire, connections_max=config.max_connections, is_plain=False)
             return
-        _check_fit(name, config, options)
+        self._check_fit(name, config, options)
         proxies = _networks(name, options)
-        tls = Tls(name, config, options) if config.ssl else None
+        tls = self._tls(name, config, options)
         is_ws = config.type == ListenerType.WS
         policy = _policy(name, options, is_open=self._settings.open)
         sockets, is_loopback = self._bind(name, config, options, "ws" if is_ws else "mqtt")
@@ -88,6 +90,7 @@ class Listeners:
             kind=WebSocketProtocol if is_ws else ClientProtocol,
             policy=replace(policy, is_loopback=is_loopback) if is_ws else None,
             certificate_names=options.certificate_user,
+            wrap=self._outside.wrap,
         )
         if tls is not None:
             self._certificates.append(tls)
@@ -101,9 +104,9 @@ class Listeners:
             return
         options = self._settings.listeners.get(HTTP) or ListenerOptions()
         config = _http_config(self._settings, default)
-        _check_fit(HTTP, config, options)
+        self._check_fit(HTTP, config, options)
         proxies = _networks(HTTP, options)
-        tls = Tls(HTTP, config, options) if config.ssl else None
+        tls = self._tls(HTTP, config, options)
         policy = _policy(HTTP, ListenerOptions(paths=(MQTT_PATH,), origins=http.origins), is_open=self._settings.open)
         sockets, is_loopback = self._bind(HTTP, config, options, HTTP)
         listener = self._by_name[HTTP] = Listener(
@@ -115,11 +118,34 @@ class Listeners:
             kind=make,
             policy=replace(policy, is_loopback=is_loopback),
             certificate_names=options.certificate_user,
+            wrap=self._outside.wrap,
         )
         if tls is not None:
             self._certificates.append(tls)
         for bound in sockets:
             await self._listen(listener, bound, tls, proxies)
+
+    def _tls(self, name: str, config: ListenerConfig, options: ListenerOptions) -> Tls | None:
+        return Tls(name, config, options) if config.ssl else None
+
+    @staticmethod
+    def _check_fit(name: str, config: ListenerConfig, options: ListenerOptions) -> None:
+        """Refuse options that this kind of listener would leave without effect: somebody believes that they protect."""
+        if not config.ssl:
+            for key in ("client_certificate", "certificate_user"):
+                value = getattr(options, key)
+                if value in ("required", "cn", "san"):
+                    raise MesimqttError(
+                        f"listener {name!r}: {key}: {value} needs TLS: set ssl: true, certfile, keyfile and cafile "
+                        f"under broker.listeners.{name}"
+                    )
+        if config.type != ListenerType.WS:
+            for key in ("origins", "paths"):
+                if getattr(options, key) != getattr(ListenerOptions(), key):
+                    raise MesimqttError(
+                        f"listener {name!r}: {key} is for WebSocket; set type: ws under broker.listeners.{name}, or "
+                        "move it to a listener that has it"
+                    )
 
     def _bind(
         self, name: str, config: ListenerConfig, options: ListenerOptions, kind: str
@@ -132,6 +158,7 @@ class Listeners:
             self._unix.append((name, path, path.stat().st_ino))
             self.bound.append((name, f"{UNIX}{path}", 0))
             logger.info("listener %s on %s%s", name, UNIX, path)
+            self._outside.see(lambda: [True, [[f"{UNIX}{path}", 0]]])
             return sockets, True
         try:
             host, port = amqtt.broker.Broker._split_bindaddr_port(  # noqa: SLF001 - amqtt's meaning of its own key
@@ -144,31 +171,36 @@ class Listeners:
         self.bound += [(name, *address) for address in addresses]
         for address in addresses:
             logger.info("listener %s on %s port %d", name, *address)
-        return sockets, all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses)
+        is_loopback = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host, _ in addresses)
+        self._outside.see(lambda: [is_loopback, [list(address) for address in addresses]])
+        return sockets, is_loopback
 
     async def _listen(
         self, listener: Listener, bound: socket.socket, tls: Tls | None, proxies: tuple[Network, ...]
     ) -> None:
         if tls is not None or proxies:
-            acceptor = Acceptor(listener, bound, tls=tls, proxies=proxies)
+            acceptor = Acceptor(listener, bound, tls=tls, proxies=proxies, outside=self._outside)
             acceptor.start()
-            self._acceptors.append((listener.name, acceptor))
+            self._acceptors.append(acceptor)
         elif is_available():
             if self._reactor is None:
-                self._reactor = Reactor(self._wire.loop, begin=self._wire.begin_turn, flush=self._wire.flush)
+                calls = (_nothing, _nothing) if listener.wrap else (self._wire.begin_turn, self._wire.flush)
+                self._reactor = Reactor(self._outside.loop, *calls)
             self._servers.append((listener.name, SocketServer(self._reactor, bound, listener.protocol)))
         elif listener.is_local:
-            loop = self._wire.loop
-            server = await loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG)
+            server = await self._outside.loop.create_unix_server(listener.protocol, sock=bound, backlog=BACKLOG)
             self._servers.append((listener.name, server))
         else:
-            loop = self._wire.loop
-            server = await loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG)
+            server = await self._outside.loop.create_server(listener.protocol, sock=bound, backlog=BACKLOG)
             self._servers.append((listener.name, server))
 
     def tick(self, now: float) -> None:
         """Drop who is late; look at the certificates now and then."""
-        for _, acceptor in self._acceptors:
+        if self._acceptors:
+            self._outside.apart(lambda: self._look(now))
+
+    def _look(self, now: float) -> None:
+        for acceptor in self._acceptors:
             acceptor.tick(now)
         if self._certificates and now >= self._watch_at:
             self._watch_at = now + WATCH_S
@@ -185,19 +217,23 @@ class Listeners:
         for name, server in self._servers:
             if name != but:
                 server.close()
-        for name, acceptor in self._acceptors:
-            if name != but:
+        for acceptor in self._acceptors:
+            if acceptor.name != but:
                 await acceptor.close()
         for name, path, inode in self._unix:
             if name != but:
                 remove_unix(path, inode)
         self._servers = [each for each in self._servers if each[0] == but]
-        self._acceptors = [each for each in self._acceptors if each[0] == but]
+        self._acceptors = [each for each in self._acceptors if each.name == but]
         self._unix = [each for each in self._unix if each[0] == but]
         self.bound[:] = [each for each in self.bound if each[0] == but]
         if not but:
             self._reactor = None  # it goes with its last connection
             self._certificates.clear()
+
+
+def _nothing() -> None:
+    """Begin and flush nothing: whoever stands before the protocols does."""
 
 
 def _http_config(settings: Settings, default: ListenerConfig) -> ListenerConfig:
@@ -222,25 +258,6 @@ def _policy(name: str, options: ListenerOptions, *, is_open: bool) -> Policy:
         if not path.startswith("/") or "?" in path:
             raise MesimqttError(f"listener {name!r}: paths: {path!r} is none; write for example /mqtt")
     return Policy(paths=options.paths, origins=options.origins, is_open=is_open)
-
-
-def _check_fit(name: str, config: ListenerConfig, options: ListenerOptions) -> None:
-    """Refuse options that this kind of listener would leave without effect: somebody believes that they protect."""
-    if not config.ssl:
-        for key in ("client_certificate", "certificate_user"):
-            value = getattr(options, key)
-            if value in ("required", "cn", "san"):
-                raise MesimqttError(
-                    f"listener {name!r}: {key}: {value} needs TLS: set ssl: true, certfile, keyfile and cafile under "
-                    f"broker.listeners.{name}"
-                )
-    if config.type != ListenerType.WS:
-        for key in ("origins", "paths"):
-            if getattr(options, key) != getattr(ListenerOptions(), key):
-                raise MesimqttError(
-                    f"listener {name!r}: {key} is for WebSocket; set type: ws under broker.listeners.{name}, or move "
-                    "it to a listener that has it"
-                )
 
 
 def _networks(name: str, options: ListenerOptions) -> tuple[Network, ...]:

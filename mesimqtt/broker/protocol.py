@@ -42,11 +42,12 @@ class Listener:
     """What the connections of one listener share. `connections_max` 0 or less means no bound.
 
     `policy` is what a WebSocket asks of its request, `certificate_names` which name of a client's certificate
-    is the user's address: none, `cn` or `san`.
+    is the user's address: none, `cn` or `san`. `wrap` makes what stands before a connection's protocol; None: nothing.
     """
 
     __slots__ = (
         "certificate_names", "connections", "connections_max", "is_local", "is_plain", "kind", "name", "policy", "wire",
+        "wrap",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Listener:
         kind: Callable[[Listener, str | None], Any] | None = None,
         policy: Policy | None = None,
         certificate_names: str = "",
+        wrap: Callable[[Listener, str | None], Any] | None = None,
     ) -> None:
         self.name = name
         self.wire = wire
@@ -69,11 +71,12 @@ class Listener:
         self.kind: Callable[[Listener, str | None], Any] = kind or ClientProtocol
         self.policy = policy
         self.certificate_names = certificate_names
+        self.wrap = wrap
         self.connections = 0
 
     def protocol(self, address: str | None = None) -> Any:  # noqa: ANN401 - an asyncio.Protocol that is `Accepted`
         """Make the protocol of one accepted connection, for an `address` that was admitted, if one is given."""
-        return self.kind(self, address)
+        return self.kind(self, address) if self.wrap is None else self.wrap(self, address)
 
     def admit(self, address: str) -> bool:
         """Count a connection; False where this listener or the address has enough of them."""
@@ -238,12 +241,15 @@ class ClientProtocol(asyncio.Protocol):
     def finish(self) -> None:
         """End the connection with its last words: closing on what a client still sends could take them away."""
         transport = self.transport
-        if transport.can_write_eof():
-            if not transport.is_closing():
-                transport.write_eof()
-                transport.resume_reading()
-        else:
+        if not transport.can_write_eof():
             transport.close()
+        elif not transport.is_closing():
+            try:
+                transport.write_eof()
+            except OSError:  # the client is gone already, and asyncio has not noticed yet
+                transport.abort()
+            else:
+                transport.resume_reading()
 
     def cut(self, reason: str) -> None:
         """End the connection at once; what is unwritten is lost."""

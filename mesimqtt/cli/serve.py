@@ -14,13 +14,15 @@ from mesimqtt.domain.errors import InUseError, MesimqttError
 from mesimqtt.store.layout import APPS_NAME
 
 if TYPE_CHECKING:
-    from mesimqtt.app import App
+    from contextlib import AbstractAsyncContextManager
+
+    from mesimqtt.record.served import Served
     from mesimqtt.settings import Settings
 
 WAIT_S = 5.0  # for a command that has the data folder for a moment
 
-Served = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
-OnReady = Callable[["App"], Awaitable[None]]
+Place = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
+OnReady = Callable[["Served"], Awaitable[None]]
 Mqtt = Annotated[
     str | None,
     typer.Option(
@@ -51,6 +53,7 @@ def register(root: typer.Typer) -> None:
 
 
 def serve(
+    *,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="See config/default.yaml.")] = None,
     mqtt: Mqtt = None,
     ws: Ws = None,
@@ -59,6 +62,10 @@ def serve(
         bool, typer.Option("--open", help="Free topics without a token, for clients on this machine only.")
     ] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without TLS.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="Write down all that comes in, for `replay`; holds secrets."),
+    ] = None,
     data: Data = NOT_GIVEN,
     json: Json = False,
 ) -> None:
@@ -67,17 +74,20 @@ def serve(
     TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
     configuration. SIGHUP reads certificates, keys of others and files of rules again.
     """
-    settings = server_settings(config, mqtt=mqtt, ws=ws, http=http, open_=open_, insecure=insecure)
+    from dataclasses import replace
 
+    settings = server_settings(config, mqtt=mqtt, ws=ws, http=http, open_=open_, insecure=insecure)
+    if record is not None:
+        settings = replace(settings, record=replace(settings.record, file=str(record)))
     others = app_settings(settings, config, insecure=insecure)
 
-    async def ready(app: App) -> None:
+    async def ready(app: Served) -> None:
         announce(app, as_json=json)
 
     run_server(settings, data, config=config, on_ready=ready, others=others)
 
 
-def announce(app: App, *, as_json: bool) -> None:
+def announce(app: Served, *, as_json: bool) -> None:
     """Print one line per listener, at once, so that a script can wait for it."""
     from mesimqtt.app import ready_line, spoken
 
@@ -218,18 +228,17 @@ def run_server(
     run(_serve(served, on_ready=on_ready))
 
 
-async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
+async def _serve(served: list[Place], *, on_ready: OnReady) -> None:
     import asyncio
     import signal
     import sys
     from contextlib import AsyncExitStack
 
-    from mesimqtt.app import running
     from mesimqtt.cli.link import remember_config
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    apps: list[App] = []
+    apps: list[Served] = []
 
     def end() -> None:
         """Take leave in order; asked again, at once."""
@@ -249,7 +258,7 @@ async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
                 for name, settings, data, config in served:
                     if name:
                         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    app = await stack.enter_async_context(running(settings, data))
+                    app = await stack.enter_async_context(_opened(settings, data))
                     app.name = name
                     apps.append(app)
                     remember_config(data, config)
@@ -267,7 +276,18 @@ async def _serve(served: list[Served], *, on_ready: OnReady) -> None:
             return
 
 
-def _reload(apps: list[App]) -> None:
+def _opened(settings: Settings, data: Path) -> AbstractAsyncContextManager[Served]:
+    """Return the server, recorded if the settings say so."""
+    from mesimqtt.app import running
+
+    if not settings.record.file:
+        return running(settings, data)
+    from mesimqtt.record.served import recorded
+
+    return recorded(Path(settings.record.file), settings, data, lambda world: running(settings, data, outside=world))
+
+
+def _reload(apps: list[Served]) -> None:
     import logging
 
     for app in apps:
@@ -277,7 +297,7 @@ def _reload(apps: list[App]) -> None:
     )
 
 
-async def _stopped(apps: list[App], stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top
+async def _stopped(apps: list[Served], stop: Any) -> None:  # noqa: ANN401 - asyncio.Event, which is not imported at the top
     import asyncio
 
     waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(app.wait_failed()) for app in apps]

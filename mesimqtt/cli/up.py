@@ -18,7 +18,7 @@ from mesimqtt.cli.serve import Http, Mqtt, Ws, announce, is_free, run_server, se
 from mesimqtt.domain.errors import OperationError
 
 if TYPE_CHECKING:
-    from mesimqtt.app import App
+    from mesimqtt.record.served import Served
 
 USERS = ("alice", "bob")
 _PORT, _WS_PORT, _HTTP_PORT = 1883, 8083, 8080
@@ -48,7 +48,7 @@ def up(mqtt: Mqtt = None, ws: Ws = None, http: Http = None, data: Data = NOT_GIV
         raise UsageError("the lines that `up` prints need MQTT on ADDR:PORT")
     settings = server_settings(None, mqtt=mqtt, ws=ws, http=http, open_=False, insecure=False)
 
-    async def ready(app: App) -> None:
+    async def ready(app: Served) -> None:
         tokens = await _welcome(app)
         host, port = next((host, port) for kind, host, port in app.bound if kind == "mqtt")
         api = next((f"http://{host}:{port}" for kind, host, port in app.bound if kind == "http"), None)
@@ -67,7 +67,7 @@ def up(mqtt: Mqtt = None, ws: Ws = None, http: Http = None, data: Data = NOT_GIV
     run_server(settings, data, config=None, on_ready=ready)
 
 
-async def _welcome(app: App) -> dict[str, str]:
+async def _welcome(app: Served) -> dict[str, str]:
     """Make alice and bob if they are missing, and issue a token for each; those of the last time are revoked."""
     await app.perform("user_add", {"addresses": list(USERS)})
     note = app.data / NOTE

@@ -91,7 +91,7 @@ class Engine:
         self.root_name = claim.root.decode() if claim is not None else ""
         self._root = claim.root if claim is not None else b""
         self.root_slash = self._root + b"/" if claim is not None else NO_TOPIC
-        self._users: dict[str, Connection | set[Connection]] = {}
+        self._users: dict[str, Connection | dict[Connection, None]] = {}
         self._sweep_at = now + self._sweep_s
 
     @property
@@ -194,7 +194,7 @@ class Engine:
         found = self._users.get(user)
         if found is None:
             return []
-        return list(found) if isinstance(found, set) else [found]
+        return list(found) if isinstance(found, dict) else [found]
 
     def sent(self, connection: Connection, data: bytes) -> None:
         """Tell the observer what the broker writes to an `observed` connection."""
@@ -274,10 +274,10 @@ class Engine:
         others = self._users.get(connection.user)
         if others is None:
             self._users[connection.user] = connection
-        elif isinstance(others, set):
-            others.add(connection)
+        elif isinstance(others, dict):
+            others[connection] = None
         else:
-            self._users[connection.user] = {others, connection}
+            self._users[connection.user] = {others: None, connection: None}
 
     def leave(self, connection: Connection, *, was_open: bool) -> None:
         """Take apart what belonged to a connection that ended, and fire its will."""
@@ -287,9 +287,9 @@ class Engine:
             return
         self.counters.connected -= 1
         others = self._users.get(connection.user)
-        if isinstance(others, set):
-            others.discard(connection)
-        if not isinstance(others, set) or not others:
+        if isinstance(others, dict):
+            others.pop(connection, None)
+        if not isinstance(others, dict) or not others:
             self._users.pop(connection.user, None)
         session.connection = None
         self.held_bytes -= session.held_bytes  # of a clean session with its window, which is dropped below

@@ -20,7 +20,8 @@ class Wheel(Generic[_Item]):
     __slots__ = ("_buckets", "_turned")
 
     def __init__(self, now: float) -> None:
-        self._buckets: dict[int, set[_Item]] = {}
+        # In the order in which they came: that of a set is that of addresses in memory, which no run has again.
+        self._buckets: dict[int, dict[_Item, None]] = {}
         self._turned = int(now * _PER_SECOND)
 
     def put(self, item: _Item, at: float) -> None:
@@ -30,15 +31,15 @@ class Wheel(Generic[_Item]):
         due = max(int(at * _PER_SECOND) + 1, self._turned + 1)
         bucket = self._buckets.get(due)
         if bucket is None:
-            bucket = self._buckets[due] = set()
-        bucket.add(item)
+            bucket = self._buckets[due] = {}
+        bucket[item] = None
         item.due = due
 
     def remove(self, item: _Item) -> None:
         """Forget `item`."""
         bucket = self._buckets.get(item.due)
         if bucket is not None:
-            bucket.discard(item)
+            bucket.pop(item, None)
             if not bucket:
                 del self._buckets[item.due]
         item.due = 0

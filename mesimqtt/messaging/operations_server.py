@@ -34,7 +34,7 @@ async def server_info(desk: Desk) -> Answer:
     return {
         "version": __version__,
         "listeners": [{"kind": kind, "host": host, "port": port} for kind, host, port in desk.bound],
-        "data": str(desk.messaging.store.folder.absolute()),
+        "data": desk.messaging.store.where,
         "root": settings.root,
         "open": settings.open,
         "limits": asdict(settings.limits),

@@ -12,7 +12,6 @@ from mesimqtt.messaging.paging import number_of, pack, unpack
 from mesimqtt.messaging.trace import Tracer
 from mesimqtt.store import messages as rows
 from mesimqtt.store import receipts
-from mesimqtt.store.database import size_of
 from mesimqtt.topics import MID_PATTERN
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Queries:
             "commits": committer.commits,
             "users": users,
             "messages": messages,
-            "database_bytes": size_of(self._hub.store.folder),
+            "database_bytes": self._hub.store.size(),
             "damaged": counts.get("corrupt", 0) + self._hub.store.damaged,
             "counters": counts,
         }

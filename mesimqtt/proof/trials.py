@@ -27,6 +27,7 @@ TRIALS: dict[str, Listed] = {
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),
     "conformance": Listed("mesimqtt.proof.conform.trial:Conformance", 12, 199, 1_000),
+    "replays": Listed("mesimqtt.proof.replays.trial:Replays", 1, 10, 200),
     "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
     "grammar": Listed("mesimqtt.proof.grammar.trial:Grammar", 20, 400, 5_000),
 }

@@ -7,12 +7,13 @@ import logging
 import os
 import shutil
 import sqlite3
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
-from mesimqtt.store.database import Database
+from mesimqtt.store.database import Database, size_of
 from mesimqtt.store.runner import InlineRunner, ThreadRunner
 from mesimqtt.store.search import SearchIndex
 
@@ -53,6 +54,8 @@ class Store:
         self.settings = settings
         self.now = now
         self.now_ms = now_ms
+        self.where = str(folder.absolute())
+        self.size: Callable[[], int] = lambda: size_of(folder)  # of the database on disk, in bytes
         self.damaged = 0  # queued and retained messages that were not what was stored
         self._database = database or Database(folder)
         self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
@@ -226,7 +229,7 @@ class Store:
         self.committer.close()
         self._reader.close(self._database.close_thread)
         if self._indexer is not None:
-            self._indexer.close(self._close_index)
+            self._indexer.close(partial(self.close_thread, has_index=True))
         if self._computer is not None:
             self._computer.abandon()
         try:
@@ -235,14 +238,16 @@ class Store:
             log.warning("store: no checkpoint at the end: %s", error)
         self._database.close()
 
+    def close_thread(self, *, has_index: bool = False) -> None:
+        """Close what the calling thread has opened here, for whoever made its runner; the index has one of its own."""
+        if has_index:
+            self.search.close()
+        self._database.close_thread()
+
     def abandon(self) -> None:
         """Let go of the folder at once and commit nothing more, as a killed process does: for tests."""
         self.search.close()
         self._database.close()
-
-    def _close_index(self) -> None:
-        self.search.close()
-        self._database.close_thread()
 
     def _make_ballast(self) -> bool:
         size = self.settings.ballast_bytes

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +67,7 @@ class Averages:
         return {f"{load}/{minutes}min": f"{value:.2f}" for (load, minutes), value in self._values.items()}
 
 
-def figures(engine: Engine, *, uptime_s: int, clients_max: int) -> dict[str, str]:
+def figures(engine: Engine, *, uptime_s: int, clients_max: int, memory: tuple[int, int]) -> dict[str, str]:
     """Return what can be counted now, by topic; one look at every session and every retained message."""
     sessions = engine.sessions.values()
     in_flight = waiting = waiting_bytes = 0
@@ -83,7 +82,7 @@ def figures(engine: Engine, *, uptime_s: int, clients_max: int) -> dict[str, str
     total, connected = len(sessions), engine.counters.connected
     stored_bytes = sum(len(message.payload) for message in retained) + waiting_bytes
     shared = sum(len(share.members) for share in engine.shares.values())
-    resident, largest = _memory()
+    resident, largest = memory
     values: dict[str, object] = {
         "uptime": f"{uptime_s} seconds",
         "clients/total": total,
@@ -130,7 +129,8 @@ class SysTopics(BasePlugin[BaseContext]):
             raise MesimqttError("SysTopics: interval is a number of seconds above 0")
         self._engine: Callable[[], Engine] = context.engine
         self._retain = context.retain_figure
-        self._clock: Callable[[], float] = time.monotonic
+        self._clock = context.now
+        self._see = context.see
         self._averages = Averages()
         self._told: dict[str, str] = {}
         self._clients_max = 0
@@ -176,7 +176,8 @@ class SysTopics(BasePlugin[BaseContext]):
     def _publish(self) -> None:
         engine = self._engine()
         self._clients_max = max(self._clients_max, len(engine.sessions))
-        values = figures(engine, uptime_s=int(self._clock() - self._began), clients_max=self._clients_max)
+        uptime_s = int(self._clock() - self._began)
+        values = figures(engine, uptime_s=uptime_s, clients_max=self._clients_max, memory=self._see(_memory))
         for topic, value in {**values, **self._averages.shown()}.items():
             if self._told.get(topic) != value:
                 self._told[topic] = value

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.app import TICK_S, Clock
+from mesimqtt.app import TICK_S
 from mesimqtt.broker.drain import Drain
 from mesimqtt.broker.protocol import Listener
 from mesimqtt.broker.wire import Wire
 from mesimqtt.messaging import operations
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.proof.sim.disk import Disk, DiskRunner
+from mesimqtt.record.outside import Clock
 from mesimqtt.store.database import Database
 from mesimqtt.store.store import Store
 from mesimqtt.testing.faults import FaultyDatabase

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.domain.events import MESIBO, MESIBO_OK, TEST, envelope
+from mesimqtt.services.webhooks.ports import AskedPoster
 from mesimqtt.services.webhooks.queue import Composed, Queue, iso, key_of
 from mesimqtt.services.webhooks.sign import signed
 from mesimqtt.store import outbox
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mesimqtt.messaging.webhooks import Endpoint, Webhooks
-    from mesimqtt.services.webhooks.ports import Post, Reply
+    from mesimqtt.services.webhooks.ports import Ask, Post, Reply
 
 log = logging.getLogger(__name__)
 _GONE = 410
@@ -39,6 +40,7 @@ class Dispatcher:
         *,
         make_poster: Callable[[], Post] | None = None,
         chance: Callable[[], float] = SYSTEM.fraction,
+        ask: Ask | None = None,
     ) -> None:
         hub = webhooks.hub
         self._webhooks = webhooks
@@ -48,6 +50,7 @@ class Dispatcher:
         self._now_ms = hub.now_ms
         self._count = hub.count
         self._make_poster = make_poster or self._poster
+        self._ask = ask
         self._chance = chance
         self._queues: dict[int, Queue] = {}
         self._sending = 0
@@ -58,7 +61,8 @@ class Dispatcher:
     def _poster(self) -> Post:
         from mesimqtt.services.webhooks.post import Poster  # noqa: PLC0415 - 0.15 s that a server without webhooks saves
 
-        return Poster(answer_s=self._settings.answer_s)
+        poster = Poster(answer_s=self._settings.answer_s)
+        return poster if self._ask is None else AskedPoster(poster, self._ask)
 
     # ---- what messaging tells ------------------------------------------------------------------------------------
 

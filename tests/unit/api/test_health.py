@@ -18,6 +18,9 @@ class FakeStore:
         self.beats = 0
         self._error = error
 
+    def now(self):
+        return 1000.0
+
     async def beat(self):
         self.beats += 1
         if self._error is not None:

@@ -1,0 +1,105 @@
+"""The trial `replays`: a real server under a random load is recorded and replayed: every byte must be the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.proof.replays.load import GROUP, USERS, Load
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.testing.process import Server, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CLIENTS = 8
+ACTIONS = 60  # of each
+REPLAY_S = 120.0
+_COMMAND = (sys.executable, "-m", "mesimqtt", "replay", "--json")
+_CONFIG = """
+record: {output: true}
+broker:
+  plugins:
+    mesimqtt_plugins.auth.TokenAuth: {}
+    mesimqtt_plugins.acl.FolderAccess: {rules: [{allow: all, topic: "free/#"}]}
+    mesimqtt_plugins.routing.MessageRouting: {}
+    mesimqtt_plugins.sys_topics.SysTopics: {interval: 1}
+"""
+
+
+class Replays:
+    """Random loads of 3.1.1 and 5.0, WebSocket and HTTP, with cuts, restarts in between, and slow readers."""
+
+    name = "replays"
+    title = "a random load is recorded and replayed: the same input gives every byte of output again"
+    promises = ("N12",)
+    unit = "recordings"
+
+    def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
+        """Record and replay `count` times."""
+        failures: list[Failure] = []
+        figures = {"connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_s": 0.0}
+        for number in range(seed, seed + count):
+            place = folder / f"{number}"
+            place.mkdir()
+            path = record(number, place)
+            found = replay(path)
+            if not found.get("identical"):
+                repeat = f"python -m mesimqtt.proof {self.name} --seed {number}"
+                failures.append(Failure(f"seed {number}: {found.get('difference', found)}", repeat))
+            for name in ("connections", "bytes_in", "bytes_out"):
+                figures[name] += found.get(name, 0)
+            figures["recorded_s"] += found.get("seconds", 0)
+            progress(number - seed + 1)
+        seeds = f"{seed}..{seed + count - 1}"
+        return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), figures)
+
+
+def record(seed: int, folder: Path) -> Path:
+    """Have a server recorded under a random load, twice on the same data; return the last recording."""
+    config = folder / "mesimqtt.yaml"
+    config.write_text(_CONFIG, encoding="utf-8")
+    data = folder / "data"
+    tokens: dict[str, str] = {}
+    path = folder / "none"
+    for start in (1, 2):
+        path = folder / f"{start}.rec"
+        options = ("--ws", "127.0.0.1:0", "--http", "127.0.0.1:0", "--record", str(path))
+        with Server(data, config=config, options=options) as server:
+            if not tokens:
+                tokens = server.add_users(*USERS)
+                server.add_group(GROUP, *USERS)
+                tokens["admin"] = server.run("token", "issue", USERS[0], "--scope", "admin").strip()
+            ports = {kind: _port(server, kind) for kind in ("mqtt", "ws", "http")}
+            asyncio.run(Load(seed * 2 + start, ports, tokens).run(CLIENTS, ACTIONS))
+            server.stop()
+        if start == 1 and not replay(path).get("identical"):
+            return path
+    return path
+
+
+def replay(path: Path) -> dict[str, Any]:
+    """Replay a recording in a process of its own; return what it says."""
+    ended = subprocess.run([*_COMMAND, str(path)], capture_output=True, text=True, check=False, timeout=REPLAY_S)
+    try:
+        found: dict[str, Any] = json.loads(ended.stdout)
+    except ValueError:
+        return {"difference": f"exit code {ended.returncode}: {(ended.stderr or ended.stdout).strip()[-500:]}"}
+    return found
+
+
+def _port(server: Server, kind: str) -> int:
+    """Return the port of a listener, as the last start has told it."""
+    found: list[str] = []
+
+    def is_told() -> bool:
+        found[:] = re.findall(rf"ready {kind} \S+:(\d+)", server.printed)
+        return bool(found)
+
+    wait_until(is_told, what=f"the line that tells of {kind}")
+    return int(found[-1])

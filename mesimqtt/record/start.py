@@ -1,0 +1,118 @@
+"""What a recording begins with: the data as it was, the files that settings name, and what cannot be recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mesimqtt.domain.errors import InUseError, MesimqttError
+from mesimqtt.store.database import FILE_NAME, LOCK_NAME
+from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
+from mesimqtt.store.search import FILE_NAME as INDEX_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mesimqtt.settings import Settings
+
+SUFFIX = ".start"  # of the folder beside a recording that holds the data as it was
+# Of a data folder: what a server reads. Locks, sockets and SQLite's shared memory are of the process.
+KEPT = (FILE_NAME, f"{FILE_NAME}-wal", INDEX_NAME, f"{INDEX_NAME}-wal", SECRET_NAME, KEYS_NAME)
+# Settings that name a file whose content the server reads at its start.
+_NAMES_A_FILE = frozenset({"public_keys", "jwks_file", "secret_file", "rules_file"})
+_OURS = ("mesimqtt_plugins.auth.", "mesimqtt_plugins.acl.", "mesimqtt_plugins.routing.", "mesimqtt_plugins.sys_topics.")
+
+
+def check_recordable(settings: Settings) -> None:
+    """Raise MesimqttError where something in the settings would ask the world in a way that nobody writes down."""
+    found = [
+        (sys.platform != "linux", "a recording needs Linux"),
+        (bool(settings.apps), "several applications (apps)"),
+        (bool(settings.modules.load), "modules of your own (modules.load)"),
+        (bool(settings.tokens.jwks_url), "keys from an address (tokens.jwks_url)"),
+        *(
+            (True, f"the plugin {name}")
+            for name in settings.broker.get("plugins") or ()
+            if not str(name).startswith(_OURS)
+        ),
+    ]
+    for is_so, what in found:
+        if is_so:
+            raise MesimqttError(f"--record: {what} cannot be recorded; docs/replay.md says what can")
+
+
+def copy_data(data: Path, target: Path) -> dict[str, str]:
+    """Copy a data folder that nobody uses; return the SHA-256 of each file, nothing where there is no data yet.
+
+    Raises:
+        InUseError: a server or a command has the folder.
+        MesimqttError: it cannot be copied.
+
+    """
+    found = [name for name in KEPT if (data / name).exists()]
+    if not found:
+        return {}
+    hashes = {}
+    try:
+        with _locked(data):
+            target.mkdir(mode=0o700)
+            for name in found:
+                copy = target / name
+                copy.touch(mode=0o600)
+                shutil.copyfile(data / name, copy)
+                hashes[name] = hash_of(copy)
+    except FileExistsError:
+        raise MesimqttError(f"{target} exists; it belongs to another recording: choose another --record") from None
+    except OSError as error:
+        raise MesimqttError(f"cannot copy {data} to {target}: {error.strerror}; choose another --record") from None
+    return hashes
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    descriptor = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InUseError(f"{data} is in use by another mesimqtt server; stop it or choose another --data") from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_of(values: object, read: dict[str, bytes], key: str = "") -> dict[str, bytes]:
+    """Return path and content of every file that settings (as JSON) name."""
+    if isinstance(values, dict):
+        for name, value in values.items():
+            files_of(value, read, str(name))
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            files_of(value, read, key)
+    elif key in _NAMES_A_FILE and isinstance(values, str) and values:
+        with contextlib.suppress(OSError), open(values, "rb") as file:  # noqa: PTH123 - a path as it is written
+            read[values] = file.read()
+    return read
+
+
+def with_files(values: Any, places: dict[str, str], key: str = "") -> Any:  # noqa: ANN401 - JSON
+    """Return settings that name other places for the same files."""
+    if isinstance(values, dict):
+        return {name: with_files(value, places, name) for name, value in values.items()}
+    if isinstance(values, list):
+        return [with_files(value, places, key) for value in values]
+    if key in _NAMES_A_FILE and isinstance(values, str):
+        return places.get(values, values)
+    return values
