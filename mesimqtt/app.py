@@ -20,6 +20,7 @@ from mesimqtt.messaging.module_loader import load_modules
 from mesimqtt.messaging.operations import OPERATOR, Caller
 from mesimqtt.record.outside import Outside
 from mesimqtt.services.webhooks.dispatcher import Dispatcher
+from mesimqtt.store.database import FILE_NAME, sentence
 from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
@@ -142,8 +143,8 @@ class App:
         self.webhooks = Dispatcher(self.messaging.webhooks, chance=self.messaging.chance.fraction, ask=self.outside.ask)
         self.messaging.webhooks.serve(self.webhooks)
         keeper = SessionKeeper(self.store)
-        kept = list(keeper.restore())
-        retained = keeper.restore_retained()
+        with sentence(self.data / FILE_NAME):
+            kept, retained = list(keeper.restore()), keeper.restore_retained()
         self.broker = Broker(
             self.settings,
             services=Services(self.messaging, keeper, FailedLogins(self.store)),
@@ -298,7 +299,8 @@ def _make_messaging(settings: Settings, data: Path, store: Store, outside: Outsi
         foreign_issuers=settings.tokens.foreign_issuers,
     )
     keys = Keys(settings.tokens, signer, data / KEYS_NAME, now=now, fetches=fetches)
-    return Messaging(settings, store, signer, now=now, now_ms=outside.now_ms, keys=keys, chance=chance)
+    with sentence(data / FILE_NAME):
+        return Messaging(settings, store, signer, now=now, now_ms=outside.now_ms, keys=keys, chance=chance)
 
 
 @asynccontextmanager
@@ -322,6 +324,8 @@ async def running(
     outside = outside or Outside()
     store = _open_store(settings, data, outside, failed, inline=not listen)
     try:
+        if listen:
+            store.check()
         outside.opened(store)
         messaging = _make_messaging(settings, data, store, outside, fetches=listen)
         if listen:

@@ -244,6 +244,8 @@ class Store:
     ballast_bytes: int = 16 * 1024 * 1024
     cache_users: int = 50_000
     page_messages: int = 256
+    check_s: float = 0.5
+    damaged_log: Literal["refuse", "cut"] = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 from collections import deque
@@ -14,12 +15,14 @@ from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
-from mesimqtt.store import migrations, model_base
+from mesimqtt.store import damage, migrations, model_base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+_CHECK_STEPS = 100_000  # of SQLite, between two looks at the clock
 FILE_NAME = "mesimqtt.db"
 LOCK_NAME = "lock"
 _SUSPECTS_MAX = 100_000  # damaged messages that were read and not looked into yet
@@ -69,14 +72,16 @@ class Database:
     """The open database. Each thread that asks has a connection of its own (peewee keeps them apart).
 
     `make` opens one: SQLite as Python brings it, unless a proof puts another disk below it (proof/powercut).
+    `cuts_log`: a damaged log is used up to the damage, and what was committed behind it is lost.
     """
 
-    def __init__(self, folder: Path, make: Callable[[Path], Connection] = connect) -> None:
+    def __init__(self, folder: Path, make: Callable[[Path], Connection] = connect, *, cuts_log: bool = False) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
         self.suspects: deque[int] = deque(maxlen=_SUSPECTS_MAX)
         self._lock: int | None = None
         self._make = make
+        self._cuts_log = cuts_log
         self.peewee = _Connections(self.path, make, self.suspects)
 
     def open(self) -> None:
@@ -94,6 +99,7 @@ class Database:
             ) from None
         self._lock = self._locked()
         try:
+            self._look()
             self._create_private()
             is_new = self._is_new()
             model_base.database.initialize(self.peewee)
@@ -109,6 +115,29 @@ class Database:
             self.close()
             raise
 
+    def check(self, stop: Callable[[], bool], *, table: str = "") -> bool:
+        """Check the structure of the file (`table`: of one table, and less of it); False: `stop` said so meanwhile.
+
+        Raises:
+            StoreError: it is damaged.
+
+        """
+        connection = self.connection()
+        connection.set_progress_handler(stop, _CHECK_STEPS)
+        try:
+            how = f'quick_check("{table}")' if table else "integrity_check(1)"
+            found = connection.execute(f"PRAGMA {how}").fetchone()[0]
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                return False
+            found = str(error)
+        finally:
+            connection.set_progress_handler(None, 0)
+        if found != "ok":
+            found = " ".join(found.split())
+            raise StoreError(f"{self.path} is damaged ({found}); look at the disk, and restore a backup")
+        return True
+
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection. Raises sqlite3.Error if it cannot be opened."""
         try:
@@ -121,12 +150,39 @@ class Database:
         """Close this thread's connection; the next call of `connection` opens a new one."""
         self.peewee.close()
 
-    def close(self) -> None:
-        """Close this thread's connection and give the folder free."""
+    def close(self, *, in_order: bool = False) -> None:
+        """Close this thread's connection and give the folder free; `in_order`: everything is in the file itself."""
         self.close_thread()
+        if in_order and self._lock is not None and not self._log.exists():
+            damage.keep_sum(self.path)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    @property
+    def _log(self) -> Path:
+        return self.path.with_name(f"{FILE_NAME}-wal")
+
+    def _look(self) -> None:
+        """Look at what the last process left, before SQLite does."""
+        if not damage.take_sum(self.path):
+            log.warning(
+                "store: %s was changed while no server ran: its bytes are not those that the last stop left. If "
+                "nobody did that on purpose look at the disk, and compare with a backup",
+                self.path,
+            )
+        if not self._log.exists():
+            return
+        index = self.path.with_name(f"{FILE_NAME}-shm")
+        found = damage.in_log(damage.head_of(self._log), index.read_bytes()[:4096] if index.exists() else b"")
+        if found is None:
+            return
+        if not self._cuts_log:
+            raise StoreError(
+                f"{self.path} is damaged: {found}. What was committed behind it would be lost: look at the disk, and "
+                "restore a backup; or, to go on with what stands before it, set store.damaged_log: cut"
+            )
+        log.error("store: %s is damaged: %s; what was committed behind it is lost, as configured", self.path, found)
 
     def _locked(self) -> int:
         path = self.folder / LOCK_NAME
@@ -166,6 +222,23 @@ def open_reader(path: Path) -> sqlite3.Connection:
     It takes no lock that a server could wait for. Raises sqlite3.Error if there is no such file.
     """
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+
+
+@contextlib.contextmanager
+def sentence(path: Path) -> Iterator[None]:
+    """Say in a sentence what a database is that cannot be used although it opens: what it holds makes no sense.
+
+    Raises:
+        StoreError: it cannot be read.
+
+    """
+    try:
+        yield
+    except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged, or the disk fails; look at both, "
+            "and restore a backup"
+        ) from error
 
 
 def size_of(folder: Path) -> int:

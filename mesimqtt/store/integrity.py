@@ -70,14 +70,13 @@ def of_scheduled(row: Sequence[Any]) -> int:
 
 
 def of_letter(
-    topic: bytes | str, payload: bytes, properties: bytes, qos: int, expires_at: int, session: int = 0, n: int = 0
+    topic: bytes, payload: bytes, properties: bytes, qos: int, expires_at: int, session: int = 0, n: int = 0
 ) -> int:
     """Return the checksum of a message of a free topic that is retained, or queued as `n` of a session. Frozen.
 
     Raises struct.error or TypeError for values that no message has.
     """
-    name = topic.encode() if isinstance(topic, str) else topic
-    return crc32(payload, crc32(_LETTER.pack(session, n, qos, expires_at, len(name)) + name + properties))
+    return crc32(payload, crc32(_LETTER.pack(session, n, qos, expires_at, len(topic)) + topic + properties))
 
 
 def holds(row: Sequence[Any], checksum: object) -> bool:
@@ -124,7 +123,12 @@ def suspect(connection: sqlite3.Connection, mid: int) -> None:
 def prepare(connection: sqlite3.Connection) -> None:
     """Give a connection the functions that the migrations use."""
     connection.create_function("message_checksum", 12, of_message, deterministic=True)
-    connection.create_function("letter_checksum", 7, of_letter, deterministic=True)
+    connection.create_function("letter_checksum", 7, _of_any_letter, deterministic=True)
+
+
+def _of_any_letter(topic: bytes | str, *row: Any) -> int:  # noqa: ANN401 - `of_letter`'s
+    """Return the checksum of a letter whose topic may be text, as that of a retained one is."""
+    return of_letter(topic.encode() if isinstance(topic, str) else topic, *row)
 
 
 def damaged_messages(connection: sqlite3.Connection, after: int = 0) -> Iterator[tuple[int, bool]]:

@@ -86,7 +86,8 @@ class SessionKeeper:
         )
         found = []
         for topic, payload, qos, properties, expires_at, checksum in rows:
-            if letter_holds(checksum, topic, payload, properties, qos, expires_at):
+            name = topic.encode() if isinstance(topic, str) else None
+            if letter_holds(checksum, name, payload, properties, qos, expires_at):
                 found.append(RetainedMessage(topic, payload, qos, properties, self._engine_time(expires_at)))
             else:
                 self._damaged("the retained message of %r", topic)
@@ -226,7 +227,7 @@ class SessionKeeper:
         topic, payload, qos, properties, expires_at = message
         if payload:
             until = self._wall_ms(expires_at)
-            checksum = of_letter(topic, payload, properties, qos, until)
+            checksum = of_letter(topic.encode(), payload, properties, qos, until)
             self._row(_RETAIN, topic, payload, qos, properties, until, checksum)
         else:
             self._row(_UNRETAIN, topic)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 BALLAST_NAME = "ballast"
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _BEAT = "INSERT OR REPLACE INTO heartbeat (id, beat_at) VALUES (1, ?)"
 
 
@@ -57,7 +58,7 @@ class Store:
         self.where = str(folder.absolute())
         self.size: Callable[[], int] = lambda: size_of(folder)  # of the database on disk, in bytes
         self.damaged = 0  # queued and retained messages that were not what was stored
-        self._database = database or Database(folder)
+        self._database = database or Database(folder, cuts_log=settings.damaged_log == "cut")
         self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
         self._database.open()
         self._make_runner = make_runner or _runners(loop, inline=inline)
@@ -69,6 +70,9 @@ class Store:
         self.search = SearchIndex(folder)
         self._indexer: Runner | None = None
         self._computer: Runner | None = None
+        self._checker: Runner | None = None
+        self._is_closing = False
+        self._on_fatal = on_fatal
         self._failed_reads: list[Callable[[], None]] = []  # as many as there were askers: each waits for its one
         self._ballast = folder / BALLAST_NAME
         self._has_ballast = self._make_ballast()
@@ -197,6 +201,37 @@ class Store:
         for submit in failed:
             submit()
 
+    def check(self) -> None:
+        """Check the structure of the whole database: at once for `check_s`, and if that is too short beside the work.
+
+        Raises:
+            StoreError: it is damaged. Found later it stops the server, as a failing disk does.
+
+        """
+        deadline = self.now() + self.settings.check_s
+        if not self.settings.check_s or self._database.check(lambda: self.now() > deadline):
+            return
+        log.info("store: the database is large; its structure is checked beside the work")
+        self._checker = self._make_runner("mesimqtt-checker")
+        failed: list[str] = []
+
+        def work() -> None:
+            try:
+                # Table by table: as long as one is read the log cannot be emptied.
+                for (table,) in self._database.connection().execute(_TABLES).fetchall():
+                    if not self._database.check(lambda: self._is_closing, table=table):
+                        return
+            except StoreError as error:
+                failed.append(str(error))
+            except sqlite3.Error as error:
+                log.warning("store: the structure could not be checked: %s", error)
+
+        def done() -> None:
+            if failed:
+                self._on_fatal(f"store: {failed[0]}")
+
+        self._checker.submit(work, done)
+
     async def beat(self) -> float:
         """Commit a row, as a message would be; return how long that took in milliseconds.
 
@@ -225,6 +260,7 @@ class Store:
 
     async def close(self) -> None:
         """Commit what is left, checkpoint, close."""
+        self._is_closing = True
         await self.committer.drain()
         self.committer.close()
         self._reader.close(self._database.close_thread)
@@ -232,11 +268,13 @@ class Store:
             self._indexer.close(partial(self.close_thread, has_index=True))
         if self._computer is not None:
             self._computer.abandon()
+        if self._checker is not None:
+            self._checker.close(self._database.close_thread)
         try:
             self.read.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             log.warning("store: no checkpoint at the end: %s", error)
-        self._database.close()
+        self._database.close(in_order=True)
 
     def close_thread(self, *, has_index: bool = False) -> None:
         """Close what the calling thread has opened here, for whoever made its runner; the index has one of its own."""

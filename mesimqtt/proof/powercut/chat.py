@@ -237,6 +237,7 @@ class Chat:
             ),
             *(f"refused: {step.text}" for cid, step in refusals.items() if cid not in self.amends),
             *flaws(self.world.store.read),
+            *self.world.alarms,
         ]
 
 

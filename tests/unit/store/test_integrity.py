@@ -46,7 +46,7 @@ def test_checksums_are_frozen():
 
     assert [2598567030, 2257031970, 3253718525, 2653673747] == [
         of_message(*ROW), of_message(*ROW, 0x21, 1, 2, 3, 4), of_scheduled(waiting),
-        of_letter("free/a", b"hello", b"", 1, 9, 2, 3),
+        of_letter(b"free/a", b"hello", b"", 1, 9, 2, 3),
     ]  # fmt: skip
 
 
@@ -119,6 +119,15 @@ def test_damaged_messages_are_listed():
 
     assert [(2, False), (4, True)] == list(integrity.damaged_messages(connection))
     assert [(4, True)] == list(integrity.damaged_messages(connection, 3))
+
+
+def test_the_type_of_a_value_counts():
+    """A flipped bit can make bytes a text of the same bytes: that is damage, too."""
+    checksum = of_letter(b"free/a", b"hello", b"", 1, 9, 2, 3)
+
+    assert integrity.letter_holds(checksum, b"free/a", b"hello", b"", 1, 9, 2, 3)
+    for row in (("free/a", b"hello", b""), (b"free/a", "hello", b""), (b"free/a", b"hello", "")):
+        assert not integrity.letter_holds(checksum, *row, 1, 9, 2, 3)
 
 
 def test_a_damaged_scheduled_message_says_so():

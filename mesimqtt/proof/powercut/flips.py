@@ -1,0 +1,302 @@
+"""The trial `flips`: one bit, page or end of a populated store is altered, and nobody gets what was not sent."""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.proof.powercut import jobs
+from mesimqtt.proof.powercut.jobs import Done
+from mesimqtt.store.database import FILE_NAME, sentence
+from mesimqtt.testing import wire
+from mesimqtt.testing.peer import mid_of
+from mesimqtt.testing.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mesimqtt.proof.trial import Outcome
+
+_PER_JOB = 40
+_PAGE = 4096
+_NAMES = ("mesimqtt.db", "mesimqtt.db-wal", "mesimqtt.db-shm", "mesimqtt.db-sum")
+_USERS = ("alice", "bob", "carol")
+# Its log is empty and it is known byte for byte; half of everything is in its log; nothing is in its log.
+SILENT = "silent_elsewhere"
+STOPPED, KILLED, QUIET = "stopped", "killed", "killed when quiet"
+
+
+class Flips:
+    """Alters the files of a server that was stopped, or killed, and starts it on them."""
+
+    name = "flips"
+    title = "a bit, a page or the end of a populated store is altered: found and said, or harmless, and never delivered"
+    promises = ("P15",)
+    unit = "alterations"
+
+    def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
+        """Alter `count` times."""
+        return jobs.run(self.name, work, count, _PER_JOB, seed=seed, folder=folder, progress=progress)
+
+
+class Image(NamedTuple):
+    """The files of a data folder, as a server left them, and what is to be had of it."""
+
+    files: dict[str, bytes]
+    tokens: dict[str, str]
+    whole: Reading
+
+
+@dataclass
+class Reading:
+    """What everybody gets and sees once a server is started on an image."""
+
+    delivered: Counter[tuple[str, str, bytes]] = field(default_factory=Counter)  # device, conversation, payload
+    seen: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # histories
+    statuses: list[Any] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)  # what the log said
+    damaged: int = 0
+
+
+def work(seed: int, tries: int, folder: Path) -> Done:
+    """Alter the images so many times."""
+    found: list[str] = []
+    figures: Counter[str] = Counter()
+    for number in range(seed, seed + tries):
+        chance = random.Random(number)
+        state = chance.choice((STOPPED, KILLED, QUIET))
+        image = image_of(state, folder)
+        what, files = alter(image, chance)
+        outcome, failures = judge(image, files, folder / "altered")
+        if outcome == SILENT and not what.startswith("message"):
+            failures = []  # a cursor or a status: see docs/proof.md
+        figures[outcome] += 1
+        found += [f"{state}, {what}: {each}" for each in failures]
+    return Done(seed, tries, found, {f"{name}_alterations": float(count) for name, count in figures.items()})
+
+
+# ---- what is altered -------------------------------------------------------------------------------------------------
+
+
+def alter(image: Image, chance: random.Random) -> tuple[str, dict[str, bytes]]:
+    """Return what is altered, in words, and the files after it."""
+    files = dict(image.files)
+    names = [name for name in files if name.endswith((".db", "-wal")) and len(files[name]) > _PAGE]
+    name = chance.choice(names)
+    data = bytearray(files[name])
+    way = chance.choice(("bit", "bit", "bit", "payload", "payload", "payload", "zero", "cut", "swap"))
+    at = chance.randrange(len(data))
+    if way == "payload":
+        name, at = chance.choice(_payloads(files))
+        data = bytearray(files[name])
+    page = at // _PAGE * _PAGE
+    if way in ("bit", "payload"):
+        data[at] ^= 1 << chance.randrange(8)
+    elif way == "zero":
+        data[page : page + _PAGE] = bytes(len(data[page : page + _PAGE]))
+    elif way == "cut":
+        del data[at:]
+    else:  # a write that went to another place
+        other = chance.randrange(len(data) // _PAGE) * _PAGE
+        data[page : page + _PAGE] = data[other : other + len(data[page : page + _PAGE])]
+    files[name] = bytes(data)
+    return f"{'message bytes' if way == 'payload' else way} at {at} of {name}", files
+
+
+def _payloads(files: dict[str, bytes]) -> list[tuple[str, int]]:
+    """Return where bytes of messages stand."""
+    found = []
+    for name in ("mesimqtt.db", "mesimqtt.db-wal"):
+        data, at = files.get(name, b""), -1
+        while (at := data.find(b"says|", at + 1)) >= 0:
+            found += [(name, at + offset) for offset in (0, 7, 21)]
+    return found
+
+
+# ---- what comes of it ------------------------------------------------------------------------------------------------
+
+
+def judge(image: Image, files: dict[str, bytes], folder: Path) -> tuple[str, list[str]]:
+    """Start a server on altered files; return what came of it, and what is not as promised."""
+    _write(files, folder)
+    try:
+        reading = read(folder, image.tokens)
+    except MesimqttError as error:
+        is_clear = any(word in str(error) for word in ("damaged", "cannot open", "another program", "of version"))
+        return "refused", [] if is_clear else [f"unclear: {error}"]
+    whole = image.whole
+    originals = {payload for _, _, payload in whole.delivered}
+    texts = {text for seen in whole.seen.values() for text in seen}
+    shown = [(*place, text) for place, seen in reading.seen.items() for text in seen]
+    altered = [
+        *(each for each in reading.delivered if each[2] not in originals),
+        *(e for e in shown if e[2] not in texts),
+    ]
+    if altered:
+        return "altered", [f"altered bytes came out: {altered[0]!r:.120}"]
+    missing = whole.delivered - reading.delivered
+    if not missing and reading.seen == whole.seen and reading.statuses == whole.statuses:
+        return "found" if reading.damaged or reading.told else "harmless", []
+    if reading.damaged or reading.told:
+        return "found", []
+    if missing or reading.seen != whole.seen:
+        return SILENT, [f"silently lost: {list(missing)[:2]!r:.150}"]
+    return SILENT, ["a status is another"]
+
+
+class Listening(logging.Handler):
+    """Keeps what the server's log says of damage."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        self.told.append(record.getMessage())
+
+
+def read(folder: Path, tokens: dict[str, str]) -> Reading:
+    """Start a server on a folder, let everybody come and look at everything."""
+    listening = Listening()
+    log = logging.getLogger("mesimqtt")
+    log.addHandler(listening)
+    log.propagate = False
+    before, logging.root.manager.disable = logging.root.manager.disable, 0
+    try:
+        world = StartedWorld(folder, history={"search": False})
+        try:
+            found = _read(world, tokens)
+        finally:
+            world.close()
+    finally:
+        log.removeHandler(listening)
+        log.propagate = True
+        logging.disable(before)
+    found.told += listening.told
+    return found
+
+
+class StartedWorld(World):
+    """A server that checks its database at the start, as `serve` does."""
+
+    def open(self) -> None:
+        """Start, or say why not."""
+        try:
+            with sentence(self.folder / FILE_NAME):
+                super().open()
+        except BaseException:
+            if (store := getattr(self, "store", None)) is not None:
+                store.abandon()
+            self._asyncio.close()
+            raise
+
+    def open_store(self) -> Any:  # noqa: ANN401 - the world's
+        """Open the store and check it."""
+        store = super().open_store()
+        try:
+            store.check()
+        except BaseException:
+            store.abandon()
+            raise
+        return store
+
+
+def _read(world: World, tokens: dict[str, str]) -> Reading:
+    world.tokens = dict(tokens)
+    found = Reading()
+    try:
+        _come(world, found)
+    except (sqlite3.Error, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, MesimqttError) as error:
+        found.told.append(f"{type(error).__name__}: {error}")  # a real server logs it, and closes that connection
+    found.damaged = world.do("stats")["damaged"]
+    return found
+
+
+def _come(world: World, found: Reading) -> None:
+    peers = [world.listener(user, filters=("u/#", "g/#")) for user in _USERS]
+    door = world.connect("door", "lock")
+    door.subscribe("free/#")
+    world.advance(3)
+    for peer in (*peers, door):
+        for message in peer.inbox:
+            place = "/".join(message.topic.split("/")[3:5]) if message.topic.startswith("m/") else message.topic
+            found.delivered[peer.user, place, message.payload] += 1
+    for user in _USERS:
+        for kind, name in (*(("peer", other) for other in _USERS if other != user), ("group", "team")):
+            page = world.do("history", address=user, limit=100, **{kind: name})
+            found.seen[user, name] = [entry["text"] for entry in page["messages"] if "text" in entry]
+    rows = "SELECT sender_id, recipient_id, first_seq, last_seq, status, conversation_id FROM step ORDER BY 1, change"
+    found.statuses = world.rows(rows)
+
+
+# ---- the store that is altered ---------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def image_of(state: str, folder: Path) -> Image:
+    """Return a populated store as a server left it that was stopped, or killed: then half of it is in the log."""
+    place = folder / state
+    world = World(place, history={"search": False})
+    try:
+        world.user(*_USERS, "door")
+        world.group("team", *_USERS)
+        door = world.connect("door", "lock")
+        door.subscribe("free/#")
+        door.lose()
+        for user in _USERS:
+            world.listener(user, filters=("u/#", "g/#")).lose()
+        _populate(world, 0)
+        world.store.read.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        _populate(world, 20)
+        tokens = dict(world.tokens)
+        if state == STOPPED:
+            world.run(world.store.close())
+        elif state == QUIET:
+            world.store.read.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        files = _files(place)
+    finally:
+        world.close()
+    whole = folder / f"{state}-whole"
+    _write(files, whole)
+    return Image(files, tokens, read(whole, tokens))
+
+
+def _populate(world: World, start: int) -> None:
+    """Let everybody write: some of it is read, some waits; one recalls, one edits, one sends for later."""
+    bob = world.listener("bob", filters=("u/#", "g/#"))
+    alice, carol = world.connect("alice", "laptop"), world.connect("carol", "laptop")
+    for number in range(start, start + 20):
+        text = f"says|{number}|" + "lorem ipsum " * (1 + number % 7 * 20)
+        for peer, place in ((alice, "u/bob"), (carol, "u/alice"), (alice, "g/team")):
+            peer.publish(f"{place}/{peer.user}-{place[0]}-{number}", f"{text}|{peer.user}|{place}")
+        if number % 5 == 0:
+            alice.send(wire.publish(f"free/{number}", f"says|free|{number}".encode(), qos=1, packet_id=alice.next_id()))
+        if number == start + 8:
+            mid = mid_of(bob.received("u/alice")[-1])
+            alice.publish(f"u/bob/edit-{number}/edit={mid}", f"says|{number}|edited")
+        if number == start + 12:
+            bob.publish("read/u/alice", "<=" + mid_of(bob.received("u/alice")[-1]))
+            bob.lose()
+    world.advance(2)
+    for peer in (alice, carol):
+        peer.lose()
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in _NAMES if (folder / name).exists()}
+
+
+def _write(files: dict[str, bytes], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
