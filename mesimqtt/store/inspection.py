@@ -257,8 +257,8 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
             )  # fmt: skip
 
 
-_QUEUED = ("session_id, n", "queued WHERE released = 0")
-_RETAINED = ("0, 0", "retained")
+_QUEUED = ("topic", "session_id, n", "queued WHERE released = 0")
+_RETAINED = ("CAST(topic AS BLOB)", "0, 0", "retained")
 
 
 def _scheduled(connection: sqlite3.Connection) -> int:
@@ -266,6 +266,6 @@ def _scheduled(connection: sqlite3.Connection) -> int:
     return sum(not integrity.scheduled_holds(row[:-1], row[-1]) for row in rows)
 
 
-def _letters(connection: sqlite3.Connection, numbers: str, table: str) -> int:
-    rows = connection.execute(f"SELECT checksum, topic, payload, properties, qos, expires_at, {numbers} FROM {table}")
+def _letters(connection: sqlite3.Connection, topic: str, numbers: str, table: str) -> int:
+    rows = connection.execute(f"SELECT checksum, {topic}, payload, properties, qos, expires_at, {numbers} FROM {table}")
     return sum(not integrity.letter_holds(*row) for row in rows)

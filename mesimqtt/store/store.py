@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,7 +62,8 @@ class Store:
         self._database = database or Database(folder, cuts_log=settings.damaged_log == "cut")
         self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
         self._database.open()
-        self._make_runner = make_runner or _runners(loop, inline=inline)
+        self._make_checker = _runners(loop, inline=inline)  # how long a check takes is nothing that is recorded
+        self._make_runner = make_runner or self._make_checker
         self._reader = self._make_runner("mesimqtt-reader")
         runner = self._make_runner("mesimqtt-committer")
         self.committer = Committer(
@@ -208,11 +210,11 @@ class Store:
             StoreError: it is damaged. Found later it stops the server, as a failing disk does.
 
         """
-        deadline = self.now() + self.settings.check_s
-        if not self.settings.check_s or self._database.check(lambda: self.now() > deadline):
+        deadline = time.monotonic() + self.settings.check_s
+        if not self.settings.check_s or self._database.check(lambda: time.monotonic() > deadline):
             return
         log.info("store: the database is large; its structure is checked beside the work")
-        self._checker = self._make_runner("mesimqtt-checker")
+        self._checker = self._make_checker("mesimqtt-checker")
         failed: list[str] = []
 
         def work() -> None:

@@ -197,7 +197,7 @@ def test_closing_commits_what_is_left(folder):
 
 
 def test_closing_writes_the_wal_back(folder):
-    """After a good end one file holds everything."""
+    """After a good end one file holds everything; beside it stands what its bytes add up to."""
     store = opened(folder, 0)
     store.committer.row(ROW, "a")
     store.committer.wake()
@@ -205,7 +205,7 @@ def test_closing_writes_the_wal_back(folder):
     asyncio.run(store.close())
     connection = sqlite3.connect(f"file:{folder / 'mesimqtt.db'}?mode=ro&immutable=1", uri=True)
 
-    assert ["lock", "mesimqtt.db"] == sorted(path.name for path in folder.iterdir())
+    assert ["lock", "mesimqtt.db", "mesimqtt.db-sum"] == sorted(path.name for path in folder.iterdir())
     assert [("a",)] == connection.execute("SELECT topic FROM retained").fetchall()
     connection.close()
 
