@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -325,7 +326,7 @@ async def running(
     store = _open_store(settings, data, outside, failed, inline=not listen)
     try:
         if listen:
-            store.check()
+            store.check(time.monotonic)
         outside.opened(store)
         messaging = _make_messaging(settings, data, store, outside, fetches=listen)
         if listen:

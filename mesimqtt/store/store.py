@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import time
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -203,15 +202,17 @@ class Store:
         for submit in failed:
             submit()
 
-    def check(self) -> None:
+    def check(self, now: Callable[[], float]) -> None:
         """Check the structure of the whole database: at once for `check_s`, and if that is too short beside the work.
+
+        `now` is the machine's own time, which no recording stands in for.
 
         Raises:
             StoreError: it is damaged. Found later it stops the server, as a failing disk does.
 
         """
-        deadline = time.monotonic() + self.settings.check_s
-        if not self.settings.check_s or self._database.check(lambda: time.monotonic() > deadline):
+        deadline = now() + self.settings.check_s
+        if not self.settings.check_s or self._database.check(lambda: now() > deadline):
             return
         log.info("store: the database is large; its structure is checked beside the work")
         self._checker = self._make_checker("mesimqtt-checker")

@@ -203,7 +203,7 @@ class StartedWorld(World):
         """Open the store and check it."""
         store = super().open_store()
         try:
-            store.check()
+            store.check(self.now)
         except BaseException:
             store.abandon()
             raise

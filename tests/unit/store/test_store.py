@@ -284,3 +284,57 @@ def test_a_computation_holds_up_neither_reads_nor_the_end(tmp_path):
         return found, was_waiting, await slow
 
     assert ([(1,)], True, True) == asyncio.run(story())
+
+
+def big(folder):
+    """A store whose check takes more than one look at the clock, and whose log says so."""
+    store = opened(folder, 0)
+    connection = store.read
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("BEGIN")
+    connection.executemany(ROW, [(f"topic/{number}",) for number in range(20_000)])
+    connection.execute("COMMIT")
+    return store
+
+
+def test_a_small_database_is_checked_at_once(folder, caplog):
+    """Its structure is known to be good before anybody comes, and nothing is said."""
+    caplog.set_level("INFO")
+    store = opened(folder, 0)
+    store.check(lambda: 0.0)
+
+    assert "" == caplog.text
+    asyncio.run(store.close())
+
+
+def test_a_large_database_is_checked_beside_the_work(folder, caplog):
+    """When the time is up the check goes on table by table; what it finds stops the server with a sentence."""
+    caplog.set_level("INFO")
+    fatal, ticks = [], iter(range(1_000_000))
+    store = big(folder)
+    store._on_fatal = fatal.append
+    store.check(lambda: float(next(ticks)))
+    assert ("is checked beside the work" in caplog.text, []) == (True, fatal)
+    store.read.execute("PRAGMA writable_schema = ON")
+    store.read.execute("UPDATE sqlite_master SET rootpage = 3 WHERE name = 'message_conversation_id_seq'")
+    asyncio.run(store.close())
+    again = opened(folder, 0)
+    again._on_fatal = fatal.append
+    check = again._database.check
+    again._database.check = lambda stop, table="": bool(table) and check(stop, table=table)  # as of a larger one
+    again.check(lambda: 0.0)
+
+    assert 1 == len(fatal)
+    assert "is damaged (" in fatal[0]
+    again.abandon()
+
+
+def test_no_check_is_made_where_none_is_wanted(folder):
+    """With check_s 0 a start looks at nothing."""
+    settings = StoreSettings(ballast_bytes=0, check_s=0)
+    store = Store(
+        folder, settings, loop=FakeLoop(), now=lambda: 0.0, now_ms=lambda: NOW_MS, on_fatal=print, inline=True
+    )
+    store._database.check = None
+    store.check(lambda: 0.0)
+    asyncio.run(store.close())
