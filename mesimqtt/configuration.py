@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.errors import MesimqttError, RateError
 from mesimqtt.domain.keeping import parse_keep_types
@@ -72,6 +72,24 @@ def load_settings(path: Path | None, *, is_app: bool = False) -> Settings:
             hint = '; in quotes: "0660"' if key.endswith(".mode") else hint
         raise MesimqttError(f"{where}: {key}: {first['msg']}{hint}") from None
     return _checked(settings, path)
+
+
+class Supervision(NamedTuple):
+    """What systemd says in the environment: where to tell it things, and how often it wants a sign of life."""
+
+    socket: str = ""
+    watchdog_s: float = 0.0
+
+
+def supervision() -> Supervision:
+    """Return where and how often this process is to tell that it is well; nowhere if nobody wants to know."""
+    told = dict(os.environ)
+    place = told.get("NOTIFY_SOCKET", "")
+    if not place.startswith(("/", "@")):
+        return Supervision()
+    usec, pid = told.get("WATCHDOG_USEC", ""), told.get("WATCHDOG_PID", str(os.getpid()))
+    is_ours = usec.isascii() and usec.isdigit() and pid == str(os.getpid())
+    return Supervision(place, int(usec) / 1_000_000 if is_ours else 0.0)
 
 
 def settings_from(values: dict[str, Any], path: Path) -> Settings:

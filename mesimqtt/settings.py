@@ -290,6 +290,18 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """Where the log goes: standard error, or a file that rolls (docs/operating.md)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    file: str = ""
+    size_max: int = 16 * 1024 * 1024
+    files: int = 5
+    waiting_max: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """How the server takes leave of its clients when it is told to stop (docs/operating.md)."""
 
@@ -372,6 +384,7 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
     store: Store = field(default_factory=Store)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    log: Log = field(default_factory=Log)
     drain: Drain = field(default_factory=Drain)
     record: Record = field(default_factory=Record)
     apps: dict[str, str] = field(default_factory=dict)

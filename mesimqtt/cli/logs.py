@@ -1,4 +1,4 @@
-"""The server's log: standard error, one line a record, for a person or as JSON; control characters spelled out."""
+"""The server's log: one line a record, for a person or as JSON; control characters spelled out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import logging
 import sys
 import time
+from pathlib import Path
 
+from mesimqtt.cli.log_file import RollingFile, Stream, WritingHandler
 from mesimqtt.cli.output import clean
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import Log
 
 _FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
 _QUIET = ("amqtt", "transitions", "asyncio")  # what they tell at INFO is their own affair
@@ -41,17 +44,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(found, ensure_ascii=False)
 
 
-def start_logging(level: str, *, as_json: bool = False) -> None:
-    """Log to standard error from `level` on.
+def start_logging(level: str, *, as_json: bool = False, settings: Log | None = None) -> WritingHandler:
+    """Log from `level` on, to standard error or to the file that the settings name; return what writes.
 
     Raises:
-        MesimqttError: there is no such level.
+        MesimqttError: there is no such level, or the file cannot be written.
 
     """
+    settings = settings or Log()
     known = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     if level.upper() not in known:
         raise MesimqttError(f"log_level: {level!r} is none of {', '.join(known)}")
-    handler = logging.StreamHandler(sys.stderr)
+    spare = Stream(sys.stderr)
+    if settings.file:
+        rolling = RollingFile(Path(settings.file), size_max=settings.size_max, files=settings.files)
+        handler = WritingHandler(rolling, waiting_max=settings.waiting_max, spare=spare)
+    else:
+        handler = WritingHandler(spare, waiting_max=settings.waiting_max)
     handler.setFormatter(JsonFormatter() if as_json else LineFormatter(_FORMAT, "%Y-%m-%d %H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -60,6 +69,7 @@ def start_logging(level: str, *, as_json: bool = False) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # A filter and not a level, which the plugins would inherit.
     logging.getLogger(_PLUGIN_MANAGER).addFilter(_is_worth_telling)
+    return handler
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:

@@ -14,8 +14,11 @@ from mesimqtt.domain.errors import InUseError, MesimqttError
 from mesimqtt.store.layout import APPS_NAME
 
 if TYPE_CHECKING:
+    import asyncio
     from contextlib import AbstractAsyncContextManager
 
+    from mesimqtt.cli.log_file import WritingHandler
+    from mesimqtt.cli.systemd import Supervisor
     from mesimqtt.record.served import Served
     from mesimqtt.settings import Settings
 
@@ -72,7 +75,7 @@ def serve(
     """Run the server. It prints a line `ready mqtt ADDR:PORT` per listener and ends in order on SIGTERM or Ctrl-C.
 
     TLS, client certificates, Unix sockets (`bind: unix:/run/mesimqtt.sock`) and the PROXY protocol are set in the
-    configuration. SIGHUP reads certificates, keys of others and files of rules again.
+    configuration. SIGHUP opens the log again and reads certificates, keys of others and files of rules.
     """
     from dataclasses import replace
 
@@ -218,20 +221,23 @@ def run_server(
     from mesimqtt.broker.compiled import is_compiled
     from mesimqtt.broker.loop import run
     from mesimqtt.cli.logs import start_logging
+    from mesimqtt.cli.systemd import Supervisor
+    from mesimqtt.configuration import supervision
 
     os.umask(0o077)
-    start_logging(settings.log_level, as_json=settings.log_format == "json")
+    log = start_logging(settings.log_level, as_json=settings.log_format == "json", settings=settings.log)
     logging.getLogger(__name__).info("compiled: %s", "yes" if is_compiled() else "no")
     _raise_file_limit()
     served = [("", settings, data, config)]
     served += [(name, each, data / APPS_NAME / name, file) for name, (each, file) in (others or {}).items()]
-    run(_serve(served, on_ready=on_ready))
+    try:
+        run(_serve(served, on_ready=on_ready, log=log, supervisor=Supervisor(supervision())))
+    finally:
+        log.flush()
 
 
-async def _serve(served: list[Place], *, on_ready: OnReady) -> None:
+async def _serve(served: list[Place], *, on_ready: OnReady, log: WritingHandler, supervisor: Supervisor) -> None:
     import asyncio
-    import signal
-    import sys
     from contextlib import AsyncExitStack
 
     from mesimqtt.cli.link import remember_config
@@ -240,16 +246,7 @@ async def _serve(served: list[Place], *, on_ready: OnReady) -> None:
     stop = asyncio.Event()
     apps: list[Served] = []
 
-    def end() -> None:
-        """Take leave in order; asked again, at once."""
-        for app in apps if stop.is_set() else ():
-            app.hurry()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    # A terminal that closes ends its server in order; any other SIGHUP reads files again.
-    loop.add_signal_handler(signal.SIGHUP, end if sys.stdin and sys.stdin.isatty() else lambda: _reload(apps))
+    _heed_signals(loop, stop, apps, log, supervisor)
     deadline = loop.time() + WAIT_S
     while not stop.is_set():
         try:
@@ -264,6 +261,7 @@ async def _serve(served: list[Place], *, on_ready: OnReady) -> None:
                     remember_config(data, config)
                 for app in apps:
                     await on_ready(app)
+                supervisor.ready(loop, f"serving on {', '.join(_where(each) for app in apps for each in app.bound)}")
                 await _stopped(apps, stop)
                 await asyncio.gather(*(app.leave() for app in apps))
         except InUseError:
@@ -274,6 +272,36 @@ async def _serve(served: list[Place], *, on_ready: OnReady) -> None:
             await asyncio.sleep(0.05)
         else:
             return
+
+
+def _heed_signals(
+    loop: asyncio.AbstractEventLoop,
+    stop: asyncio.Event,
+    apps: list[Served],
+    log: WritingHandler,
+    supervisor: Supervisor,
+) -> None:
+    import signal
+    import sys
+
+    def end() -> None:
+        """Take leave in order; asked again, at once."""
+        for app in apps if stop.is_set() else ():
+            app.hurry()
+        supervisor.stopping()
+        stop.set()
+
+    def reload() -> None:
+        """Open the log again, read files again."""
+        supervisor.reloading()
+        log.reopen()
+        _reload(apps)
+        supervisor.reloaded()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    # A terminal that closes ends its server in order; any other SIGHUP reads files again.
+    loop.add_signal_handler(signal.SIGHUP, end if sys.stdin and sys.stdin.isatty() else reload)
 
 
 def _opened(settings: Settings, data: Path) -> AbstractAsyncContextManager[Served]:
@@ -287,13 +315,19 @@ def _opened(settings: Settings, data: Path) -> AbstractAsyncContextManager[Serve
     return recorded(Path(settings.record.file), settings, data, lambda world: running(settings, data, outside=world))
 
 
+def _where(bound: tuple[str, str, int]) -> str:
+    kind, host, port = bound
+    return f"{kind} {host}:{port}" if port else f"{kind} {host}"
+
+
 def _reload(apps: list[Served]) -> None:
     import logging
 
     for app in apps:
         app.reload()
     logging.getLogger(__name__).warning(
-        "SIGHUP: certificates, keys of others and files of rules are read again; all else is read at start only"
+        "SIGHUP: the log is opened again, certificates, keys of others and files of rules are read again; "
+        "all else is read at start only"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mesimqtt import __version__
+from mesimqtt.domain.errors import InUseError
 from mesimqtt.record.recorder import Recorder
 from mesimqtt.record.start import SUFFIX, check_recordable, copy_data, files_of
 from mesimqtt.record.tape import Kind
@@ -106,6 +108,11 @@ async def _outside(recorder: Recorder, call: Callable[[], Coroutine[Any, Any, An
     return await ended
 
 
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    shutil.rmtree(path.with_name(path.name + SUFFIX), ignore_errors=True)
+
+
 def _stop(stopped: asyncio.Future[None]) -> None:
     if not stopped.done():
         stopped.set_result(None)
@@ -143,7 +150,11 @@ async def recorded(path: Path, settings: Settings, data: Path, make: Make) -> As
     try:
         await asyncio.wait({life, opened}, return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
-            await life
+            try:
+                await life
+            except InUseError:  # it is tried again, and is to find no file of its own in the way
+                await asyncio.to_thread(_remove, path)
+                raise
         yield RecordedApp(recorder, opened.result())
     finally:
         recorder.event(Kind.CALLED, (["stop"],), _stop, stopped)

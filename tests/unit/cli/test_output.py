@@ -99,11 +99,12 @@ def test_the_plugin_manager_does_not_talk_before_ready(capsys: pytest.CaptureFix
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
     try:
-        logs.start_logging("INFO")
+        handler = logs.start_logging("INFO")
         manager = logging.getLogger("mesimqtt.broker.plugins")
         manager.info("Loading plugins from config")
         manager.warning("odd")
         manager.getChild("Mine").info("hello")
+        handler.close()
     finally:
         root.handlers[:] = before[0]
         root.setLevel(before[1])
