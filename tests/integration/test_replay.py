@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from integration import wire
 from integration.raw_client import RawClient, play
 from integration.raw_websocket import RawWebSocket
 from integration.server import Server, wait_until
 from integration.test_five_clients import Paho5
 from mesimqtt.record.start import SUFFIX
 from mesimqtt.record.tape import MAGIC, Kind, Tape, encode, frame, to_json
+from mesimqtt.testing import stream as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
