@@ -315,9 +315,11 @@ def test_a_large_database_is_checked_beside_the_work(folder, caplog):
     store._on_fatal = fatal.append
     store.check(lambda: float(next(ticks)))
     assert ("is checked beside the work" in caplog.text, []) == (True, fatal)
-    store.read.execute("PRAGMA writable_schema = ON")
-    store.read.execute("UPDATE sqlite_master SET rootpage = 3 WHERE name = 'message_conversation_id_seq'")
+    (root,) = store.read.execute("SELECT rootpage FROM sqlite_master WHERE name = 'retained'").fetchone()
     asyncio.run(store.close())
+    with (folder / "mesimqtt.db").open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 8)
     again = opened(folder, 0)
     again._on_fatal = fatal.append
     check = again._database.check
