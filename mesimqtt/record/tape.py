@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAGIC = b"mesimqtt recording 1\n"
+_BYTES, _OBJECT = "$b", "$o"  # the one key of an object that stands for bytes, or for an object of such a key
 _HEAD = struct.Struct("<III")  # how long, its checksum, and a checksum of these two: a cut is not damage
 
 
@@ -118,12 +119,15 @@ def frame(chunk: bytes) -> bytes:
 
 def to_json(value: object) -> bytes:
     """Return a value as JSON; bytes in it stand as an object of one key. Raises TypeError for what is no JSON."""
-    return json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+    raw = json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+    if b'"$' in raw:  # seldom: an object that could be taken for one of ours stands as another one
+        raw = json.dumps(_escaped(value), default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+    return raw
 
 
 def from_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON
     """Return what `to_json` wrote, tuples as lists."""
-    return json.loads(raw, object_hook=_bytes)
+    return json.loads(raw, object_hook=_read_ours)
 
 
 class Tape:
@@ -146,7 +150,11 @@ class Tape:
                 if known
                 else f"{path} is no recording; make one with: mesimqtt serve --record FILE"
             )
-        first = self._chunk()
+        try:
+            first = self._chunk()
+        except TapeError:
+            self._file.close()
+            raise
         if not first:
             self._file.close()
             raise TapeError(f"{path}: it ends within its header{self.cut and ': ' + self.cut}")
@@ -213,9 +221,21 @@ def _read_number(chunk: bytes, position: int) -> tuple[int, int]:
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"$b": b64encode(value).decode()}
-    raise TypeError(f"a {type(value).__name__} cannot be written down")
+        return {_BYTES: b64encode(value).decode()}
+    raise TypeError(f"a value of type {type(value).__name__} cannot be written down")
 
 
-def _bytes(found: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    return b64decode(found["$b"]) if found.keys() == {"$b"} else found
+def _escaped(value: object) -> object:
+    if isinstance(value, dict):
+        found = {key: _escaped(each) for key, each in value.items()}
+        return {_OBJECT: list(found.items())} if found.keys() in ({_BYTES}, {_OBJECT}) else found
+    return [_escaped(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _read_ours(found: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
+    if len(found) == 1:
+        if _BYTES in found:
+            return b64decode(found[_BYTES])
+        if _OBJECT in found:
+            return dict(found[_OBJECT])
+    return found

@@ -67,7 +67,11 @@ class Player:
         self._header = self._tape.header
         self._until_us = round(until_s * 1_000_000)
         self._follow = follow or _nobody
-        self._settings = self._prepare()
+        try:
+            self._settings = self._prepare()
+        except BaseException:
+            self._tape.close()
+            raise
         self._records: Iterator[Record] = self._tape.records()
         self._kept: list[Record] = []
         self.played = Played()

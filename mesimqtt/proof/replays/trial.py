@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
 from mesimqtt.testing.process import Server, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+STARTS = 2  # of a server in one try, each recorded, the second on the data of the first
 CLIENTS = 8
-ACTIONS = 60  # of each
+ACTIONS = 40  # of each
 REPLAY_S = 120.0
 _COMMAND = (sys.executable, "-m", "mesimqtt", "replay", "--json")
 _CONFIG = """
@@ -33,54 +35,56 @@ broker:
 
 
 class Replays:
-    """Random loads of 3.1.1 and 5.0, WebSocket and HTTP, with cuts, restarts in between, and slow readers."""
+    """Random loads of 3.1.1 and 5.0, WebSocket and HTTP, with cuts, slow readers, and a restart in between."""
 
     name = "replays"
     title = "a random load is recorded and replayed: the same input gives every byte of output again"
     promises = ("N12",)
-    unit = "recordings"
+    unit = "loads"
+
+    def __init__(self, *, starts: int = STARTS, clients: int = CLIENTS, actions: int = ACTIONS) -> None:
+        self._starts = starts
+        self._clients = clients
+        self._actions = actions
 
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Record and replay `count` times."""
         failures: list[Failure] = []
-        figures = {"connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_s": 0.0}
+        figures = {"recordings": 0.0, "connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_s": 0.0}
         for number in range(seed, seed + count):
             place = folder / f"{number}"
             place.mkdir()
-            path = record(number, place)
-            found = replay(path)
-            if not found.get("identical"):
-                repeat = f"python -m mesimqtt.proof {self.name} --seed {number}"
-                failures.append(Failure(f"seed {number}: {found.get('difference', found)}", repeat))
-            for name in ("connections", "bytes_in", "bytes_out"):
-                figures[name] += found.get(name, 0)
-            figures["recorded_s"] += found.get("seconds", 0)
+            for path in self._record(number, place):
+                found = replay(path)
+                figures["recordings"] += 1
+                for name in ("connections", "bytes_in", "bytes_out"):
+                    figures[name] += found.get(name, 0)
+                figures["recorded_s"] += found.get("seconds", 0)
+                if not found.get("identical"):
+                    repeat = f"python -m mesimqtt.proof {self.name} --seed {number}"
+                    failures.append(Failure(f"seed {number}: {path.name}: {found.get('difference', found)}", repeat))
+            shutil.rmtree(place)
             progress(number - seed + 1)
         seeds = f"{seed}..{seed + count - 1}"
         return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), figures)
 
-
-def record(seed: int, folder: Path) -> Path:
-    """Have a server recorded under a random load, twice on the same data; return the last recording."""
-    config = folder / "mesimqtt.yaml"
-    config.write_text(_CONFIG, encoding="utf-8")
-    data = folder / "data"
-    tokens: dict[str, str] = {}
-    path = folder / "none"
-    for start in (1, 2):
-        path = folder / f"{start}.rec"
-        options = ("--ws", "127.0.0.1:0", "--http", "127.0.0.1:0", "--record", str(path))
-        with Server(data, config=config, options=options) as server:
-            if not tokens:
-                tokens = server.add_users(*USERS)
-                server.add_group(GROUP, *USERS)
-                tokens["admin"] = server.run("token", "issue", USERS[0], "--scope", "admin").strip()
-            ports = {kind: _port(server, kind) for kind in ("mqtt", "ws", "http")}
-            asyncio.run(Load(seed * 2 + start, ports, tokens).run(CLIENTS, ACTIONS))
-            server.stop()
-        if start == 1 and not replay(path).get("identical"):
-            return path
-    return path
+    def _record(self, seed: int, folder: Path) -> Iterator[Path]:
+        """Have a server recorded under a random load, start after start on the same data; yield each recording."""
+        config, data = folder / "mesimqtt.yaml", folder / "data"
+        config.write_text(_CONFIG, encoding="utf-8")
+        tokens: dict[str, str] = {}
+        for start in range(1, self._starts + 1):
+            path = folder / f"{start}.rec"
+            options = ("--ws", "127.0.0.1:0", "--http", "127.0.0.1:0", "--record", str(path))
+            with Server(data, config=config, options=options) as server:
+                if not tokens:
+                    tokens = server.add_users(*USERS)
+                    server.add_group(GROUP, *USERS)
+                    tokens["admin"] = server.run("token", "issue", USERS[0], "--scope", "admin").strip()
+                ports = {kind: _port(server, kind) for kind in ("mqtt", "ws", "http")}
+                asyncio.run(Load(seed * 100 + start, ports, tokens).run(self._clients, self._actions))
+                server.stop()
+            yield path
 
 
 def replay(path: Path) -> dict[str, Any]:
