@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 log = logging.getLogger(__name__)
+_CANCELS_MAX = 1_000
 _TLS = frozenset({"ssl", "certfile", "keyfile", "cafile", "capath", "cadata"})
 
 
@@ -319,9 +320,13 @@ class Player:
         """Let go of the data; what the server does at its own end is nobody's any more."""
         self._tape.close()
         core = self._core
-        for task in asyncio.all_tasks(core):
-            task.cancel()
-        for _ in range(3):
+        core.set_exception_handler(_nothing)
+        for _ in range(_CANCELS_MAX):  # a server that is cancelled begins to close in order, and is cancelled in that
+            tasks = asyncio.all_tasks(core)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
             core.enter(self._at_us, _quietly, core)
         self._world.close()
         core.close()
@@ -345,6 +350,10 @@ def _failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what was raised in a turn, as any loop does, but for what ends the replay."""
     if not isinstance(context.get("exception"), DivergedError):
         loop.default_exception_handler(context)
+
+
+def _nothing(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None:
+    """Say nothing: what fails while everything is cancelled is of no interest."""
 
 
 def _nobody(_what: str, _number: int, _at_us: int, _data: bytes) -> None:
