@@ -17,7 +17,6 @@ from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.particulars import Sent, Traits, digest_of
 from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
-from mesimqtt.store.committer import Health
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
     from mesimqtt.store.batch import Batch, Rider
+    from mesimqtt.store.committer import Health
 
 log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
@@ -317,13 +317,9 @@ class Acceptor:
 
     def failed(self, batch: Batch, health: Health) -> None:
         """Tell that nothing of a batch was kept: status 0x80 `store`, 0x97, and no acknowledgement on 3.1.1."""
-        hub = self._hub
         for message in batch.accepts:
             if not isinstance(message, Accepted):
-                if not self._fan_out.failed(message, health) and health != Health.FAULT:
-                    # An event that nobody waits for has no sender who would send it again.
-                    hub.committer.batch.accepts.append(message)
-                    hub.committer.lazily(hub.now())
+                self._fan_out.failed(message, health)
                 continue
             self._uncount(message)
             if type(message) is Due:

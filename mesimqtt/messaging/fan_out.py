@@ -109,10 +109,8 @@ class FanOut:
             self._delivery.committed(thread, message, [user for user in recipients if user and user.devices], None)
 
     @staticmethod
-    def failed(message: Message, health: Health) -> bool:
-        """Tell who waits for a change that it could not be committed; False if it is an event that nobody waits for."""
+    def failed(message: Message, health: Health) -> None:
+        """Tell who waits for a change that it could not be committed."""
         if isinstance(message, Change) and message.settled is not None:
             settled, message.settled = message.settled, None
             settled(str(health))
-            return True
-        return False

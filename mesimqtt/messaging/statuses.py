@@ -218,12 +218,14 @@ class Statuses:
             self._push(sender, row.cid.encode(), row.mid, row.status, payload, row.change)
 
     def _tell_page(self, device: Device, found: list[StatusRow]) -> bool:
-        """Hand over one page; False when the device has no room for all of it."""
+        """Hand over one page; False when the device has no room for all of it, or has let statuses go meanwhile."""
         qos, prefix, is_number, extra = device.status_route()
+        if qos < 0:
+            return False
         for row in found:
             is_told = row.change == device.status_partial[0] and row.mid <= device.status_partial[1]
             payload = None if is_told else self.row_payload(row)
-            if payload is not None and qos >= 0:
+            if payload is not None:
                 topic, body = prefix + row.cid.encode(), b"%d" % row.status if is_number else payload
                 is_fit = device.fits(topic, body, extra)
                 if is_fit and not self._hand_over(device, topic, body, qos, row.change, extra):

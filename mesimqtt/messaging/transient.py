@@ -121,7 +121,7 @@ class Transients:
 
     def acknowledged(self, device: Device, delivery: Transient) -> None:
         """Take the PUBACK of a device."""
-        if delivery.code == 0 or (delivery.code == Status.FAILED and delivery.deadline == 0):
+        if delivery.code == 0:
             self._judge(delivery, Status.DELIVERED, device=device.client_id)
 
     def read(self, reader: User, thread: Thread, mid: int) -> bool:

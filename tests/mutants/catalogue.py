@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 KEYS = {"title", "promise", "suffers", "file", "old", "new", "killed_by"}
 OPTIONAL = {"wider"}
 PROMISE = re.compile(r"(?:P(?:1?\d|20)|N[12])\Z")
-WIDER = ("tests/unit/domain", "tests/unit/engine", "tests/unit/store", "tests/unit/messaging", "tests/unit/broker",
-         "tests/unit/api", "tests/unit/services", "tests/unit/cli", "tests/unit/test_tokens.py",
-         "tests/unit/test_topics.py")  # fmt: skip
+WIDER = (
+    "tests/unit/domain", "tests/unit/engine", "tests/unit/store", "tests/unit/messaging", "tests/unit/broker",
+    "tests/unit/api", "tests/unit/services", "tests/unit/cli", "tests/unit/test_tokens.py", "tests/unit/test_topics.py",
+    "tests/conformance", "clients/python/tests",
+)  # fmt: skip
 
 
 class BugError(Exception):

@@ -98,8 +98,11 @@ class Copy:
         plugins: Iterable[str] = PLUGINS,
         keeps_compiled: bool = False,
     ) -> Run:
-        """Run some tests in the copy and return what became of them; it is ended after `timeout_s`."""
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0"]
+        """Run some tests in the copy and return what became of them; it is ended after `timeout_s`.
+
+        A test that hangs ends it earlier (pyproject.toml: faulthandler_timeout).
+        """
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [part for plugin in plugins for part in ("-p", plugin)]
         command += ["--copy", str(self.folder), "--notes", str(self._notes), "--tb=line", *options, *tests]
         self._notes.unlink(missing_ok=True)

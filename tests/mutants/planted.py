@@ -70,7 +70,7 @@ def noticed(run: Run) -> tuple[tuple[str, ...], str]:
     if run.broken or run.code not in (0, 1, -1):
         return (), "\n".join(run.broken) or f"pytest ended with {run.code}:\n{run.output[-2000:]}"
     failed = dict.fromkeys(test for test, _ in run.failed)
-    if run.code == -1 and run.last:
+    if run.code and not failed and run.last:
         failed[f"{run.last} (never ended)"] = None
     return tuple(failed), ""
 

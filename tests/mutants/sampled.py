@@ -39,8 +39,10 @@ FILES = tuple(
         "domain/messages", "domain/seqset", "domain/status",
     )
 )  # fmt: skip
-TESTS = ("tests/unit/domain", "tests/unit/engine", "tests/unit/store", "tests/unit/messaging",
-         "tests/unit/test_topics.py", "tests/unit/test_tokens.py")  # fmt: skip
+TESTS = (
+    "tests/unit/domain", "tests/unit/engine", "tests/unit/store", "tests/unit/messaging", "tests/unit/test_topics.py",
+    "tests/unit/test_tokens.py", "tests/conformance",
+)  # fmt: skip
 UNRUN = "no test runs it"
 QUICK = 40  # tests that are asked first
 LINES_TIMEOUT_S = 7200.0
@@ -91,7 +93,8 @@ def covers(copy: Copy, kept: Path) -> Covers:
         print("finding out which test runs which line; this takes some minutes", flush=True)
         kept.mkdir(exist_ok=True)
         plugins = ("mutants.witness", "mutants.lines")
-        run = copy.pytest(TESTS, "--lines", str(path), timeout_s=LINES_TIMEOUT_S, plugins=plugins, keeps_compiled=True)
+        options = ("--lines", str(path), "-o", "faulthandler_timeout=0")  # followed through every line, tests take long
+        run = copy.pytest(TESTS, *options, timeout_s=LINES_TIMEOUT_S, plugins=plugins, keeps_compiled=True)
         if run.code:
             path.unlink(missing_ok=True)
             raise CopyError(f"without a change these fail already: {noticed(run)}\n{run.output[-2000:]}")

@@ -1,7 +1,7 @@
 """Where a source text can be changed a little, so that it still runs and means something else.
 
 Each site is one small change: a comparison, an operator, a constant, a condition, a statement left out. Nothing is
-changed at module level, in annotations, or in what only a log reads.
+changed at module level, in annotations, or in what only a log or statistics read.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Finder:
         match node:
             case ast.Expr(value=ast.Call() | ast.Await() as call) if not _is_counted(call):
                 yield self._site(node, "pass", f"without {_short(node)}")
-            case ast.AugAssign():
+            case ast.AugAssign() if ".counters." not in ast.unparse(node.target):
                 yield self._site(node, "pass", f"without {_short(node)}")
             case ast.Delete() | ast.Continue() | ast.Break():
                 yield self._site(node, "pass", f"without {_short(node)}")

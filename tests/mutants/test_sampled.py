@@ -83,6 +83,7 @@ def test_the_quickest_test_is_asked_first() -> None:
         (Run(0, 1.0, passed=[("a", 0.1)]), ((), "")),
         (Run(1, 1.0, failed=[("a", 0.1), ("a", 0.1)]), (("a",), "")),
         (Run(-1, 9.0, passed=[("a", 0.1)], last="b"), (("b (never ended)",), "")),
+        (Run(1, 9.0, passed=[("a", 0.1)], last="b"), (("b (never ended)",), "")),
         (Run(2, 1.0, broken=["a.py: SyntaxError"]), ((), "a.py: SyntaxError")),
         (Run(4, 1.0, output="no such test"), ((), "pytest ended with 4:\nno such test")),
     ],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("mesimqtt", "mesimqtt_plugins", "mesimqtt_client")
-MEMORY_MAX = 6 << 30  # a bug may be that something has no bound
+MEMORY_MAX = 3 << 30  # a bug may be that something has no bound
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

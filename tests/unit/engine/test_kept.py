@@ -41,6 +41,25 @@ def test_puback_and_delivery_wait_for_the_commit(stored):
     assert [Message("a", b"x", 1, 2), Message("a", b"y", 1, 3)] == subscriber.received()
 
 
+@pytest.mark.parametrize("event", ["ack", "room"])
+def test_nothing_leaves_before_its_commit_when_something_else_goes_on(stored, event):
+    """An acknowledgement, or a reader that reads again, sends on what is committed, and no more."""
+    subscriber, publisher = kept_subscriber(stored), stored.connected("p")
+    publisher.send(publish("a", b"1", qos=1))
+    stored.keeper.commit()
+    (first,) = subscriber.received()
+    publisher.send(publish("a", b"2", qos=1, packet_id=2))
+    if event == "ack":
+        subscriber.send(ack("PUBACK", first.packet_id))
+    else:
+        subscriber.connection.set_congested(True)
+        subscriber.connection.set_congested(False)
+
+    assert [] == subscriber.received()
+    stored.keeper.commit()
+    assert [b"2"] == payloads(subscriber.received())
+
+
 def test_one_callback_for_all_of_a_read(stored):
     """A read of many messages registers once with the keeper."""
     kept_subscriber(stored)

@@ -72,6 +72,20 @@ def test_offline_messages_are_bounded():
     assert 10 == len(payloads(network.connected("kept", clean=False).rest))
 
 
+def test_what_a_failed_commit_lost_takes_no_room():
+    """The bound counts what is in the store: neither more nor less for commits that failed."""
+    network = Network(keeper=FakeKeeper(), queue_messages_max=10)
+    kept_subscriber(network).send(DISCONNECT)
+    network.keeper.commit()
+    for ok in (True, False):
+        network.connected("p").send(*(publish("a", b"x", qos=1, packet_id=number) for number in (1, 2, 3)))
+        network.keeper.commit(ok=ok)
+    publisher = network.connected("p")
+    publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 26)))
+
+    assert 18 == network.engine.counters.dropped
+
+
 def test_an_id_still_in_flight_holds_the_queue(stored):
     """Number n + 32767 has the packet id of n: it waits while n is not acknowledged."""
     stored.keeper.is_instant = True

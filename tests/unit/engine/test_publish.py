@@ -71,6 +71,35 @@ def test_packet_ids_go_round_and_skip_those_in_use(network):
     assert [65534, 65535, 32773] == next_ids(3, 98_302)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("is_released", [False, True])
+def test_ids_of_unfinished_qos_2_exchanges_are_skipped(network, count, is_released):
+    """An id is in flight until PUBCOMP: before and after PUBREC no other message gets it [MQTT-2.3.1-4]."""
+    subscriber = network.subscribed(("a", 2))
+    publisher = network.connected("p")
+    publisher.send(publish("a", b"x", qos=2, packet_id=1))
+    (first,) = subscriber.received()
+    if is_released:
+        assert [("PUBREL", first.packet_id)] == subscriber.send(ack("PUBREC", first.packet_id))
+    subscriber.connection.session.packet_counter = 0
+    publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(2, 2 + count)))
+
+    assert 32_768 == first.packet_id
+    assert [*range(32_769, 32_769 + count)] == [message.packet_id for message in subscriber.received()]
+
+
+@pytest.mark.parametrize("behind", [b"", b"\0\0\0\0", b"\xc0\0"])
+@pytest.mark.parametrize("first", [0x30, 0x31, 0x32, 0x33, 0x34, 0x3D])
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_publish_without_a_topic_closes_at_its_end(network, first, size, behind):
+    """What is too short for a topic is malformed, and nothing behind it is taken for one."""
+    client = network.connected("p")
+
+    client.send(bytes((first, size)) + bytes(size) + behind)
+
+    assert client.closed
+
+
 def test_overlapping_filters_deliver_once_at_the_highest_qos(network):
     """A message that several filters of a session select is sent once, at the highest QoS granted [MQTT-3.3.5-1]."""
     subscriber = network.subscribed(("a/+", 0), ("a/b", 1), ("#", 0))
@@ -236,12 +265,15 @@ def test_many_topics_of_one_publisher_stay_bounded(network):
     assert len(publisher.connection.routes) <= 256
 
 
-def test_the_counters_count(network):
-    """Messages in and out, bytes in, connections are counted; bytes out are the writer's."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_counters_count(network, at_once):
+    """Messages in and out, bytes in, connections are counted, in runs or one by one; bytes out are the writer's."""
     subscriber = network.subscribed(("a", 1))
     data = [publish("a", b"x", qos=1, packet_id=number) for number in (1, 2, 3)] + [publish("a", b"y")]
     before = network.engine.counters.bytes_in
-    network.connected("p").send(*data)
+    publisher = network.connected("p")
+    for packets in [data] if at_once else [[each] for each in data]:
+        publisher.send(*packets)
     counters = network.engine.counters
     subscriber.lose()
 

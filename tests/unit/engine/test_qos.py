@@ -164,3 +164,16 @@ def test_a_zero_packet_id_closes_at_its_place(network):
     assert [("PUBACK", 256), ("PUBACK", 1)] == answer
     assert publisher.closed
     assert 3 == len(subscriber.received())
+
+
+@pytest.mark.parametrize("granted", [0, 1, 2])
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_zero_packet_id_alone_closes(network, qos, granted):
+    """Also on a topic that is known from before, whoever subscribed to it."""
+    subscriber = network.subscribed(("a", granted))
+    publisher = network.connected("p")
+    publisher.send(publish("a", b"1", qos=qos, packet_id=7))
+    answer = publisher.send(publish("a", b"x", qos=qos, packet_id=0))
+
+    assert ([], True) == (answer, bool(publisher.closed))
+    assert [b"1"] == [message.payload for message in messages(subscriber.received())]

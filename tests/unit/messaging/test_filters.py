@@ -104,6 +104,23 @@ def test_what_is_unsubscribed_stays_pending(world):
     assert [2, 3, 4] == [seq_of(message) for message in bob.received()]
 
 
+def test_what_waits_for_room_when_its_filter_goes_stays_pending(world):
+    """Behind a full window some wait: not selected any more, they are not sent when there is room, nor passed over."""
+    bob, alice = world.listener("bob", filters=("u/#",)), world.connect("alice")
+    bob.auto_ack = False
+    for number in range(70):
+        alice.publish(f"u/bob/{number}")
+    bob.unsubscribe("u/#")
+    bob.auto_ack = True
+    first = bob.received()
+    bob.ack(*first)
+    assert ([*range(1, 57)], []) == ([seq_of(message) for message in first], bob.received())
+
+    bob.subscribe("u/#")
+
+    assert [*range(57, 71)] == [seq_of(message) for message in bob.received()]
+
+
 def test_unsubscribed_stays_so_after_a_restart(world):
     """The filters of a persistent session are kept as they are now."""
     bob = world.listener("bob", filters=("u/#", "sent/#"))
@@ -115,9 +132,10 @@ def test_unsubscribed_stays_so_after_a_restart(world):
     assert [] == world.connect("bob").received()
 
 
-def test_copies_alone_can_be_selected(world):
+@pytest.mark.parametrize("qos", [0, 1])
+def test_copies_alone_can_be_selected(world, qos):
     """A device that selects `sent` alone gets copies live; with the conversation they come again, under their mid."""
-    copies = world.listener("alice", "archive", filters=("sent/#",))
+    copies = world.listener("alice", "archive", filters=("sent/#",), qos=qos)
     phone, bob = world.listener("alice"), world.listener("bob")
     phone.publish("u/bob/1", "mine")
     bob.publish("u/alice/1", "his")
@@ -148,10 +166,11 @@ def test_statuses_alone_can_be_selected(world):
     assert ["waits"] == world.listener("alice").payloads()
 
 
-def test_group_events_alone_pass_no_message_over(world):
+@pytest.mark.parametrize("qos", [0, 1])
+def test_group_events_alone_pass_no_message_over(world, qos):
     """A device that selects `event` alone gets events live; the group's messages stay pending for it."""
     world.group("team", "alice", "bob")
-    bob = world.listener("bob", filters=("event/#",))
+    bob = world.listener("bob", filters=("event/#",), qos=qos)
     bob.received()
     world.connect("alice").publish("g/team/1", "text")
     world.do("group_join", address="team", users=["carol"])

@@ -59,11 +59,12 @@ def test_receive_off_stops_live_delivery_and_the_backlog(team):
     assert ([], []) == (team.listener("bob").payloads("g/"), team.listener("bob", "new").payloads("g/"))
 
 
-def test_the_time_without_the_right_is_a_legal_gap(team):
+@pytest.mark.parametrize("gap", [1, 100])
+def test_the_time_without_the_right_is_a_legal_gap(team, gap):
     """Seqs go on above it, nothing is stuck behind it, and what it held cannot be read."""
     alice, bob = team.listener("alice"), team.listener("bob")
     set_group(team, receive__bob="off")
-    for number in range(100):
+    for number in range(gap):
         alice.publish(f"g/team/x{number}")
     mid = alice.statuses()[-1]["mid"]
     set_group(team, receive__bob="on")
@@ -77,6 +78,8 @@ def test_the_time_without_the_right_is_a_legal_gap(team):
     assert list(range(seq_of(found[0]), seq_of(found[0]) + 100)) == [seq_of(message) for message in found]
     assert [] == [each for each in alice.statuses() if each["cid"].startswith("x") and each.get("peer") == "bob"]
     assert 0 == team.do("inbox", address="bob")["messages"]
+    team.restart()
+    assert [] == team.listener("bob", "new device").received("g/")
 
 
 def test_the_right_is_taken_with_what_is_in_flight(team):

@@ -333,6 +333,23 @@ def test_modules_are_told_afterwards(world, two):
     assert ("team", "joined") in told
 
 
+def test_a_status_of_somebody_who_is_not_in_memory_is_told_to_modules(make_world):
+    """Nor on the server remembering who the sender is: meanwhile others needed the room."""
+    told = []
+    world = make_world(store={"cache_users": 1})
+    world.group("team", "alice", "bob")
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("g/team/1", "hi")
+    alice.disconnect()
+    world.messaging.modules.observe("log", "on_status", lambda event: told.append((event.cid, event.name)))
+    world.advance(60)
+    assert world.messaging._hub.directory.known_user(1) is None
+    bob.ack(*bob.received("g/"))
+
+    assert [("1", "delivered")] == told
+
+
 def test_a_status_of_somebody_away_is_told_to_modules(world):
     """on_status does not depend on the sender being online."""
     told = []

@@ -203,3 +203,17 @@ def test_packet_ids_do_not_run_out(make_world):
     send(alice, 5)
 
     assert ["0", "1", "2", "3", "4"] == bob.payloads()
+
+
+def test_packet_ids_are_reserved_again_and_again(world):
+    """Each reservation is followed by the next, in good time, however long a connection lasts."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    device = bob.connection.claim_state
+    before = device.ceiling
+    for number in range(3):
+        bob.connection.session.packet_counter = device.ceiling - 2
+        send(alice, 5, start=5 * number)
+
+    assert [str(number) for number in range(15)] == bob.payloads()
+    assert device.ceiling > before + 3 * 8_000
+    assert [(device.ceiling,)] == world.rows("SELECT ceiling FROM device WHERE id = ?", device.row_id)

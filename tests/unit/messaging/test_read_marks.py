@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.messaging.devices import OUTBOX_MAX, WINDOW
 from unit.messaging.world import mid_of
+
+NO_ROOM = WINDOW + OUTBOX_MAX + 10  # more than a device holds at once
 
 
 def mid(peer):
@@ -86,6 +89,27 @@ def test_a_returning_device_gets_the_newest_mark_of_each_conversation(world):
     world.advance(2)
     tablet.disconnect()
     assert [] == world.listener("bob", "tablet").received("read/")
+
+
+def test_marks_that_find_no_room_come_with_the_next_filter(world):
+    """What a device has no room for is not told as if it had been: its next subscription goes on from there."""
+    phone, names = world.listener("bob"), [f"u{number}" for number in range(NO_ROOM)]
+    world.listener("bob", "tablet", filters=("status/#",)).disconnect()
+    world.do("user_add", addresses=names)
+    for name in names:
+        phone.publish(f"read/u/{name}", world.do("send", sender=name, to="bob", text="x")["mid"])
+    world.advance(2)
+
+    tablet = world.connect("bob", "tablet")
+    tablet.auto_ack = False
+    tablet.subscribe("read/#")
+    tablet.auto_ack = True
+    first = tablet.received("read/")
+    tablet.ack(*first)
+    tablet.subscribe("read/#")
+
+    told = [message.topic.rpartition("/")[2] for message in [*first, *tablet.received("read/")]]
+    assert (WINDOW, names) == (len(first), told)
 
 
 def test_a_mark_on_its_way_does_not_come_again_with_the_next_filter(world):

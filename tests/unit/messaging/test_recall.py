@@ -24,6 +24,19 @@ def test_a_recall_of_what_was_delivered_tells_both(world):
     assert [(int(mid, 16),)] == world.rows("SELECT recalls FROM message WHERE seq = 2")
 
 
+def test_a_recall_that_was_refused_can_be_made_again(world):
+    """What may not be sent now takes nothing back, and stands in the way of no later recall."""
+    alice = world.listener("alice")
+    mid = send(alice, "u/bob/1")
+    world.do("block_add", user="bob", peers=["alice"])
+    alice.publish(f"u/bob/2/recall={mid}", b"")
+    assert [("2", 0x88)] == alice.steps()
+    world.do("block_remove", user="bob", peers=["alice"])
+    alice.publish(f"u/bob/3/recall={mid}", b"")
+
+    assert [("3", 1), ("1", DELETED)] == alice.steps()
+
+
 def test_a_recall_after_read(world):
     """3 -> 0x21 is a legal step."""
     alice, bob = world.listener("alice"), world.listener("bob")

@@ -39,6 +39,23 @@ def test_a_full_inbox_then(make_world):
     assert [("1", 0x82, None)] == verdict(alice)
 
 
+def test_a_note_to_oneself_leaves_the_count_of_the_inbox_as_it_is(make_world):
+    """What is due while nobody has counted the inbox yet is no beginning of the count."""
+    world = make_world(messaging={"inbox_messages_max": 2})
+    alice = world.listener("alice", filters=("status/#",))
+    schedule(alice, "u/alice/note/when=60")
+    bob = world.listener("bob")
+    for cid in ("1", "2"):
+        bob.publish(f"u/alice/{cid}")
+    world.restart()
+    world.advance(62)
+    bob = world.listener("bob")
+    bob.steps()
+    bob.publish("u/alice/3")
+
+    assert [("3", 0x82)] == bob.steps()
+
+
 def test_a_user_deleted_meanwhile(world):
     """0x80 `user-deleted`, also to a sender who comes back later; a new user of that name does not get it."""
     alice = world.listener("alice")

@@ -92,6 +92,23 @@ def test_a_device_that_lets_statuses_go_catches_up_when_it_takes_them_again(worl
     assert [("1", 2), ("2", 2)] == alice.steps()
 
 
+def test_statuses_that_are_let_go_while_they_are_read_wait_too(world):
+    """A page that comes from the store after the filter went is not sent; who takes statuses again gets it."""
+    alice = world.listener("alice", filters=("status/#",))
+    alice.disconnect()
+    world.connect("alice", "tablet").publish("u/bob/1")
+    world.reads.hold()
+    alice = world.connect("alice")  # its session takes statuses again
+    alice.unsubscribe("status/#")
+    world.reads.release()
+    world.turn()
+    assert [] == alice.received()
+
+    alice.subscribe("status/#")
+
+    assert [("1", 1)] == alice.steps()
+
+
 def test_numbers_alone_can_be_had_instead(world):
     """A device with `in/s/#` gets the decimal code under `in/s/{cid}`, and no JSON, also with `in/#`."""
     tiny = world.listener("alice", "tiny", filters=("#", "s/#"))

@@ -30,6 +30,14 @@ def test_nobody_online_is_told_at_once(world):
     assert [] == world.listener("bob").payloads()
 
 
+def test_who_is_online_and_does_not_select_it_gets_nothing(world):
+    """A device that takes statuses alone is nobody whom it could be handed to: 0x81."""
+    alice, bob = world.listener("alice"), world.listener("bob", filters=("status/#",))
+    alice.publish("u/bob/1/expiry=0")
+
+    assert ([("1", 0x81)], []) == (alice.steps(), bob.received())
+
+
 def test_no_answer_is_user_offline_after_10_seconds(world):
     """An acknowledgement after the verdict raises nothing."""
     alice, bob = world.listener("alice"), world.listener("bob")
