@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
     from mesimqtt.messaging.delivery import Delivery
+    from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import Thread
+
+log = logging.getLogger(__name__)
 
 
 def catch_up(hub: Hub, delivery: Delivery, message: Message) -> None:
@@ -21,11 +26,18 @@ def catch_up(hub: Hub, delivery: Delivery, message: Message) -> None:
     numbers = thread.group.members if thread.group is not None else [user.id for user in thread.users]
     for user in filter(None, map(hub.directory.known_user, numbers)):
         for device in user.devices:
-            feed = device.feeds.get(thread.id)
-            if feed is None:
-                device.is_loading = True
-                delivery.begin(device)
-            elif not feed.behind and feed.sent < message.seq:
-                feed.behind = True
-                device.behind[thread.id] = feed
-                delivery.page(device)
+            try:
+                _read_on(delivery, device, thread, message.seq)
+            except Exception:  # the other devices read on, and the other messages of this commit have their answers
+                log.exception("accept: a device of %r cannot read on now", user.address)
+
+
+def _read_on(delivery: Delivery, device: Device, thread: Thread, seq: int) -> None:
+    feed = device.feeds.get(thread.id)
+    if feed is None:
+        device.is_loading = True
+        delivery.begin(device)
+    elif not feed.behind and feed.sent < seq:
+        feed.behind = True
+        device.behind[thread.id] = feed
+        delivery.page(device)

@@ -49,6 +49,7 @@ class FakeStore:
         self.read = memory()
         self.committer = FakeCommitter(self.read)
         self.folder = Path("data")
+        self.where = str(self.folder.absolute())
         self.health = "ok"
 
 
