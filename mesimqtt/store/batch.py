@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.messages import Change, Conversation, Message, MessageKind, Outcome, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
-from mesimqtt.store.integrity import of_message
+from mesimqtt.store.integrity import of_fresh
 from mesimqtt.store.messages import RUN_MAX
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ class Writer:
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
                 message.expires_at, message.flags, message.params, message.payload,
             )  # fmt: skip
-            messages.append((*row, of_message(*row), message.deadline))
+            messages.append((*row, of_fresh(row), message.deadline))
             if message.kind == MessageKind.WORK:
                 connection.execute(INSERT_WORK, (number, seq, message.mid))
             if message.kind == MessageKind.EVENT or message.change:  # no SENT; a scheduled message has had its own
