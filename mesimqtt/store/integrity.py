@@ -30,7 +30,7 @@ _RESEAL = "UPDATE message SET checksum = ? WHERE id = ?"
 
 
 def of_fresh(row: tuple[Any, ...]) -> int:
-    """Return the checksum of a message that is being stored, from the first 12 of its columns: `of_message`, quicker."""
+    """Return the checksum of a message that is being stored, from 12 columns: as `of_message`, and quicker."""
     mid, conversation, seq, kind, sender, device, cid, ts, expires_at, flags, params, payload = row
     head = _pack_head(mid, conversation, seq, kind, sender, ts, expires_at, flags)
     return crc32(head + f"{device}\0{cid}\0{params}".encode() + payload)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from mesimqtt.proof.powercut.disk import PowerCut
-
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -157,5 +155,5 @@ class ApswConnection:
 
     def close(self) -> None:
         """Close, whatever the disk says."""
-        with contextlib.suppress(apsw.Error, PowerCut):  # of a disk that is gone: nothing is asked of it any more
+        with contextlib.suppress(apsw.Error):  # of a disk that is gone: nothing is asked of it any more
             self._connection.close(True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from mesimqtt.proof.powercut.connection import ApswConnection
+from mesimqtt.proof.powercut.disk import PowerCut
 from mesimqtt.store.database import Database
 
 if TYPE_CHECKING:
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 _LOGS = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
+
+
+class _Quietly:
+    """Lets the power go without an exception inside of SQLite: who called it asks the disk afterwards (connection.py).
+
+    From then on nothing is written and nothing is read, whatever SQLite still tries.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is PowerCut
+
+
+_QUIETLY = _Quietly()
 
 
 class Vfs(apsw.VFS):
@@ -42,30 +59,39 @@ class Vfs(apsw.VFS):
         if self.fault is not None:
             self.fault("open", path, 0)
         is_log = bool(flags[0] & _LOGS)
-        file = self.disk.open(path, create=bool(flags[0] & apsw.SQLITE_OPEN_CREATE), is_log=is_log)
+        if not path:
+            raise apsw.CantOpenError("no power")
+        file = self._open(path, create=bool(flags[0] & apsw.SQLITE_OPEN_CREATE), is_log=is_log)
         if file is None:
             raise apsw.CantOpenError(f"no file {path}")
         flags[1] = flags[0]
         return _Handle(self, path, file, is_temporary=bool(flags[0] & apsw.SQLITE_OPEN_DELETEONCLOSE))
 
+    def _open(self, path: str, *, create: bool, is_log: bool) -> File | None:
+        with _QUIETLY:
+            return self.disk.open(path, create=create, is_log=is_log)
+        return None
+
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 - apsw's
         """Remove a file."""
         if self.fault is not None:
             self.fault("delete", filename, 0)
-        if not self.disk.delete(self._path(filename), sync=syncdir):
-            raise failure(apsw.SQLITE_IOERR_DELETE_NOENT)
+        path = self._path(filename)
+        with _QUIETLY:
+            if path and not self.disk.delete(path, sync=syncdir):
+                raise failure(apsw.SQLITE_IOERR_DELETE_NOENT)
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: ARG002, N802 - apsw's
         """Tell whether there is such a file."""
         return self._path(pathname) in self.disk.files
 
     def _path(self, name: str) -> str:
-        """Return the file that SQLite means: its names begin with the time of power in which they were opened."""
+        """Return the file that SQLite means; '' if the power is gone, or was since that connection was made.
+
+        Its names begin with the time of power in which they were opened.
+        """
         powered, _, path = name.partition(":")
-        self.disk.check()
-        if int(powered) != self.disk.powered:
-            raise failure(apsw.SQLITE_IOERR)  # a connection of before the cut that is only now collected
-        return path
+        return "" if self.disk.is_dead or int(powered) != self.disk.powered else path
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802 - apsw's
         """Return a name as it is."""
@@ -80,14 +106,13 @@ class _Handle:
         self._powered = vfs.disk.powered
         self._is_temporary = is_temporary
 
-    def _is_stale(self) -> bool:
-        return self._powered != self._disk.powered
+    def _is_gone(self) -> bool:
+        return self._disk.is_dead or self._powered != self._disk.powered
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - apsw's
         """Return bytes, fewer at the end of the file."""
-        if self._is_stale():
+        if self._is_gone():
             return b""
-        self._disk.check()
         if self._vfs.fault is not None:
             shorter = self._vfs.fault("read", self._name, amount)
             amount = amount if shorter is None else shorter
@@ -95,35 +120,35 @@ class _Handle:
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: ANN401, N802 - apsw's
         """Write bytes."""
-        if self._is_stale():
+        if self._is_gone():
             return
-        self._disk.check()
         if self._vfs.fault is not None:
             moved = self._vfs.fault("write", self._name, offset)
             offset = offset if moved is None else moved
-        self._disk.write(self._file, bytes(data), offset)
+        with _QUIETLY:
+            self._disk.write(self._file, bytes(data), offset)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802 - apsw's
         """Cut the file off."""
-        if self._is_stale():
+        if self._is_gone():
             return
-        self._disk.check()
         if self._vfs.fault is not None:
             self._vfs.fault("truncate", self._name, newsize)
-        self._disk.truncate(self._file, newsize)
+        with _QUIETLY:
+            self._disk.truncate(self._file, newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: ARG002, N802 - apsw's
         """Make the file durable."""
-        if self._is_stale():
+        if self._is_gone():
             return
-        self._disk.check()
         if self._vfs.fault is not None:
             try:
                 self._vfs.fault("sync", self._name, 0)
             except apsw.Error:
                 self._file.fail_sync()
                 raise
-        self._disk.sync(self._file)
+        with _QUIETLY:
+            self._disk.sync(self._file)
 
     def xFileSize(self) -> int:  # noqa: N802 - apsw's
         """Return the size in bytes."""
@@ -153,7 +178,7 @@ class _Handle:
 
     def xClose(self) -> None:  # noqa: N802 - apsw's
         """Close; a temporary file goes."""
-        if self._is_temporary and not self._is_stale():
+        if self._is_temporary and not self._is_gone():
             self._disk.files.pop(self._name, None)
 
 
