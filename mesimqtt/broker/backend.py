@@ -26,6 +26,8 @@ from mesimqtt.messaging.fetch import FetchError, check_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mesimqtt.broker.context import Context
+
 ANSWER_MAX_BYTES = 64 * 1024
 WAITING_MAX = 1_000  # questions that wait for a thread
 SIGNATURE = "X-Mesimqtt-Signature"
@@ -168,7 +170,7 @@ def sign(body: bytes, secret: bytes, now_s: int) -> str:
 class Kept(Generic[T]):
     """Answers of the last seconds, bounded."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds
         self._clock = clock
         self._values: OrderedDict[tuple[object, ...], tuple[float, T]] = OrderedDict()
@@ -209,9 +211,9 @@ class HttpConfig:
 
 
 class Asker:
-    """A backend and the complaints about it: once a minute, never what was asked."""
+    """A backend and the complaints about it: once a minute, never what was asked. It is asked through `context`."""
 
-    def __init__(self, config: HttpConfig, name: str) -> None:
+    def __init__(self, config: HttpConfig, name: str, context: Context) -> None:
         """Check the options; raises MesimqttError, whose text names the one to mend."""
         if not (0 < config.timeout <= 60 and 1 <= config.threads <= THREADS_MAX and config.cache >= 0):
             bounds = f"timeout is above 0 and at most 60, threads 1 to {THREADS_MAX}, cache from 0 up"
@@ -233,14 +235,23 @@ class Asker:
         except MesimqttError as error:
             raise MesimqttError(f"{name}: {error}") from None
         self._name = name
+        self._context = context
         self._warned_at = float("-inf")
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any] | None:
         """Return the answer, None for a no. Raises BackendError, which has been logged."""
-        try:
-            return await self.backend.ask(question)
-        except BackendError as error:
-            if time.monotonic() - self._warned_at >= WARN_S:
-                self._warned_at = time.monotonic()
-                logger.warning("%s: the backend does not answer as it should, so nobody gets in: %s", self._name, error)
-            raise
+
+        async def answered() -> tuple[dict[str, Any] | None, str]:
+            try:
+                return await self.backend.ask(question), ""
+            except BackendError as error:
+                return None, str(error)
+
+        answer, fault = await self._context.ask(answered)
+        if fault:
+            now = self._context.now()
+            if now - self._warned_at >= WARN_S:
+                self._warned_at = now
+                logger.warning("%s: the backend does not answer as it should, so nobody gets in: %s", self._name, fault)
+            raise BackendError(fault)
+        return answer

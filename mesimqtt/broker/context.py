@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from amqtt.broker import BrokerContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mesimqtt.broker.broker import Broker
     from mesimqtt.broker.services import Services
@@ -39,6 +39,14 @@ class Context(BrokerContext):
     def now(self) -> float:
         """Return seconds that never jump."""
         return self._broker.outside.now()
+
+    def wall(self) -> float:
+        """Return seconds since 1970, as the wall clock has them."""
+        return self._broker.outside.wall_s()
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Return what somebody else answers; a recording remembers it."""
+        return await self._broker.outside.ask(question)
 
     def see(self, look: Callable[[], T]) -> T:
         """Return what a look at the machine shows; a recording remembers it."""

@@ -25,8 +25,8 @@ SUFFIX = ".start"  # of the folder beside a recording that holds the data as it 
 # Of a data folder: what a server reads. Locks, sockets and SQLite's shared memory are of the process.
 KEPT = (FILE_NAME, f"{FILE_NAME}-wal", INDEX_NAME, f"{INDEX_NAME}-wal", SECRET_NAME, KEYS_NAME)
 # Settings that name a file whose content the server reads at its start.
-_NAMES_A_FILE = frozenset({"public_keys", "jwks_file", "secret_file", "rules_file"})
-_OURS = ("mesimqtt_plugins.auth.", "mesimqtt_plugins.acl.", "mesimqtt_plugins.routing.", "mesimqtt_plugins.sys_topics.")
+_NAMES_A_FILE = frozenset({"public_keys", "jwks_file", "secret_file", "rules_file", "cafile"})
+_OURS = "mesimqtt_plugins."
 
 
 def check_recordable(settings: Settings) -> None:
@@ -37,14 +37,20 @@ def check_recordable(settings: Settings) -> None:
         (bool(settings.modules.load), "modules of your own (modules.load)"),
         (bool(settings.tokens.jwks_url), "keys from an address (tokens.jwks_url)"),
         *(
-            (True, f"the plugin {name}")
-            for name in settings.broker.get("plugins") or ()
-            if not str(name).startswith(_OURS)
+            (not name.startswith(_OURS) or bool(isinstance(options, dict) and options.get("isolate")), f"plugin {name}")
+            for name, options in _plugins(settings)
         ),
     ]
     for is_so, what in found:
         if is_so:
             raise MesimqttError(f"--record: {what} cannot be recorded; docs/replay.md says what can")
+
+
+def _plugins(settings: Settings) -> list[tuple[str, object]]:
+    """Return the configured plugins with their options; amqtt takes a list of names, too."""
+    found = settings.broker.get("plugins") or {}
+    pairs = found.items() if isinstance(found, dict) else [(each, {}) for each in found]
+    return [(str(name), options) for name, options in pairs]
 
 
 def copy_data(data: Path, target: Path) -> dict[str, str]:

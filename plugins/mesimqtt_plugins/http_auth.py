@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +32,9 @@ class HttpAuth(BaseAuthPlugin):
     def __init__(self, context: Context) -> None:
         """Check the options; raises MesimqttError, whose text names the one to mend."""
         super().__init__(context)
-        self._asker = Asker(self.config, "HttpAuth")
-        self._kept: Kept[Identity] = Kept(self.config.cache)
+        self._asker = Asker(self.config, "HttpAuth", context)
+        self._kept: Kept[Identity] = Kept(self.config.cache, context.now)
+        self._wall = context.wall
 
     async def authenticate(self, *, session: Session) -> bool | None:
         """Ask the backend; who it is goes to the session's `verdict`. No answer is a no."""
@@ -44,7 +44,7 @@ class HttpAuth(BaseAuthPlugin):
         asked = (session.username, session.password, session.client_id)
         key = (hashlib.sha256(repr(asked).encode("utf-8", "surrogatepass")).digest(), session.remote_address)
         verdict: Identity | Refusal | None = self._kept.get(key)
-        if verdict is None or (isinstance(verdict, Identity) and 0 < verdict.expires_at <= time.time()):
+        if verdict is None or (isinstance(verdict, Identity) and 0 < verdict.expires_at <= self._wall()):
             verdict = await self._asked(session)
             if isinstance(verdict, Identity):
                 self._kept.put(key, verdict)
@@ -109,8 +109,8 @@ class HttpAccess(BaseTopicPlugin):
         """Check the options; raises MesimqttError, whose text names the one to mend."""
         super().__init__(context)
         self._context = context
-        self._asker = Asker(self.config, "HttpAccess")
-        self._kept: Kept[bool] = Kept(self.config.cache)
+        self._asker = Asker(self.config, "HttpAccess", context)
+        self._kept: Kept[bool] = Kept(self.config.cache, context.now)
         self._forgets: asyncio.TimerHandle | None = None
 
     async def topic_filtering(

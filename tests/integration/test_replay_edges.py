@@ -12,6 +12,7 @@ from integration.certificates import Authority, trusting
 from integration.raw_client import RawClient, play
 from integration.receivers import Receiver, hang_up
 from integration.server import Server, wait_until
+from integration.test_http_auth import backend_running
 from mesimqtt.replay.player import Player
 from mesimqtt.testing import stream as wire
 
@@ -30,6 +31,15 @@ broker:
     default: {{type: tcp, bind: "127.0.0.1:0"}}
     tls: {{type: tcp, bind: "127.0.0.1:0", ssl: true, certfile: "{certfile}", keyfile: "{keyfile}", cafile: "{cafile}"}}
     behind: {{type: tcp, bind: "127.0.0.1:0"}}
+"""
+
+
+_ASKED = """
+broker:
+  plugins:
+    mesimqtt_plugins.http_auth.HttpAuth: {{url: "{url}", headers: {{X-Key: k}}, secret: s}}
+    mesimqtt_plugins.http_auth.HttpAccess: {{url: "{url}", headers: {{X-Key: k}}, secret: s}}
+    mesimqtt_plugins.routing.MessageRouting: {{}}
 """
 
 
@@ -91,3 +101,34 @@ def test_every_edge_is_had_again(tmp_path: Path) -> None:
     assert played.operations >= 6
     assert played.bytes_out > 100_000
     assert time.monotonic() - began < 20
+
+
+def test_what_a_backend_decided_is_had_again(tmp_path: Path) -> None:
+    """Who may enter and who may use a topic, asked over HTTP: a replay asks nobody, and decides alike."""
+    config, path = tmp_path / "mesimqtt.yaml", tmp_path / "asked.rec"
+
+    async def story(server: Server) -> None:
+        alice = await RawClient.connect(server.port, "phone", "alice", "secret")
+        assert 0x80 == await alice.subscribe("closed/a")
+        assert 0 == await alice.subscribe("open/a")
+        await alice.publish("open/a", b"hi", qos=1)
+        assert b"hi" == (await alice.message()).payload
+        eve = await RawClient.connect(server.port, "phone", "eve", "secret")
+        assert (0, 5) == (alice.code, eve.code)
+        for client in (alice, eve):
+            await client.close()
+
+    with backend_running() as backend:
+        backend.answers |= {"alice": {"allow": True}, "open/a": {"allow": True}, "closed/a": 403}
+        backend.delay_s = 0.02
+        config.write_text(_ASKED.format(url=backend.url))
+        with Server(tmp_path / "data", config=config, options=("--record", str(path))) as server:
+            server.run("user", "add", "alice")
+            play(lambda: story(server))
+            assert 0 == server.stop()
+        asked = len(backend.asked)
+        (tmp_path / "replayed").mkdir()
+        played = Player(path, tmp_path / "replayed").play()
+
+    assert (None, 2, asked) == (played.difference, played.connections, len(backend.asked))
+    assert asked >= 4
