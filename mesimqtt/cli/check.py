@@ -9,13 +9,12 @@ import typer
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json
 from mesimqtt.cli.output import emit, line, table
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.domain.findings import Finding, Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from mesimqtt.domain.findings import Findings
+    from mesimqtt.domain.findings import Finding, Findings
     from mesimqtt.settings import Settings
 
 MARKS = {"ok": "ok", "warning": "?", "failure": "!"}
@@ -43,6 +42,7 @@ def check(
     It reads beside a running server, which it does not hold up. Exit code 1: something is broken.
     """
     from mesimqtt.cli.gently import gently
+    from mesimqtt.domain.findings import Level
 
     found = gently(lambda: list(_all(data, quick=quick)))
     if json:
@@ -55,6 +55,8 @@ def check(
 
 def show(found: Iterable[Finding]) -> None:
     """Print findings for a person: what was looked at, then what each that matters means and what mends it."""
+    from mesimqtt.domain.findings import Level
+
     found = list(found)
     table(["", "check", "finding"], [[MARKS[each.level], each.check, each.what] for each in found])
     for each in found:
@@ -74,6 +76,7 @@ def as_dict(finding: Finding) -> dict[str, Any]:
 
 def _all(data: Path, *, quick: bool) -> Findings:
     from mesimqtt.cli.link import no_data
+    from mesimqtt.domain.findings import Finding
     from mesimqtt.store.database import FILE_NAME
     from mesimqtt.store.layout import APPS_NAME
 
@@ -90,6 +93,7 @@ def _folder(data: Path, *, quick: bool) -> Findings:
     from mesimqtt.bench.machine import file_system
     from mesimqtt.cli import checks
     from mesimqtt.cli.link import remembered_settings
+    from mesimqtt.domain.findings import Finding, Level
     from mesimqtt.settings import Settings
 
     yield from checks.folder(data)
@@ -105,6 +109,7 @@ def _folder(data: Path, *, quick: bool) -> Findings:
 
 
 def _secret(data: Path) -> Findings:
+    from mesimqtt.domain.findings import Finding, Level
     from mesimqtt.store.layout import SECRET_NAME
 
     means = "no token of before lets anybody in"
@@ -125,6 +130,7 @@ def _database(data: Path, settings: Settings, *, quick: bool) -> Findings:
     import sqlite3
     import time
 
+    from mesimqtt.domain.findings import Finding, Level
     from mesimqtt.store import inspection
     from mesimqtt.store.database import FILE_NAME, is_locked, open_reader
     from mesimqtt.store.inspection_base import RESTORE, View

@@ -13,7 +13,6 @@ from mesimqtt.cli.link import Control, NoServerError, remembered_settings
 from mesimqtt.cli.options import NOT_GIVEN, Data, Json
 from mesimqtt.cli.output import emit
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.domain.findings import Finding, Level
 
 if TYPE_CHECKING:
     from mesimqtt.domain.findings import Findings
@@ -41,6 +40,8 @@ def doctor(
 
     Each finding names the command that mends it. Exit code 1: something keeps the server from working as it should.
     """
+    from mesimqtt.domain.findings import Level
+
     found = list(_all(data, config))
     if json:
         emit({"findings": [as_dict(each) for each in found]})
@@ -54,6 +55,7 @@ def _all(data: Path, config: Path | None) -> Findings:
     import time
 
     from mesimqtt.cli import checks
+    from mesimqtt.domain.findings import Finding, Level
 
     yield from checks.versions()
     yield from checks.folder(data)
@@ -77,6 +79,8 @@ def _settings(data: Path, config: Path | None) -> Settings:
 
 
 def _server(data: Path, settings: Settings) -> Findings:
+    from mesimqtt.domain.findings import Finding, Level
+
     try:
         control = Control(data)
     except NoServerError:
@@ -108,6 +112,7 @@ def _server(data: Path, settings: Settings) -> Findings:
 def _ports(settings: Settings) -> Findings:
     from mesimqtt.cli.options import bound_address
     from mesimqtt.cli.serve import is_free
+    from mesimqtt.domain.findings import Finding, Level
 
     taken = []
     for name, listener in (settings.broker.get("listeners") or {}).items():

@@ -11,6 +11,7 @@ import typer
 from mesimqtt import __version__
 from mesimqtt.cli import (
     acl,
+    backup,
     bench,
     check,
     conform,
@@ -95,6 +96,7 @@ _PARTS = (
     server,
     doctor,
     check,
+    backup,
     bench,
     conform,
     demo,

@@ -16,13 +16,13 @@ from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
 from mesimqtt.cli.output import emit, line, shortest
 from mesimqtt.cli.serve import Http, Mqtt, Ws, announce, is_free, run_server, server_settings
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.store.layout import UP_NOTE
 
 if TYPE_CHECKING:
     from mesimqtt.record.served import Served
 
 USERS = ("alice", "bob")
 _PORT, _WS_PORT, _HTTP_PORT = 1883, 8083, 8080
-NOTE = "up.json"  # the ids, not the texts, of the tokens that the last `up` issued
 _JTI = re.compile("[0-9a-f]{24}")
 
 
@@ -70,7 +70,7 @@ def up(mqtt: Mqtt = None, ws: Ws = None, http: Http = None, data: Data = NOT_GIV
 async def _welcome(app: Served) -> dict[str, str]:
     """Make alice and bob if they are missing, and issue a token for each; those of the last time are revoked."""
     await app.perform("user_add", {"addresses": list(USERS)})
-    note = app.data / NOTE
+    note = app.data / UP_NOTE
     for jti in _remembered(note):
         with contextlib.suppress(OperationError):  # its user was deleted, and the token with him
             await app.perform("token_revoke", {"what": jti})

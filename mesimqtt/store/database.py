@@ -16,6 +16,7 @@ from peewee import PeeweeException, SqliteDatabase
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.store import damage, migrations, model_base
+from mesimqtt.store.layout import RESTORING_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _PRAGMAS = {
     "cache_size": -32_000,
     "busy_timeout": 1000,
     "temp_store": 2,
+    "journal_size_limit": 64 * 1024 * 1024,  # the log grows while somebody reads for long (a backup), and shrinks again
 }
 
 
@@ -97,8 +99,9 @@ class Database:
             raise StoreError(
                 f"cannot make the data folder {self.folder}: {error.strerror}; choose another --data"
             ) from None
-        self._lock = self._locked()
+        self._lock = lock(self.folder)
         try:
+            _check_restored(self.folder)
             self._look()
             self._create_private()
             is_new = self._is_new()
@@ -184,23 +187,6 @@ class Database:
             )
         log.error("store: %s is damaged: %s; what was committed behind it is lost, as configured", self.path, found)
 
-    def _locked(self) -> int:
-        path = self.folder / LOCK_NAME
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write in the data folder {self.folder}: {error.strerror}; choose another --data"
-            ) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise InUseError(
-                f"{self.folder} is in use by another mesimqtt server; stop it or choose another --data"
-            ) from None
-        return descriptor
-
     def _create_private(self) -> None:
         # SQLite gives -wal and -shm the mode of the database file, so this one line keeps all three private.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -214,6 +200,39 @@ class Database:
         if tables and found != APPLICATION_ID:
             raise StoreError(f"{self.path} is an SQLite file of another program; choose another --data")
         return not tables
+
+
+def _check_restored(folder: Path) -> None:
+    """Raise StoreError if a restore into a folder was interrupted: a new database must not take its place."""
+    unfinished = folder / RESTORING_NAME
+    if not unfinished.exists():
+        return
+    try:
+        unfinished.rmdir()  # empty: everything was in its place
+    except OSError:
+        raise StoreError(
+            f"a restore into {folder} was interrupted; do it again: mesimqtt restore DIR --data {folder}, "
+            f"or remove {unfinished} to begin with no data"
+        ) from None
+
+
+def lock(folder: Path) -> int:
+    """Take a data folder for this process; return the descriptor that holds it until it is closed.
+
+    Raises:
+        StoreError: another process has it, or nothing can be written there.
+
+    """
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot write in the data folder {folder}: {error.strerror}; choose another --data") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise InUseError(f"{folder} is in use by another mesimqtt server; stop it or choose another --data") from None
+    return descriptor
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

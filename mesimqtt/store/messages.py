@@ -12,6 +12,7 @@ from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MID_FLOOR = "mid"  # the counter of that name
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
 COLUMNS = f"{MESSAGE_COLUMNS}, deadline, checksum"
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
@@ -256,9 +257,11 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
 
 
 def last_mid(connection: sqlite3.Connection) -> int:
-    """Return the highest mid in the store."""
+    """Return the highest mid in the store, or what all new ones must be above (store/restored.py)."""
     row = connection.execute(
-        """SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM scheduled), 0))"""
+        """SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM scheduled), 0),
+        coalesce((SELECT value FROM counter WHERE name = ?), 0))""",
+        (MID_FLOOR,),
     ).fetchone()
     return int(row[0])
 

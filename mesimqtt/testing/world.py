@@ -84,10 +84,12 @@ class World:
     peer_type: ClassVar[type[Peer]] = Peer
     synchronous: ClassVar[str] = "OFF"  # what survives here survives in the same process
 
-    def __init__(self, folder: Path, **sections: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, *, start_ms: int = START_MS, **sections: Mapping[str, Any] | Iterable[tuple[str, Any]]
+    ) -> None:
         self.folder = folder
         self.loop = FakeLoop()
-        self.ms = START_MS
+        self.ms = start_ms
         base = Settings()
         base = replace(base, store=replace(base.store, ballast_bytes=0))  # no disk of a test gets full
         self.settings: Settings = replace(

@@ -1,0 +1,197 @@
+"""A backup is put back: proved first, into an empty folder only, and with one step at the end or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesimqtt.backup import manifest
+from mesimqtt.backup.manifest import BackupError
+from mesimqtt.backup.take import CONFIGURATION
+from mesimqtt.backup.verify import verify
+from mesimqtt.domain.findings import Level
+from mesimqtt.store import layout, migrations, restored
+from mesimqtt.store.database import FILE_NAME, LOCK_NAME, lock
+
+if TYPE_CHECKING:
+    from mesimqtt.backup.manifest import Folder, Manifest
+
+_LEFT = frozenset({LOCK_NAME, layout.RESTORING_NAME, "lost+found"})  # what may lie in an empty folder
+# … and what an interrupted restore may have moved already.
+_MOVED = frozenset({
+    layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE, layout.APPS_NAME, CONFIGURATION,
+})  # fmt: skip
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put back. `configuration` is the file to start the server with, None for none."""
+
+    backup: Path
+    manifest: Manifest
+    configuration: Path | None
+
+
+def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
+    """Put a backup into `data`, a folder that is empty or not there.
+
+    Raises:
+        MesimqttError: it cannot be done, and nothing was; the text says what to do.
+
+    """
+    found = manifest.read(backup)
+    _check_time(found, now_ms)
+    _check_schema(found)
+    _check_empty(data)
+    _check_room(found, data)
+    wrong = [each for each in verify(backup) if each.level is Level.FAILURE]
+    if wrong:
+        what = "; ".join(f"{each.check}: {each.what}" for each in wrong[:3])
+        raise BackupError(f"{backup} is not whole, so nothing was restored: {what}")
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        held = lock(data)
+        try:
+            _check_empty(data)
+            stage = _staged(backup, found, data, now_ms)
+            _reveal(stage, data)
+        finally:
+            os.close(held)
+    except (OSError, sqlite3.Error) as error:
+        raise BackupError(f"cannot restore into {data}: {getattr(error, 'strerror', None) or error}") from None
+    return Restored(backup, found, _noted(data))
+
+
+def _staged(backup: Path, found: Manifest, data: Path, now_ms: int) -> Path:
+    """Copy everything into a folder within `data`, which no server takes for its own, and let it begin anew."""
+    stage = data / layout.RESTORING_NAME
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(mode=0o700)
+    for each in found.files:
+        target = stage / each.path
+        manifest.make_folders(stage, target.parent)
+        copied = manifest.copy(backup / each.path, target)
+        if (copied.bytes, copied.sha256) != (each.bytes, each.sha256):
+            raise BackupError(f"{backup / each.path} was altered while it was read; check the disk")
+    for folder in found.folders:
+        _renew(stage / folder.path / FILE_NAME, now_ms)
+        _configure(stage / folder.path, data / folder.path, folder)
+    manifest.sync_tree(stage)
+    return stage
+
+
+def _renew(path: Path, now_ms: int) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = delete")  # one file, so that it can be moved in one step
+        connection.execute("PRAGMA synchronous = full")
+        migrations.migrate(connection, path)
+        restored.begin_anew(connection, now_ms)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _configure(stage: Path, data: Path, folder: Folder) -> None:
+    """Have commands find the configuration: where it was, if it is still there as it was, else that of the backup."""
+    note = stage / layout.CONFIG_NOTE
+    if not folder.configured:
+        return
+    note.unlink(missing_ok=True)
+    if folder.configuration:
+        copied = stage / folder.configuration
+        former = Path(folder.configured)
+        with contextlib.suppress(OSError):
+            if former.read_bytes() == copied.read_bytes():
+                shutil.rmtree(copied.parent)
+                _write_note(note, former)
+                return
+        _write_note(note, data.absolute() / folder.configuration)
+
+
+def _write_note(note: Path, configuration: Path) -> None:
+    manifest.write_file(note, json.dumps({"config": str(configuration)}).encode() + b"\n")
+
+
+def _reveal(stage: Path, data: Path) -> None:
+    """Move everything to its place. Until the last step, which moves the database, there is no data."""
+    _give_to_owner(stage, data)
+    for each in sorted(stage.iterdir()):
+        if each.name != FILE_NAME:
+            if each.is_dir():  # an interrupted restore has moved it already
+                shutil.rmtree(data / each.name, ignore_errors=True)
+            each.rename(data / each.name)
+    manifest.sync_folder(data)
+    (stage / FILE_NAME).rename(data / FILE_NAME)
+    stage.rmdir()
+    manifest.sync_folder(data)
+
+
+def _give_to_owner(stage: Path, data: Path) -> None:
+    """Give everything to whom the folder belongs, if root restores for a server that is another user."""
+    owner = data.stat()
+    with contextlib.suppress(OSError):
+        data.chmod(0o700)
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        for each in (stage, *stage.rglob("*"), data / LOCK_NAME):
+            os.chown(each, owner.st_uid, owner.st_gid)
+
+
+def _noted(data: Path) -> Path | None:
+    try:
+        noted = json.loads((data / layout.CONFIG_NOTE).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Path(noted) if noted else None
+
+
+# ---- what stands in the way ------------------------------------------------------------------------------------------
+
+
+def _check_empty(data: Path) -> None:
+    """Raise BackupError unless a folder is empty, not there, or holds what an interrupted restore left."""
+    try:
+        names = {each.name for each in data.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise BackupError(f"cannot look into {data}: {error.strerror}; choose another --data") from None
+    if names - (_LEFT | _MOVED if layout.RESTORING_NAME in names else _LEFT):
+        aside = f"mv {data} {data}.old"
+        raise BackupError(
+            f"{data} is not empty, and a restore never writes over anything: choose another folder (--data DIR), "
+            f"or stop its server and put it aside: {aside}"
+        )
+
+
+def _check_time(found: Manifest, now_ms: int) -> None:
+    if now_ms < found.time_ms:
+        behind = (found.time_ms - now_ms) // 1000
+        raise BackupError(
+            f"the clock stands {behind} s before the backup was made, so ids of messages would be given twice; "
+            "set it first: timedatectl set-ntp true"
+        )
+
+
+def _check_schema(found: Manifest) -> None:
+    if found.schema > migrations.VERSION:
+        raise BackupError(
+            f"the backup has data of version {found.schema} (mesimqtt {found.mesimqtt}), this program knows "
+            f"{migrations.VERSION}; install that version or a newer one"
+        )
+
+
+def _check_room(found: Manifest, data: Path) -> None:
+    needed = sum(each.bytes for each in found.files) * 21 // 20
+    here = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+    free = shutil.disk_usage(here).free
+    if free < needed:
+        raise BackupError(f"no room in {data}: {free // _MIB} MiB are free, {needed // _MIB} are needed")

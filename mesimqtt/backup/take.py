@@ -1,0 +1,149 @@
+"""A backup is made: each database as it is at one moment, and whatever else a server needs to stand up again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesimqtt import __version__
+from mesimqtt.backup import manifest, shelf
+from mesimqtt.backup.manifest import BackupError, File, Folder, Manifest
+from mesimqtt.store import layout, snapshot
+from mesimqtt.store.database import FILE_NAME, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIGURATION = "configuration"  # the folder within a backup that holds the configuration file
+_BESIDE = (layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE)
+_ROOM_LEFT = 64 * 1024 * 1024  # what a backup must leave free
+_IDENTITY = b"mesimqtt installation"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A backup that was made. `notes` are sentences for who made it; `removed` are older ones that went."""
+
+    path: Path
+    manifest: Manifest
+    notes: tuple[str, ...]
+    removed: tuple[Path, ...]
+
+
+def take(
+    data: Path, target: Path, *, keep: int = 0, prove: Callable[[Path], None] | None = None, now: float | None = None
+) -> Taken:
+    """Back up a data folder into a new sub-folder of `target`, beside its server if one runs.
+
+    `keep`: of this server's backups there, so many stay; 0: all. `prove` looks at it before it counts as complete.
+
+    Raises:
+        MesimqttError: it cannot be made; nothing that looks like a backup is left, and no older one was touched.
+
+    """
+    if target.resolve() == data.resolve():
+        raise BackupError(f"{target} is the data folder itself; choose another folder, best on another disk")
+    _check_room(data, target)
+    try:
+        with shelf.locked(target):
+            time_ms = int((time.time() if now is None else now) * 1000)
+            with shelf.adding(target, time_ms) as (partial, final):
+                made, notes = _fill(data, partial, time_ms)
+                if prove is not None:
+                    prove(partial)
+            removed = shelf.prune(target, keep, made.installation) if keep else []
+    except OSError as error:
+        raise BackupError(f"cannot back up {data} to {target}: {error.strerror or error}") from None
+    return Taken(final, made, tuple(notes), tuple(removed))
+
+
+def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]:
+    notes: list[str] = []
+    folders, files = [], []
+    for folder in data_folders(data):
+        name = folder.relative_to(data).as_posix() if folder != data else ""
+        place = partial / name
+        manifest.make_folders(partial, place)
+        snapshot.take(folder / FILE_NAME, place / FILE_NAME)
+        files.append(manifest.describe(partial, place / FILE_NAME))
+        for each in _BESIDE:
+            with contextlib.suppress(FileNotFoundError):
+                files.append(_relative(partial, place / each, manifest.copy(folder / each, place / each)))
+        configured = _configuration_of(folder)
+        copied = ""
+        if configured:
+            copied = f"{CONFIGURATION}/{configured.name}"
+            (place / CONFIGURATION).mkdir(mode=0o700)
+            try:
+                found = manifest.copy(configured, place / copied)
+            except OSError as error:
+                notes.append(f"the configuration {configured} is not in the backup: {error.strerror}")
+                copied = ""
+            else:
+                files.append(_relative(partial, place / copied, found))
+        with contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:
+            try:
+                facts = snapshot.facts(connection)
+            except sqlite3.Error as error:
+                raise BackupError(
+                    f"the copy of {folder / FILE_NAME} cannot be read ({error}): mesimqtt check"
+                ) from None
+        folders.append(Folder(name, facts, copied, str(configured or "")))
+    said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ms / 1000))
+    made = Manifest(__version__, said, time_ms, _installation(data), tuple(folders), tuple(files))
+    manifest.write(partial, made)
+    return made, notes
+
+
+def _relative(root: Path, path: Path, file: File) -> File:
+    return File(path.relative_to(root).as_posix(), file.bytes, file.sha256)
+
+
+def data_folders(data: Path) -> list[Path]:
+    """Return a data folder and those of further applications in it.
+
+    Raises:
+        BackupError: it is none.
+
+    """
+    if not (data / FILE_NAME).is_file():
+        raise BackupError(f"there is no data of mesimqtt in {data.absolute()}; name the right folder: --data DIR")
+    return [data, *sorted(path for path in (data / layout.APPS_NAME).glob("*") if (path / FILE_NAME).is_file())]
+
+
+def _configuration_of(folder: Path) -> Path | None:
+    """Return the configuration file that the last server of a folder had."""
+    try:
+        noted = json.loads((folder / layout.CONFIG_NOTE).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Path(noted) if noted else None
+
+
+def _installation(data: Path) -> str:
+    try:
+        secret = (data / layout.SECRET_NAME).read_bytes()
+    except OSError:
+        return ""
+    return hmac.digest(secret, _IDENTITY, hashlib.sha256).hex()[:16]
+
+
+def _check_room(data: Path, target: Path) -> None:
+    needed = sum(size_of(folder) for folder in data_folders(data)) + _ROOM_LEFT
+    here = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
+    free = shutil.disk_usage(here).free if os.access(here, os.R_OK) else needed
+    if free < needed:
+        mib = 2**20
+        raise BackupError(
+            f"no room for a backup in {target}: {free // mib} MiB are free, {needed // mib} are needed; "
+            "choose another disk, or keep fewer: --keep N"
+        )

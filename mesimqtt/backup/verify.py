@@ -1,0 +1,96 @@
+"""Whether a backup is whole: every file is what was written, and every database as `mesimqtt check` wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+from mesimqtt.backup import manifest
+from mesimqtt.configuration import load_settings
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.findings import Finding, Findings, Level
+from mesimqtt.settings import Settings
+from mesimqtt.store import inspection, snapshot
+from mesimqtt.store.database import FILE_NAME
+from mesimqtt.store.inspection_base import View
+from mesimqtt.store.layout import SECRET_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mesimqtt.backup.manifest import Folder, Manifest
+
+_ANOTHER = "use another backup"
+_LOST = "what it holds cannot be trusted"
+
+
+def verify(backup: Path) -> Findings:
+    """Look at every byte of a backup, and change nothing.
+
+    Raises:
+        BackupError: it is none, or of a newer format.
+
+    """
+    found = manifest.read(backup)
+    yield Finding("manifest", Level.OK, f"of {found.time}, by mesimqtt {found.mesimqtt}, format {found.format}")
+    wrong = list(_files(backup, found))
+    yield from wrong or [Finding("files", Level.OK, f"{len(found.files)} files are what was written")]
+    for folder in found.folders:
+        named = f"{folder.path}: " if folder.path else ""
+        for each in _folder(backup, folder, found.time_ms):
+            # The commands that mend a server mend no backup.
+            mend = "" if each.level is Level.OK else _ANOTHER
+            yield Finding(f"{named}{each.check}", each.level, each.what, mend, each.means)
+
+
+def _files(backup: Path, found: Manifest) -> Findings:
+    for each in found.files:
+        try:
+            there = manifest.describe(backup, backup / each.path)
+        except OSError as error:
+            yield Finding("files", Level.FAILURE, f"{each.path}: {error.strerror}", _ANOTHER, "it is not complete")
+            continue
+        if there != each:
+            what = f"{each.path} is not what was written: {there.bytes} bytes of {each.bytes}"
+            if there.bytes == each.bytes:
+                what = f"{each.path} is not what was written: its hash is another"
+            yield Finding("files", Level.FAILURE, what, _ANOTHER, _LOST)
+    named = {each.path for each in found.files}
+    for folder in found.folders:
+        prefix = f"{folder.path}/" if folder.path else ""
+        for name, means in (
+            (FILE_NAME, "nothing can be restored"),
+            (SECRET_NAME, "no token of before lets anybody in"),
+        ):
+            if prefix + name not in named:
+                yield Finding("files", Level.FAILURE, f"{prefix}{name} is not in it", _ANOTHER, means)
+
+
+def _folder(backup: Path, folder: Folder, time_ms: int) -> Findings:
+    place = backup / folder.path
+    settings = Settings()
+    if folder.configuration:
+        # Whether it can be loaded here, where its files may not be, says nothing of the backup.
+        with contextlib.suppress(MesimqttError):
+            settings = load_settings(place / folder.configuration, is_app=bool(folder.path))
+    view = View(now_ms=time_ms, expiry_default_s=settings.messaging.expiry_default_s)
+    try:
+        with contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:
+            yield from inspection.inspect(connection, view)
+            there = snapshot.facts(connection)
+    except sqlite3.Error as error:
+        yield Finding("contents", Level.FAILURE, f"cannot read the database: {error}", _ANOTHER, _LOST)
+        return
+    if there != folder.facts:
+        odd = [f"{name} {now} instead of {then}" for name, now, then in _pairs(there, folder.facts) if now != then]
+        yield Finding("contents", Level.FAILURE, f"not what the manifest says: {', '.join(odd)}", _ANOTHER, _LOST)
+        return
+    what = (
+        f"{there.users} users, {there.groups} groups, {there.messages} messages in {there.conversations} conversations"
+    )
+    yield Finding("contents", Level.OK, what)
+
+
+def _pairs(now: snapshot.Facts, then: snapshot.Facts) -> list[tuple[str, int | str, int | str]]:
+    return [(name, getattr(now, name), getattr(then, name)) for name in now._fields]

@@ -1,0 +1,217 @@
+"""A backup is put back: into an empty folder only, whole or not at all, and never by a program that is too old."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from stat import S_IMODE
+
+import pytest
+
+from mesimqtt.backup import manifest
+from mesimqtt.backup.manifest import BackupError
+from mesimqtt.backup.restore import restore
+from mesimqtt.backup.take import take
+from mesimqtt.domain.errors import InUseError, StoreError
+from mesimqtt.store.database import Database
+from mesimqtt.store.migrations import MIGRATIONS, VERSION
+from unit.backup.conftest import NOW_S
+from unit.backup.test_verify import flip, rewrite
+from unit.messaging.world import SECRET
+
+LATER_MS = int((NOW_S + 60) * 1000)
+
+
+@pytest.fixture
+def backup(data, shelf):
+    """A backup that is whole."""
+    return take(data, shelf, now=NOW_S).path
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where it is put; not there yet."""
+    return tmp_path / "restored"
+
+
+def texts(folder):
+    """Return the payloads of all messages in a data folder."""
+    with closing(sqlite3.connect(folder / "mesimqtt.db")) as connection:
+        return [row[0].decode() for row in connection.execute("SELECT payload FROM message ORDER BY id")]
+
+
+def test_it_is_all_there_and_private(backup, place):
+    """Database and secret; what was copied opens, and nothing of the restore itself is left."""
+    restore(backup, place, now_ms=LATER_MS)
+    database = Database(place)
+    database.open()
+    database.close()
+
+    assert ["message 0", "message 1", "message 2", "waits"] == texts(place)
+    assert SECRET == (place / "token.secret").read_bytes()
+    assert {"mesimqtt.db", "token.secret", "lock"} == {each.name for each in place.iterdir()}
+    assert {0o700, 0o600} == {S_IMODE(each.stat().st_mode) for each in (place, *place.iterdir())}
+
+
+@pytest.mark.parametrize("name", ["mesimqtt.db", "token.secret", "holiday.jpg"])
+def test_never_over_anything(backup, place, name):
+    """A folder that holds anything stays as it is; the sentence says what to do."""
+    place.mkdir()
+    (place / name).write_text("mine")
+    with pytest.raises(BackupError, match=r"is not empty, .*--data DIR.*mv .*restored .*restored.old"):
+        restore(backup, place, now_ms=LATER_MS)
+
+    assert [name] == [each.name for each in place.iterdir()]
+    assert "mine" == (place / name).read_text()
+
+
+def test_an_empty_disk_is_empty(backup, place):
+    """What a file system puts into its own root does not count, nor does a lock that nobody holds."""
+    (place / "lost+found").mkdir(parents=True)
+    (place / "lock").touch()
+    restore(backup, place, now_ms=LATER_MS)
+
+    assert 4 == len(texts(place))
+
+
+def test_a_folder_that_a_server_has_just_taken(backup, place):
+    """It is in use, and stays as it is."""
+    place.mkdir()
+    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(InUseError):
+            restore(backup, place, now_ms=LATER_MS)
+    finally:
+        os.close(descriptor)
+
+    assert ["lock"] == [each.name for each in place.iterdir()]
+
+
+def test_what_is_not_whole_is_not_restored(backup, place):
+    """Nothing is made, not even the folder."""
+    flip(backup / "mesimqtt.db", 50_000)
+    with pytest.raises(BackupError, match=r"is not whole, so nothing was restored: files: mesimqtt\.db"):
+        restore(backup, place, now_ms=LATER_MS)
+
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("moved", [(), ("token.secret",), ("token.secret", "configuration")])
+def test_an_interrupted_restore_is_none(data, shelf, place, tmp_path, moved):
+    """Until its last step there is no data, and no server begins with an empty database. Again, and it is done."""
+    (tmp_path / "chat.yaml").write_text("log_level: DEBUG\n")
+    (data / "serve.json").write_text(json.dumps({"config": str(tmp_path / "chat.yaml")}))
+    backup = take(data, shelf, now=NOW_S).path
+    (tmp_path / "chat.yaml").unlink()
+    restore(backup, place, now_ms=LATER_MS)
+    stage = place / ".restoring"  # as it was before it was moved
+    stage.mkdir()
+    for each in list(place.iterdir()):
+        if each.name not in ("lock", ".restoring", *moved):
+            each.rename(stage / each.name)
+    with pytest.raises(StoreError, match="was interrupted; do it again: mesimqtt restore"):
+        Database(place).open()
+    again = restore(backup, place, now_ms=LATER_MS)
+
+    assert 4 == len(texts(place))
+    assert place / "configuration" / "chat.yaml" == again.configuration
+    assert not stage.exists()
+
+
+def test_the_last_step_was_done(backup, place):
+    """A kill after it leaves an empty folder, which the server's start removes."""
+    restore(backup, place, now_ms=LATER_MS)
+    (place / ".restoring").mkdir()
+    database = Database(place)
+    database.open()
+    database.close()
+
+    assert not (place / ".restoring").exists()
+
+
+def test_older_data_is_brought_up_to_date(backup, place):
+    """A backup of any earlier version becomes what this version needs; a newer one is refused."""
+    (backup / "mesimqtt.db").unlink()
+    with closing(sqlite3.connect(backup / "mesimqtt.db", isolation_level=None)) as connection:
+        for statement in MIGRATIONS[0]:
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA application_id = 0x4D657369")
+        connection.execute("INSERT INTO user VALUES (1, 'alice', 1, 0, '{}')")
+    facts = {"schema": 1, "users": 1, "messages": 0, "conversations": 0, "seqs": 0}
+
+    def change(body):
+        described = manifest.describe(backup, backup / "mesimqtt.db")
+        body["files"][0] |= {"bytes": described.bytes, "sha256": described.sha256}
+        empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        body["folders"][0]["facts"] |= facts | {"seqs_sha256": empty}
+
+    rewrite(backup, change)
+    restore(backup, place, now_ms=LATER_MS)
+    with closing(sqlite3.connect(place / "mesimqtt.db")) as connection:
+        found = connection.execute("SELECT address, policy FROM user").fetchall()
+        assert (VERSION,) == connection.execute("PRAGMA user_version").fetchone()
+
+    assert [("alice", "")] == found
+    rewrite(backup, lambda body: body["folders"][0]["facts"].update(schema=VERSION + 1))
+    with pytest.raises(BackupError, match=f"has data of version {VERSION + 1} .*install that version or a newer one"):
+        restore(backup, place.with_name("other"), now_ms=LATER_MS)
+
+
+def test_a_clock_that_is_behind(backup, place):
+    """Before the moment of the backup nothing is restored: ids of messages come from the clock."""
+    with pytest.raises(BackupError, match="the clock stands 3600 s before the backup"):
+        restore(backup, place, now_ms=int(NOW_S * 1000) - 3_600_000)
+
+    assert not place.exists()
+
+
+def test_the_configuration(data, shelf, place, tmp_path):
+    """Where it still stands as it was, it is used from there; else from the copy that came with the data."""
+    config = tmp_path / "chat.yaml"
+    config.write_text("log_level: DEBUG\n")
+    (data / "serve.json").write_text(json.dumps({"config": str(config)}))
+    backup = take(data, shelf, now=NOW_S).path
+    same = restore(backup, place, now_ms=LATER_MS)
+    assert not (place / "configuration").exists()
+    config.write_text("log_level: INFO\n")
+    other = restore(backup, place.with_name("other"), now_ms=LATER_MS)
+
+    assert config == same.configuration
+    assert place.with_name("other") / "configuration" / "chat.yaml" == other.configuration
+    assert "log_level: DEBUG\n" == other.configuration.read_text()
+
+
+def test_a_configuration_that_was_not_in_the_backup(data, shelf, place, tmp_path):
+    """Commands do not look for what is not there."""
+    (data / "serve.json").write_text(json.dumps({"config": str(tmp_path / "gone.yaml")}))
+    backup = take(data, shelf, now=NOW_S).path
+
+    assert restore(backup, place, now_ms=LATER_MS).configuration is None
+    assert not (place / "serve.json").exists()
+
+
+def test_further_applications_come_with_it(data, shelf, place):
+    """Each is in its folder below the data, and begins anew like the first."""
+    whole = take(data, shelf, now=NOW_S).path
+    shutil.copytree(whole, data / "apps" / "shop", ignore=lambda *_: {"manifest.json"})
+    restore(take(data, shelf, now=NOW_S).path, place, now_ms=LATER_MS)
+
+    assert 4 == len(texts(place)) == len(texts(place / "apps" / "shop"))
+    with closing(sqlite3.connect(place / "apps" / "shop" / "mesimqtt.db")) as connection:
+        assert connection.execute("SELECT value FROM counter WHERE name = 'mid'").fetchone() is not None
+
+
+def test_root_restores_for_another_user(backup, place):
+    """What lies in a folder belongs to whom the folder belongs."""
+    place.mkdir()
+    owner = 65_534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(place, owner, -1)
+    restore(backup, place, now_ms=LATER_MS)
+
+    assert {owner} == {each.stat().st_uid for each in (place, *place.iterdir())}
