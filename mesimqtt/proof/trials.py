@@ -30,6 +30,7 @@ TRIALS: dict[str, Listed] = {
     "flips": Listed("mesimqtt.proof.powercut.flips:Flips", 12, 300, 2_000),
     "conformance": Listed("mesimqtt.proof.conform.trial:Conformance", 12, 199, 1_000),
     "replays": Listed("mesimqtt.proof.replays.trial:Replays", 1, 10, 200),
+    "backups": Listed("mesimqtt.proof.backups.trial:Backups", 2, 12, 120),
     "parsers": Listed("mesimqtt.proof.fuzz.trial:Parsers", 3_000, 60_000, 1_000_000),
     "grammar": Listed("mesimqtt.proof.grammar.trial:Grammar", 20, 400, 5_000),
 }

@@ -1,0 +1,1 @@
+"""Backups of a busy server, killed and restored."""
