@@ -14,7 +14,7 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench proof kill race fuzz fuzz-api mutants mutants-random
+.PHONY: install format check test test-all test-compiled interop demo bench proof proof-short kill race fuzz fuzz-api mutants mutants-random
 .PHONY: build compile uncompile clean
 .DEFAULT_GOAL := test
 
@@ -60,6 +60,10 @@ demo: $(INSTALLED)  ## The story of one message in one terminal
 
 bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 	$(BIN)/mesimqtt bench
+
+proof-short: $(INSTALLED)  ## The short form of the proof: a minute or two, what CI runs
+	mkdir -p build
+	$(BIN)/mesimqtt selftest --form short --report build/proof-short
 
 proof: $(INSTALLED)  ## The long form of the proof, an hour or two: build/proof.md, .json, and the figures of PROOF.md
 	mkdir -p build
