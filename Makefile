@@ -62,11 +62,9 @@ bench: $(INSTALLED)  ## Our figures beside mosquitto's, in one table
 	$(BIN)/mesimqtt bench
 
 proof-short: $(INSTALLED)  ## The short form of the proof: a minute or two, what CI runs
-	mkdir -p build
 	$(BIN)/mesimqtt selftest --form short --report build/proof-short
 
 proof: $(INSTALLED)  ## The long form of the proof, an hour or two: build/proof.md, .json, and the figures of PROOF.md
-	mkdir -p build
 	$(BIN)/mesimqtt selftest --form long --report build/proof; status=$$?; \
 		$(BIN)/python -m mesimqtt.proof.page PROOF.md build/proof.json && exit $$status
 

@@ -75,6 +75,7 @@ def selftest(
     from mesimqtt.proof.selftest import Plan
     from mesimqtt.proof.selftest import selftest as run
 
+    _writable(report)  # not only after an hour
     found = run(Plan(chosen, seed, minutes, *_at(folder)), _Bar() if sys.stderr.isatty() else _Lines())
     raise typer.Exit(_tell(found, report, json=json))
 
@@ -133,12 +134,25 @@ def _at(folder: Path | None) -> tuple[Path, ...]:
     return (folder,)
 
 
+def _writable(report: Path) -> None:
+    """Make the folder of the report; raise MesimqttError if nothing can be written there."""
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.with_suffix(".md").touch()
+    except OSError as error:
+        raise _cannot_write(report, error) from None
+
+
 def _write(found: Report, report: Path) -> None:
     try:
         report.with_suffix(".md").write_text(f"# Self-test\n\n{found.markdown()}")
         report.with_suffix(".json").write_text(json_module.dumps(found.as_json(), indent=1) + "\n")
     except OSError as error:
-        raise MesimqttError(f"cannot write the report to {report}: {error.strerror}; choose another --report") from None
+        raise _cannot_write(report, error) from None
+
+
+def _cannot_write(report: Path, error: OSError) -> MesimqttError:
+    return MesimqttError(f"cannot write the report to {report}: {error.strerror}; choose another --report")
 
 
 class _Lines:
