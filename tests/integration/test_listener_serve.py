@@ -101,7 +101,7 @@ def test_every_listener_says_ready_and_works(folder: Path) -> None:
         authority.server()
         os.kill(server.pid, signal.SIGHUP)
         wait_until(lambda: serial(wss, authority) != before, what="the new certificate")
-        assert "SIGHUP: certificates" in server.printed
+        assert "certificates, keys of others and files of rules are read again" in server.printed
         assert 0 == server.stop()
 
     assert not (folder / "mqtt.sock").exists()

@@ -139,6 +139,7 @@ class MosquittoSub(Actor):
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._dup = False
+        self._announced = 0  # packets that it says it has received and has not shown yet
         self._output: list[str] = []
 
     def connect(self, filters: list[tuple[str, int]]) -> None:
@@ -167,7 +168,7 @@ class MosquittoSub(Actor):
             command += ["--will-topic", spec.will.topic, "--will-payload", spec.will.payload.decode()]
             command += ["--will-qos", str(spec.will.qos)]
         self.connection += 1
-        self.changed(refusal=None, granted=[], _output=[])
+        self.changed(refusal=None, granted=[], _output=[], _announced=0)
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
@@ -220,11 +221,15 @@ class MosquittoSub(Actor):
     def _line(self, process: subprocess.Popen[str], line: str) -> None:
         self._output.append(line)
         if line.startswith("RECEIVED "):
+            if not self._announced:  # ended in the middle of a line, it may print that once more: nothing was received
+                return
+            self._announced -= 1
             _, topic, qos, retain, *payload = line.split(" ")
             data = bytes.fromhex(payload[0]) if payload else b""
             self.arrived(Received(topic, data, int(qos), retain == "1", self._dup, self.connection))
         elif found := self._PUBLISH.match(line):
             self._dup = found[1] == "1"
+            self._announced += 1
         elif found := self._CONNACK.match(line):
             code = int(found[1])
             self.changed(refusal=code or None)
