@@ -107,7 +107,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended, and its guard is about to tell
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Send SIGKILL."""
