@@ -20,13 +20,15 @@ def emit(answer: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
 
 
 def line(text: str, *, is_clean: bool = False) -> None:
-    """Print one line at once."""
-    print(text if is_clean else clean(text), flush=True)
+    """Print one line at once, in one piece: a log line on the same pipe must not come between its text and its end."""
+    sys.stdout.write(f"{text if is_clean else clean(text)}\n")
+    sys.stdout.flush()
 
 
 def tell(text: str) -> None:
     """Print one line for the person at the terminal, beside the output."""
-    print(clean(text), file=sys.stderr, flush=True)
+    sys.stderr.write(f"{clean(text)}\n")
+    sys.stderr.flush()
 
 
 def clean(text: object) -> str:

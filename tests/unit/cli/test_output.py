@@ -111,3 +111,28 @@ def test_the_plugin_manager_does_not_talk_before_ready(capsys: pytest.CaptureFix
     told = [line.split(" ", 2)[2] for line in capsys.readouterr().err.splitlines()]
 
     assert ["WARNING mesimqtt.broker.plugins: odd", "INFO mesimqtt.broker.plugins.Mine: hello"] == told
+
+
+class Pieces:
+    """A stream that keeps each write apart, as a pipe without a buffer does."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+def test_a_line_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else goes into the same pipe, a log above all, comes before a line or after it, never into it."""
+    pieces = Pieces()
+    monkeypatch.setattr("sys.stdout", pieces)
+    monkeypatch.setattr("sys.stderr", pieces)
+    output.line("ready mqtt 127.0.0.1:1883")
+    output.emit({"ready": "mqtt"})
+    output.tell("be careful")
+
+    assert ["ready mqtt 127.0.0.1:1883\n", '{"ready": "mqtt"}\n', "be careful\n"] == pieces.written
