@@ -6,6 +6,7 @@ runs the very command line, in a process of its own, with its own locks, files a
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Nursery:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         self._asking = threading.Lock()
+        self._forked: list[Forked] = []
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(theirs.fileno())],
@@ -76,12 +79,28 @@ class Nursery:
         with theirs, self._asking:
             socket.send_fds(self._control, [json.dumps(list(arguments)).encode()], [theirs.fileno(), stdout, stderr])
             pid = int.from_bytes(link.recv(_NUMBER, socket.MSG_WAITALL), signed=True)
-        return Forked(pid, link)
+            forked = Forked(pid, link)
+            self._forked = [each for each in self._forked if each.poll() is None]
+            self._forked.append(forked)
+        return forked
 
     def close(self) -> None:
         """End the nursery; what it has forked is killed with it."""
+        for each in self._forked:
+            each.kill()
+            each.wait()
         self._control.close()
         self._process.wait()
+
+
+@cache
+def shared() -> Nursery | None:
+    """Return the nursery of this process, made at the first call and gone with it; None where it is not possible."""
+    if not Nursery.is_possible():
+        return None
+    nursery = Nursery()
+    atexit.register(nursery.close)
+    return nursery
 
 
 class Forked:
