@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from integration.server import Server
 from mesimqtt.app import running
+from mesimqtt.proof.processes.disks import Tmpfs as SmallDisk
+from mesimqtt.proof.processes.disks import can_mount
 from mesimqtt.settings import Http, Settings
 from mesimqtt.settings import Store as StoreSettings
 
@@ -26,8 +26,8 @@ class Tmpfs:
     name = "tmpfs"
 
     def __init__(self, folder, ballast):
-        self.mount = folder / "disk"
-        self.data = self.mount / "data"
+        self.disk = SmallDisk(folder / "disk", TMPFS_BYTES)
+        self.data = self.disk.folder / "data"
         config = folder / "mesimqtt.yaml"
         config.write_text(f"store: {{ballast_bytes: {ballast}}}\n")
         self.server = Server(self.data, config=config)
@@ -37,18 +37,14 @@ class Tmpfs:
     async def serving(cls, folder, ballast):
         """Mount, serve, and leave neither process nor mount behind."""
         disk = cls(folder, ballast)
-        disk.mount.mkdir()
-        mount(disk.mount)
-        try:
+        with disk.disk:
             disk.tokens = await asyncio.to_thread(disk.server.add_users, *USERS)
-            (disk.mount / "filler").write_bytes(bytes(FILLER_BYTES))
+            disk.disk.fill(FILLER_BYTES)
             await asyncio.to_thread(disk.server.start)
             try:
                 yield disk
             finally:
                 disk.server.kill()
-        finally:
-            unmount(disk.mount)
 
     @property
     def port(self):
@@ -59,7 +55,7 @@ class Tmpfs:
         return json.loads(await asyncio.to_thread(self.server.run, "stats", "--json"))["health"]
 
     async def free(self):
-        (self.mount / "filler").unlink()
+        self.disk.free()
 
 
 class PageLimit:
@@ -104,25 +100,6 @@ class PageLimit:
         )
 
 
-def mount(folder):
-    """Mount a small tmpfs."""
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)], check=True, capture_output=True
-    )
-
-
-def unmount(folder):
-    """Take the tmpfs away; everything on it is gone."""
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def disks(folder):
+def disks():
     """Return the disks that can be had here; a real one only where a tmpfs may be mounted."""
-    if os.geteuid() != 0:
-        return [PageLimit]
-    try:
-        mount(folder)
-    except (OSError, subprocess.CalledProcessError):
-        return [PageLimit]
-    unmount(folder)
-    return [PageLimit, Tmpfs]
+    return [PageLimit, Tmpfs] if can_mount() else [PageLimit]

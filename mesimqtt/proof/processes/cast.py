@@ -8,10 +8,13 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+from mesimqtt.app import running
+from mesimqtt.configuration import load_settings
 from mesimqtt.proof.processes.ledger import Ledger
 from mesimqtt.proof.processes.link import Device
 from mesimqtt.proof.processes.peers import Peer
 from mesimqtt.store.database import FILE_NAME
+from mesimqtt.testing import stream
 
 if TYPE_CHECKING:
     import random
@@ -28,34 +31,48 @@ READ_BACK_S: Final = 60.0
 PAUSE_S: Final = 0.02
 
 
-def quiet(folder: Path) -> Path:
-    """Write the configuration of a server that says only what is wrong."""
-    path = folder / "mesimqtt.yaml"
-    path.write_text("log_level: WARNING\n", encoding="utf-8")
-    return path
-
-
 class Cast:
     """All clients of one data folder, over any number of servers' lives."""
 
-    def __init__(self, tokens: dict[str, str], chance: random.Random) -> None:
+    def __init__(self, tokens: dict[str, str], chance: random.Random, *, keep_alive_s: int = 60) -> None:
         self.ledger = Ledger({TEAM: USERS})
+        self.tokens = tokens
         self._chance = chance
         self.senders = [
-            Peer(Device(user, "laptop", tokens[user], level), ["status/#", "g/#"], self.ledger, chance)
+            Peer(
+                Device(user, "laptop", tokens[user], level, keep_alive_s=keep_alive_s),
+                ["status/#", "g/#"],
+                self.ledger,
+                chance,
+            )
             for user, level in SENDERS.items()
         ]
         self.receivers = [
-            Peer(Device(user, name, tokens[user], level), ["u/#", "g/#", "read/#"], self.ledger, chance)
+            Peer(
+                Device(user, name, tokens[user], level, keep_alive_s=keep_alive_s),
+                ["u/#", "g/#", "read/#"],
+                self.ledger,
+                chance,
+            )
             for user, name, level in RECEIVERS
         ]
 
     @classmethod
-    def made(cls, server: Server, chance: random.Random) -> Self:
-        """Make the users and their group, on a data folder that nobody serves yet."""
-        tokens = server.add_users(*USERS)
-        server.add_group(TEAM, *USERS)
-        return cls(tokens, chance)
+    async def made(cls, data: Path, config: Path, chance: random.Random, *, keep_alive_s: int = 60) -> Self:
+        """Make the users and their group, as commands do on a data folder that nobody serves yet."""
+        async with running(load_settings(config), data, listen=False) as app:
+            await app.perform("user_add", {"addresses": list(USERS)})
+            issued = await app.perform("token_issue", {"addresses": list(USERS)})
+            await app.perform("group_add", {"address": TEAM})
+            await app.perform("group_join", {"address": TEAM, "users": list(USERS)})
+        tokens = {each["address"]: each["token"] for each in issued["tokens"]}
+        return cls(tokens, chance, keep_alive_s=keep_alive_s)
+
+    def take_new_tokens(self, server: Server) -> None:
+        """Give everybody a new token; after a step of the clock the old ones may be from the future."""
+        self.tokens = server.issue(*USERS)
+        for one in self.everybody:
+            one.password = self.tokens[one.device.user]
 
     @property
     def everybody(self) -> list[Peer]:
@@ -76,18 +93,32 @@ class Cast:
         for one in self.senders:
             one.send(list(TARGETS), count)
 
+    def go_on(self, count: int) -> None:
+        """Let them send up to `count` more each, on the connections they have."""
+        for one in self.senders:
+            one.go_on(count)
+
+    async def keep_alive(self, seconds: float) -> None:
+        """Send PINGREQ so often, for everybody, until cancelled."""
+        while True:
+            for one in self.everybody:
+                one.write(stream.PING)
+            await asyncio.sleep(seconds)
+
     async def lost(self) -> None:
         """Wait until everybody has noticed that the server is gone."""
         await asyncio.gather(*(one.lost.wait() for one in self.everybody))
 
     async def read_back(self, port: int) -> None:
-        """Let everybody come, send again what is not acknowledged, and receive all that waits.
-
-        It returns when everything has come, or after a minute: the check names what is missing then.
-        """
+        """Let everybody come, send again what is not acknowledged, and receive all that waits."""
+        await self.close()
         await self.come(port, 0, away=0)
+        await self.complete()
+
+    async def complete(self) -> None:
+        """Wait until everything has come and was told, or for a minute: the check names what is missing then."""
         end = time.monotonic() + READ_BACK_S
-        while self._is_missing() and time.monotonic() < end:  # noqa: ASYNC110 - in many places, and only at the end
+        while self.is_missing() and time.monotonic() < end:  # noqa: ASYNC110 - in many places, and only at the end
             await asyncio.sleep(PAUSE_S)
 
     async def close(self) -> None:
@@ -101,7 +132,8 @@ class Cast:
             (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         return complaints if said == "ok" else [*complaints, f"corrupt: {said}"]
 
-    def _is_missing(self) -> bool:
+    def is_missing(self) -> bool:
+        """Tell whether anything has not come or was not told yet."""
         if any(one.waiting or one.awaited or one.marks for one in self.everybody):
             return True
         ledger = self.ledger

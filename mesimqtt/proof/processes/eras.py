@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Part = Callable[[int, int, Path, Callable[[], None]], "Era"]
 
 _DONE = "."
+_NUMBERED = re.compile(r"[\w-]*\d[\w-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,21 @@ class Era:
 
 
 def in_eras(
-    name: str, part: Part, count: int, *, seed: int, size: int, folder: Path, progress: Callable[[int], None]
+    name: str,
+    part: Part,
+    count: int,
+    *,
+    seed: int,
+    size: int,
+    folder: Path,
+    progress: Callable[[int], None],
+    prefix: tuple[str, ...] = (),
+    jobs: int = 0,
 ) -> Outcome:
     """Run `count` tries of a trial in parts of `size`, the seeds from `seed` on, as many at once as there are cores.
 
-    `part` is `part(seed, count, folder, done)` at the top of a module.
+    `part` is `part(seed, count, folder, done)` at the top of a module. `prefix` stands before the command of its
+    process. `jobs`: at most so many at once.
     """
     parts = [(seed + number, min(size, count - number * size)) for number in range((count + size - 1) // size)]
     tried = 0
@@ -51,17 +63,26 @@ def in_eras(
     def one(chosen: tuple[int, int]) -> Era:
         place = folder / str(chosen[0])
         place.mkdir()
-        return (part if len(parts) == 1 else _beside(part))(*chosen, place, done)
+        return (part if len(parts) == 1 and not prefix else _beside(part, prefix))(*chosen, place, done)
 
-    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(parts), jobs or os.cpu_count() or 1)) as pool:
         eras = list(pool.map(one, parts))
     failures = [
         Failure(said, f"python -m mesimqtt.proof {name} --count {tries} --seed {number}")
         for (number, tries), each in zip(parts, eras, strict=True)
-        for said in each.complaints
+        for said in few(each.complaints)
     ]
     seeds = f"{parts[0][0]}..{parts[-1][0]}" if len(parts) > 1 else str(seed)
-    return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), _together(eras))
+    failed = sum(len(each.complaints) for each in eras)
+    return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), failed, _together(eras))
+
+
+def few(complaints: list[str]) -> list[str]:
+    """Return the first of each kind of complaint, with how many more there are like it."""
+    kinds: dict[str, list[str]] = {}
+    for said in complaints:
+        kinds.setdefault(_NUMBERED.sub("#", said), []).append(said)
+    return [f"{each[0]} (and {len(each) - 1} like it)" if len(each) > 1 else each[0] for each in kinds.values()]
 
 
 def _together(eras: list[Era]) -> dict[str, float]:
@@ -73,11 +94,12 @@ def _together(eras: list[Era]) -> dict[str, float]:
     return figures
 
 
-def _beside(part: Part) -> Part:
+def _beside(part: Part, prefix: tuple[str, ...]) -> Part:
     """Return `part` run in a process of its own."""
 
     def run(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
         command = [
+            *prefix,
             sys.executable,
             "-m",
             __name__,

@@ -38,11 +38,24 @@ class Ledger:
     steps: list[StatusStep] = field(default_factory=list)
     asides: list[Aside] = field(default_factory=list)
     marked: dict[tuple[str, str], str] = field(default_factory=dict)  # (reader, mid) -> sender: PUBACK of a read mark
+    excused: str = ""  # the reason for which messages may be refused at the moment
+    is_final: bool = False  # whoever was refused is to have nothing accepted any more
+    ended: set[str] = field(default_factory=set)  # users who were refused since `is_final`
+    refused: set[tuple[str, str]] = field(default_factory=set)  # (sender, cid), and not accepted since
     complaints: list[str] = field(default_factory=list)  # what no checker sees: a refusal, a topic that cannot be
 
     def accept(self, sender: str, receiver: str, cid: str, by: str) -> None:
         """Write down that the server took a message; the first to say so counts."""
+        if by == "PUBACK" and sender in self.ended:  # SENT may wait for its turn behind others
+            self.complaints.append(f"accepted after a failed sync: {cid} of {sender}")
         self.accepted.setdefault((sender, cid), Accepted(sender, receiver, cid, by))
+        self.refused.discard((sender, cid))
+
+    def refuse(self, sender: str, cid: str) -> None:
+        """Write down a refusal that is excused."""
+        self.refused.add((sender, cid))
+        if self.is_final:
+            self.ended.add(sender)
 
     def recipients(self, one: Accepted) -> tuple[str, ...]:
         """Return the users for whom a message is."""
@@ -60,6 +73,11 @@ class Ledger:
             found += (f"{device}: {each}" for each in self._of_device(device, deliveries))
         found += checker.backward(self.steps)
         found += checker.unmatched(everything, self.steps)
+        found += (
+            f"refused and delivered: {one.cid} of {one.sender}"
+            for one in everything
+            if (one.sender, one.cid) in self.refused
+        )
         found += self._one_mid_for_all(everything)
         found += self._without_verdict()
         found += self._unread()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Link(asyncio.Protocol):
 
     def __init__(self, device: Device, filters: Iterable[tuple[str, int]]) -> None:
         self.device = device
+        self.password = device.token
         self.connection = 0  # how many there have been
         self.lost = asyncio.Event()
         self.lost.set()
@@ -90,7 +92,7 @@ class Link(asyncio.Protocol):
             stream.connect(
                 device.name,
                 device.user,
-                device.token,
+                self.password,
                 clean=device.clean,
                 keep_alive_s=device.keep_alive_s,
                 level=device.level,
@@ -128,3 +130,27 @@ class Link(asyncio.Protocol):
         elif packet.kind == stream.SUBACK or not self._filters:
             self._ready.set_result(None)
         return True
+
+
+class Bystander(Link):
+    """A client that is connected and says nothing."""
+
+    def __init__(self, device: Device, filters: Iterable[tuple[str, int]] = ()) -> None:
+        super().__init__(device, filters)
+
+        self._came = asyncio.Event()
+
+    async def round_trip(self, topic: str) -> bool:
+        """Publish to a topic that it is subscribed to; tell whether that comes back."""
+        self._came.clear()
+        self.write(stream.publish(topic, b"?", level=self.device.level))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await self._came.wait()
+        return self._came.is_set()
+
+    def packets(self, packets: list[stream.Packet]) -> bytes:
+        """Say nothing to what comes."""
+        if any(packet.kind == stream.PUBLISH for packet in packets):
+            self._came.set()
+        return b""

@@ -35,7 +35,7 @@ class Peer(Link):
         self.waiting: dict[str, str] = {}  # cid -> target, sent and not acknowledged, in order
         self.awaited: set[tuple[str, str]] = set()  # (cid, recipient) accepted and not told as delivered
         self.marks: dict[str, tuple[str, str]] = {}  # payload -> (conversation, sender), not acknowledged
-        self.accepted_now = 0  # since `send`
+        self.accepted = 0
         self._ledger = ledger
         self._chance = chance
         self._targets: list[str] = []
@@ -52,10 +52,24 @@ class Peer(Link):
 
     def send(self, targets: list[str], count: int) -> None:
         """Send again what was not acknowledged, then up to `count` new messages to `u/…` and `g/…` in turn."""
-        self._targets, self._left, self.accepted_now = targets, count, 0
+        self._targets, self._left = targets, count
         self._in_flight.clear()
         again = b"".join(self._packet(cid, dup=True) for cid in self.waiting)
         self.write(again + self._more())
+
+    def go_on(self, count: int) -> None:
+        """Send up to `count` more on the connection there is."""
+        self._left += count
+        self.write(self._more())
+
+    def enough(self) -> None:
+        """Send nothing new."""
+        self._left = 0
+
+    def again(self) -> None:
+        """Send again on a new connection what was not acknowledged, then what was to be sent, and the read marks."""
+        self.send(self._targets, self._left)
+        self.mark_again()
 
     def mark_again(self) -> None:
         """Send again the read marks that were not acknowledged."""
@@ -120,11 +134,19 @@ class Peer(Link):
             return
         cid = self._in_flight.pop(packet.packet_id, "")
         target = self.waiting.pop(cid, "")
-        if target and not is_refused:
+        if target and is_refused:
+            self._refused(cid, f"{cid} by PUBACK {packet.body[2]:#x}")
+        elif target:
             self._accepted(cid, target, "PUBACK")
 
+    def _refused(self, cid: str, said: str, reason: str = "") -> None:
+        if self._ledger.excused and reason in ("", self._ledger.excused):
+            self._ledger.refuse(self.device.user, cid)
+        else:
+            self._ledger.complaints.append(f"refused: {said}")
+
     def _accepted(self, cid: str, target: str, by: str) -> None:
-        self.accepted_now += 1
+        self.accepted += 1
         receiver = target.partition("/")[2]
         self._ledger.accept(self.device.user, receiver, cid, by)
         for user in self._ledger.recipients(self._ledger.accepted[self.device.user, cid]):
@@ -148,10 +170,11 @@ class Peer(Link):
             if code == SENT:
                 self._ledger.complaints.append(f"stored: {cid}, for who is online only, is told as sent")
             return
-        if code >= UNCONFIRMED:
-            self._ledger.complaints.append(f"refused: {message.payload.decode()}")
         text, user = message.payload.decode(), self.device.user
         reason = fields.get("reason", "")
+        if code >= UNCONFIRMED:
+            self._refused(cid, text, reason)
+            return
         self._ledger.steps.append(StatusStep(user, self.connection, cid, fields["mid"], peer, code, text, reason))
         if code == SENT:
             receiver = fields.get("group") or peer
