@@ -83,12 +83,28 @@ class Process:
                 total += self._ticks_s(task)
         return total
 
+    def waited_s(self) -> float:
+        """Return the seconds in which the main thread would have worked and had no core; 0 where nobody counts that."""
+        if self._pid is None:
+            return 0.0
+        try:
+            return int((self._proc / f"{self._pid}/task/{self._pid}/schedstat").read_text().split()[1]) / 1e9
+        except FileNotFoundError:
+            return 0.0
+
     def memory_kb(self) -> int | None:
         """Return the resident memory in KiB."""
+        return self._memory_kb("VmRSS:")
+
+    def memory_peak_kb(self) -> int | None:
+        """Return the most resident memory that there has been, in KiB."""
+        return self._memory_kb("VmHWM:")
+
+    def _memory_kb(self, name: str) -> int | None:
         if self._pid is None:
             return None
         for line in (self._proc / str(self._pid) / "status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1])
         return None
 

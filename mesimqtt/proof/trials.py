@@ -30,6 +30,7 @@ TRIALS: dict[str, Listed] = {
     "descriptors": Listed("mesimqtt.proof.processes.descriptors:Descriptors", short=1, usual=5, long=25),
     "second-server": Listed("mesimqtt.proof.processes.second_server:SecondServer", short=2, usual=10, long=50),
     "clock": Listed("mesimqtt.proof.processes.clock:Clock", short=1, usual=8, long=40),
+    "sessions": Listed("mesimqtt.proof.processes.sessions:Sessions", short=200, usual=2_000, long=10_000),
     "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),

@@ -18,6 +18,7 @@ from mesimqtt.testing import stream
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mesimqtt.testing.process import Server
@@ -27,8 +28,24 @@ RECEIVERS: Final = (("r0", "phone", 4), ("r0", "tablet", 5), ("r1", "phone", 4))
 TEAM: Final = "team"
 USERS: Final = ("s0", "s1", "s2", "r0", "r1")
 TARGETS: Final = ("u/r0", "g/team", "u/r1", "u/r0")
+AT_ONCE: Final = 1_000  # accounts that one command makes
 READ_BACK_S: Final = 60.0
 PAUSE_S: Final = 0.02
+
+
+async def accounts(data: Path, config: Path, users: Sequence[str], *, group: str = "") -> dict[str, str]:
+    """Make users, and a group of them, on a data folder that nobody serves; return a token for each."""
+    tokens: dict[str, str] = {}
+    async with running(load_settings(config), data, listen=False) as app:
+        for first in range(0, len(users), AT_ONCE):
+            some = list(users[first : first + AT_ONCE])
+            await app.perform("user_add", {"addresses": some})
+            issued = await app.perform("token_issue", {"addresses": some})
+            tokens |= {each["address"]: each["token"] for each in issued["tokens"]}
+        if group:
+            await app.perform("group_add", {"address": group})
+            await app.perform("group_join", {"address": group, "users": list(users)})
+    return tokens
 
 
 class Cast:
@@ -60,12 +77,7 @@ class Cast:
     @classmethod
     async def made(cls, data: Path, config: Path, chance: random.Random, *, keep_alive_s: int = 60) -> Self:
         """Make the users and their group, as commands do on a data folder that nobody serves yet."""
-        async with running(load_settings(config), data, listen=False) as app:
-            await app.perform("user_add", {"addresses": list(USERS)})
-            issued = await app.perform("token_issue", {"addresses": list(USERS)})
-            await app.perform("group_add", {"address": TEAM})
-            await app.perform("group_join", {"address": TEAM, "users": list(USERS)})
-        tokens = {each["address"]: each["token"] for each in issued["tokens"]}
+        tokens = await accounts(data, config, USERS, group=TEAM)
         return cls(tokens, chance, keep_alive_s=keep_alive_s)
 
     def take_new_tokens(self, server: Server) -> None:

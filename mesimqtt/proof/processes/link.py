@@ -41,6 +41,7 @@ class Link(asyncio.Protocol):
         self.device = device
         self.password = device.token
         self.connection = 0  # how many there have been
+        self.is_resumed = False  # the server knew the session
         self.lost = asyncio.Event()
         self.lost.set()
         self._filters = list(filters)
@@ -123,6 +124,7 @@ class Link(asyncio.Protocol):
             return False
         if packet.kind == stream.CONNACK:
             refused = packet.body[1]
+            self.is_resumed = bool(packet.body[0] & 1)
         else:
             refused = max(stream.suback_codes(packet, level=self.device.level))
         if refused >= stream.REFUSED or (packet.kind == stream.CONNACK and refused):

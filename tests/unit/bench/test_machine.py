@@ -31,18 +31,19 @@ def test_the_longest_mount_point_holds_the_folder() -> None:
 def test_cpu_of_all_threads(tmp_path: Path) -> None:
     """The broker's CPU is the sum of its threads, in nanoseconds, or in ticks where the kernel has no better."""
     for thread, name, text in (
-        ("7", "schedstat", "1500000000 0 3\n"),
+        ("7", "schedstat", "1500000000 250000000 3\n"),
         ("8", "schedstat", "250000000 0 3\n"),
         ("9", "stat", "9 (a b) c) S 1 1 1 0 -1 0 0 0 0 0 100 50 0 0\n"),
     ):
         folder = tmp_path / "7" / "task" / thread
         folder.mkdir(parents=True)
         (folder / name).write_text(text)
-    (tmp_path / "7" / "status").write_text("Name:\tx\nVmRSS:\t  4321 kB\n")
+    (tmp_path / "7" / "status").write_text("Name:\tx\nVmHWM:\t  5000 kB\nVmRSS:\t  4321 kB\n")
     process = Process(7, tmp_path)
 
     assert 1.75 + 150 / os.sysconf("SC_CLK_TCK") == process.cpu_s()
-    assert 4321 == process.memory_kb()
+    assert (4321, 5000) == (process.memory_kb(), process.memory_peak_kb())
+    assert 0.25 == process.waited_s()
 
 
 def test_nobody_is_measured_as_nobody() -> None:
@@ -51,3 +52,4 @@ def test_nobody_is_measured_as_nobody() -> None:
 
     assert process.read().broker_s is None
     assert process.memory_kb() is None
+    assert 0.0 == process.waited_s()
