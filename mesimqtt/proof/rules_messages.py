@@ -213,12 +213,16 @@ def _judge(
 def _may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> bool:
     """Tell whether a message is judged at its deadline only.
 
-    Its recipient blocks the sender in a group; or it was written to him at QoS 0, nobody confirmed it, and no device
-    that could was there before, or he left the group since.
+    Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it; or it
+    was written to him at QoS 0, nobody confirmed it, and no device that could was there before, or he left the group
+    since.
     """
     drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
     if is_group and _is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
         return True
+    confirmed = [one.at for one in history.acked if one.mid == mid and one.user == recipient]
+    if any(_is_blocked(history, recipient, sent.user, at, late_ms=SETTLED_MS) for at in confirmed):
+        return True  # whom somebody blocks gets no receipt, of what he wrote before neither (docs/people.md)
     unsure = {one.connection for one in history.online if one.user == recipient and one.qos == 0}
     if not any(one.mid == mid and one.connection in unsure for one in history.got):
         return False
@@ -327,15 +331,19 @@ def is_member(history: History, user: str, group: str, begin: int) -> bool:
     return inside and since <= begin
 
 
-def _is_blocked(history: History, user: str, peer: str, at: int) -> bool:
-    """Tell whether a user may have blocked another at a time."""
-    is_blocked = False
+def _is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int = _SOON_MS) -> bool:
+    """Tell whether a user may have blocked another at a time, or up to `late_ms` later."""
+    began: int | None = None
     for one in history.changes:
-        if (one.user, one.group) == (user, peer) and one.what in (BLOCKED, UNBLOCKED):
-            is_blocked = one.what == BLOCKED and one.begin <= at + _SOON_MS
-            if one.what == UNBLOCKED and one.at >= at - _SOON_MS:
+        if (one.user, one.group) != (user, peer) or one.what not in (BLOCKED, UNBLOCKED):
+            continue
+        if one.what == BLOCKED:
+            began = one.begin if began is None else began
+        elif began is not None:
+            if began <= at + late_ms and one.at >= at - _SOON_MS:
                 return True
-    return is_blocked
+            began = None
+    return began is not None and began <= at + late_ms
 
 
 def _is_deleted_after(history: History, user: str, at: int) -> bool:

@@ -18,6 +18,7 @@ from mesimqtt.proof.sim.life import Life
 from mesimqtt.proof.sim.nemesis import Nemesis
 from mesimqtt.proof.sim.world import SimWorld
 from mesimqtt.store import messages as rows
+from mesimqtt.store import scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -148,7 +149,8 @@ async def _come_home(world: SimWorld) -> None:
     while world.loop.ms - quiet_since < QUIET_MS and world.loop.ms - begin < HOME_MS_MAX:
         await asyncio.sleep(5)
         now = len(world.history.got) + len(world.history.told)
-        if now != seen or any(phone.unsettled or not phone.is_online for phone in world.phones):
+        is_waiting = scheduled.next_due(world.server.store.read) is not None  # a message has its time still to come
+        if now != seen or is_waiting or any(phone.unsettled or not phone.is_online for phone in world.phones):
             quiet_since, seen = world.loop.ms, now
 
 

@@ -101,6 +101,25 @@ def test_no_verdict_in_the_end():
     assert {"gap"} == rules_of(only_sent(0))
 
 
+def confirmed_while(blocked_at: int, unblocked_at: int) -> h.History:
+    """Return a history whose message was confirmed at 1.03 s and never told of, and when its sender was blocked."""
+    history = only_sent(3)
+    history.got, history.acked = good().got, good().acked
+    history.changes = [
+        h.Change(blocked_at, blocked_at + 5, h.BLOCKED, "bob", "alice"),
+        h.Change(unblocked_at, unblocked_at + 5, h.UNBLOCKED, "bob", "alice"),
+    ]
+    return history
+
+
+def test_no_receipt_for_whom_one_blocks():
+    """What was confirmed while its sender was blocked stays sent; a block long before or after is no excuse."""
+    assert set() == rules_of(confirmed_while(1_015, 60_000))
+
+    assert {"no verdict"} == rules_of(confirmed_while(600_000, 900_000))
+    assert {"no verdict"} == rules_of(confirmed_while(-60_000, -50_000))
+
+
 def test_doubled_by_a_resend():
     """One cid that is two messages."""
     history = good()
