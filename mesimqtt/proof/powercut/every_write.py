@@ -42,8 +42,8 @@ def work(seed: int, tries: int, folder: Path) -> Done:
     whole = 0
     for number in range(seed, seed + tries):
         story, change = place_of(number, folder)
-        failures, length = tell(story, folder, change)
-        whole += change == length
+        failures, _ = tell(story, folder, change)
+        whole += change == _length(story, folder)
         found += [f"story {story}, after change {change}: {each}" for each in failures]
     return Done(seed, tries, found, {"whole_stories": float(whole)})
 
