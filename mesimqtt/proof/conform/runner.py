@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 # Without these nothing else can be seen: a client connects with a token, and a message arrives.
-ROAD = ("C5.4", "C2.6")
+CONNECTS, ARRIVES = "C5.4", "C2.6"
 
 
 class State(StrEnum):
@@ -56,7 +56,7 @@ async def run(venue: Venue, progress: Callable[[int, int], None] = lambda _done,
     chosen = {each.number: checks()[each.number] for each in wanted if each.number in checks()}
     played = list({id(each): each for each in chosen.values() if each.run is not None}.values())
     found: dict[int, Result] = {}
-    blocked = await _road(venue, found)
+    blocked = await _road(venue)
     restarting = [check for check in played if Need.RESTART in check.needs and not _missing(venue, check)]
 
     async def play(chosen: list[Check], at_once: int) -> None:
@@ -67,8 +67,7 @@ async def run(venue: Venue, progress: Callable[[int, int], None] = lambda _done,
 
     async def one(check: Check, limit: asyncio.Semaphore) -> None:
         async with limit:
-            if id(check) not in found:
-                found[id(check)] = await _play(venue, check, blocked)
+            found[id(check)] = await _play(venue, check, blocked)
         if venue.restarts is not None:
             await venue.restarts.ended()
         progress(len(found), len(played))
@@ -89,18 +88,22 @@ def is_wanted(statement: Statement, options: Options) -> bool:
     )
 
 
-async def _road(venue: Venue, found: dict[int, Result]) -> str:
-    """Look whether there is anything to look at; return the number that stands in the way."""
+async def _road(venue: Venue) -> str:
+    """Look whether there is anything to look at; return the number of what stands in the way."""
     (await venue.dial()).close()  # nobody there: said at once, in one sentence
-    blocked = ""
-    for number in ROAD:
-        check = checks()[number]
-        if not blocked:
-            found[id(check)] = await _play(venue, check, "")
-            blocked = number if found[id(check)].state is State.BROKEN else ""
-    if not blocked:
-        venue.speaks_five = await _speaks_five(venue)
-    return blocked
+    number = CONNECTS
+    try:
+        async with Stage(venue) as stage:
+            alice, bob = await stage.people(2)
+            sender, reader = await alice.connect(), await bob.connect("phone")
+            number = ARRIVES
+            await reader.subscribe("#")
+            await sender.say(f"u/{bob.level}/{stage.cid()}")
+            await reader.hear(f"u/{alice.level}/")
+    except BrokenError:
+        return number
+    venue.speaks_five = await _speaks_five(venue)
+    return ""
 
 
 async def _speaks_five(venue: Venue) -> bool:
