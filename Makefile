@@ -14,7 +14,7 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench proof proof-short kill race fuzz fuzz-api mutants mutants-random
+.PHONY: install format check test test-all test-compiled interop demo bench proof proof-short kill race fuzz fuzz-api mutants mutants-random conform-broken
 .PHONY: build compile uncompile clean
 .DEFAULT_GOAL := test
 
@@ -86,6 +86,9 @@ mutants: $(INSTALLED)  ## Plant every bug of tests/mutants/bugs in a copy, one b
 
 mutants-random: $(INSTALLED)  ## COUNT small changes of the heart at random, from SEED: what no test notices is listed
 	PYTHONPATH=tests $(BIN)/python -m mutants.sampled --count $${COUNT:-50} --seed $${SEED:-1} --workers $(WORKERS) $(ARGS)
+
+conform-broken: $(INSTALLED)  ## The whole conformance kit against each server of tests/conform/broken: what it finds in each
+	PYTHONPATH=tests $(BIN)/python -m conform.proven
 
 build: $(INSTALLED)  ## The wheel, in dist/; with COMPILE=1 for this platform, its hot path compiled
 	MESIMQTT_COMPILE=$(COMPILE) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -61,6 +61,7 @@ class Hall(World):
     """A world that the kit's coroutines drive: it goes on whenever all of them wait."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
+        self.issued: dict[str, str] = {}  # the newest token of each user
         super().__init__(folder, **sections)
         self._asyncio.close()
         self._asyncio = Loop(self)
@@ -79,10 +80,16 @@ class Hall(World):
 
     async def perform(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Do an operation, as the operator."""
-        return await operations.perform(self.messaging, op, arguments)
+        answer = await operations.perform(self.messaging, op, arguments)
+        self.issued.update({each["address"]: each["token"] for each in answer.get("tokens", []) if op == "token_issue"})
+        return answer
 
     async def dial(self) -> WorldLink:
         """Open a connection."""
+        return self.open_link()
+
+    def open_link(self) -> WorldLink:
+        """Open a connection, without a coroutine."""
         peer = WorldLink(self, "", "", self.engine.open("192.0.2.1", "default", self.now()))
         self.peers.append(peer)
         return peer
@@ -93,12 +100,14 @@ class Hall(World):
             peer.ended()
         self.restart()
 
-    def play(self, *only: str, dial: Any = None, longest_s: float = 4.0, **options: Any) -> list[Result]:
-        """Run the kit against this server."""
+    def play(self, *only: str, broken: Any = None, longest_s: float = 4.0, **options: Any) -> list[Result]:
+        """Run the kit against this server, or a broken one in its place."""
+        played = broken or self
         venue = Venue(
-            dial or self.dial,
-            Made(self, at_once=500),
+            played.dial,
+            Made(played, at_once=500),
             Options(free=FREE, only=only, longest_s=longest_s, **options),
+            websocket=getattr(broken, "websocket", None),
             restart=self.kill,
             now_ms=self.now_ms,
         )
@@ -151,6 +160,11 @@ class WorldLink(Peer):
         if data:
             self._bell.set()
         return bool(data)
+
+    def slip(self, data: bytes) -> None:
+        """Add bytes to what the server has sent."""
+        self._data += data
+        self._bell.set()
 
     def read_out(self) -> list[Any]:
         self.exchange()

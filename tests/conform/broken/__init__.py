@@ -1,0 +1,1 @@
+"""Servers that do one thing wrong, for the conformance kit to find."""

@@ -1,0 +1,40 @@
+"""The kit against servers that are broken on purpose, each in one way: it must find just that, under its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conform import proven
+from mesimqtt.proof.conform.runner import State
+
+TALK = "C4.9"  # a message and its statuses, for the laws to look at
+PAGE = Path(__file__).resolve().parents[2] / "docs/conformance.md"
+
+
+@pytest.mark.parametrize("broken", proven.ALL, ids=lambda each: each.__name__)
+def test_it_is_noticed(tmp_path, broken):
+    """Each check that a broken server concerns says so: the statement, what was expected, and what came instead."""
+    numbers = proven.ALL[broken].split()
+
+    results, mishaps = proven.noticed(broken, tmp_path, TALK, *numbers)
+
+    found = {
+        each.statement.number: bool(each.expected and each.came)
+        for each in results
+        if each.state in {State.BROKEN, State.DIFFERS} and each.statement.number in numbers
+    }
+    assert (dict.fromkeys(numbers, True), []) == (found, mishaps)
+
+
+def test_every_check_can_fail():
+    """There is a broken server for each check of the kit: none is kept whatever a server does."""
+    assert [] == proven.unseen()
+
+
+def test_the_page_names_the_broken_servers():
+    """docs/conformance.md has them as they are: PYTHONPATH=tests python -m conform.proven docs/conformance.md."""
+    text = PAGE.read_text("utf-8")
+
+    assert proven.renewed(text) == text
