@@ -7,7 +7,7 @@ import re
 
 from mesimqtt.proof import page
 from mesimqtt.proof.page import BEGIN, END
-from mesimqtt.proof.promises import PROMISES
+from mesimqtt.proof.promises import PROMISES, UNTRIED
 from mesimqtt.proof.report import Report, Result, read, together
 from mesimqtt.proof.selftest import Plan, selftest
 from mesimqtt.proof.trial import Failure, Outcome
@@ -132,3 +132,11 @@ def test_the_page_takes_the_figures_of_several_reports(tmp_path):
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
     assert "2 trials" in text
+
+
+def test_every_promise_is_tried_or_says_why_not():
+    """Each promise is named by a trial, or stands among those that no trial can break, with the reason."""
+    named = {number for name in TRIALS for number in trial(name).promises}
+
+    assert PROMISES.keys() - named == UNTRIED.keys()
+    assert all(UNTRIED.values())
