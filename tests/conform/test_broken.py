@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conform import proven
+from conform.broken.between import Broken, with_password
 from mesimqtt.proof.conform.runner import State
 
 TALK = "C4.9"  # a message and its statuses, for the laws to look at
@@ -26,6 +27,30 @@ def test_it_is_noticed(tmp_path, broken):
         if each.state in {State.BROKEN, State.DIFFERS} and each.statement.number in numbers
     }
     assert (dict.fromkeys(numbers, True), []) == (found, mishaps)
+
+
+class Deaf(Broken):
+    """Lets everybody in, and delivers nothing."""
+
+    def told(self, link, publish, raw):
+        return []
+
+
+class Locked(Broken):
+    """Lets nobody in."""
+
+    def greeted(self, link, raw):
+        return with_password(raw, link.password, "no")
+
+
+@pytest.mark.parametrize(("broken", "why"), [(Deaf, "C2.6"), (Locked, "C5.4")])
+def test_a_closed_road_is_said_once(tmp_path, broken, why):
+    """Where no message arrives, or nobody gets in, that is broken, and what needs a message is not reached."""
+    results, mishaps = proven.noticed(broken, tmp_path, why, "C4.6", "C4.1", "C3.9")
+
+    found = {each.statement.number: (each.state, each.why.partition(" ")[0]) for each in results}
+    unreached = dict.fromkeys(("C4.6", "C4.1", "C3.9"), (State.UNREACHED, why))
+    assert ({why: (State.BROKEN, ""), **unreached}, []) == (found, mishaps)
 
 
 def test_every_check_can_fail():
