@@ -122,7 +122,8 @@ class Delivery:
     def _live_only(self, device: Device, thread: Thread, message: Message) -> None:
         """Give a `sent` copy or event to a device that selects those but not the conversation: live, no cursor."""
         is_own = message.sender_id == device.user.id
-        if message.kind == MessageKind.EVENT or (is_own and message.device != device.client_id):
+        is_live = message.expires_at > self._hub.now_ms()  # its commit may have taken longer than it lives
+        if is_live and (message.kind == MessageKind.EVENT or (is_own and message.device != device.client_id)):
             cls = "sent" if is_own else "event"
             qos = device.qos_of(cls)
             if qos >= 0:

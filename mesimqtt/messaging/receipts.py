@@ -8,7 +8,7 @@ from mesimqtt.domain.messages import Lane, Message, MessageKind, Step
 from mesimqtt.domain.status import Status
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
-from mesimqtt.store.amend import HIDDEN
+from mesimqtt.store.amend import HIDDEN, is_wiped
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
@@ -161,6 +161,8 @@ class Receipts:
             return
         if seq in lane.failed and not self._may_follow(message, user):
             return
+        if self._is_wiped(user, lane, message):
+            return
         lane.read.add(seq)
         if message.params:
             self.aged(user, message, "read")
@@ -173,6 +175,16 @@ class Receipts:
         if shown & FLAG_READ_RECEIPT:
             self._reads.append((lane, message, Status.READ, "", ""))
         self._hub.committer.wake()
+
+    def _is_wiped(self, user: User, lane: Lane, message: Message) -> bool:
+        """Tell whether a message was wiped for a user whose lane did not know: a crash came between, or he was away.
+
+        Only what has parameters can be: an `age` of its own, or the edit of a message that has one.
+        """
+        if not message.params or not is_wiped(self._hub.store.read, user.id, message.mid):
+            return False
+        self.settle(user, lane, message)
+        return True
 
     def _may_follow(self, message: Message, user: User) -> bool:
         """Tell whether READ may follow a failure: after `unconfirmed` alone."""
@@ -202,7 +214,7 @@ class Receipts:
         What was held before is judged like what waits for somebody who is away.
         """
         seq = message.seq
-        if seq in lane.delivered or message.state > HIDDEN:
+        if seq in lane.delivered or message.state > HIDDEN or self._is_wiped(user, lane, message):
             return False
         if seq in lane.failed and seq in lane.read:
             lane.delivered.add(seq)

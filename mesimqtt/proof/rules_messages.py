@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mesimqtt.proof.history import Got, History, Kept, Online, Sent
 
 SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
+UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 UNSAFE_MS = 90_000  # what a crash may make the server forget of acknowledgements
 SENT, DELIVERED, READ, DELETED_CODE, WIPED, FAILED = 1, 2, 3, 0x21, 0x22, 0x80
 INVALID, EXPIRED, BLOCKED_CODE, DENIED, NOT_MEMBER = 0x83, 0x84, 0x88, 0x8D, 0x91
@@ -257,8 +258,29 @@ def _is_true(history: History, sent: Sent, mid: str, recipient: str, code: int, 
     if code == FAILED and reason == "group-deleted":
         return (GROUP_DELETED, "", group) in changes
     if code == FAILED and reason == "unconfirmed":
-        return any(one.user == recipient and one.mid == mid for one in history.got)
+        return _may_be_written_only(history, sent, mid, recipient)
     return False
+
+
+def _may_be_written_only(history: History, sent: Sent, mid: str, recipient: str) -> bool:
+    """Tell whether a message may have been written to a device at QoS 0, and then no device confirmed it.
+
+    Writing counts as acknowledgement (contract section 3), also of what is lost on its way: so it is enough that such
+    a device was subscribed, or looked so to the server, some time between SENT and the deadline.
+    """
+    if any(one.user == recipient and one.mid == mid for one in history.got):
+        return True
+    kind, place = sent.to[0], f"{sent.to[0]}/{sent.user if sent.to[0] == 'u' else sent.to[2:]}"
+    ended = {one.connection: one.at for one in history.ended}
+    drawn, deadline = history.drawn_at(mid), _deadline(history, sent, mid)
+    return sent.expiry is not None and any(
+        one.user == recipient
+        and one.qos == 0
+        and {"#", f"{kind}/#", f"{place}/#"} & set(one.filters)
+        and one.written <= deadline
+        and drawn <= ended.get(one.connection, deadline) + UNNOTICED_MS
+        for one in history.online
+    )
 
 
 def may_be_refused(history: History, sent: Sent) -> bool:

@@ -84,7 +84,8 @@ def two_verdicts(history: History) -> Iterator[str]:
             yield f"two verdicts: {one.mid} for {one.recipient} is {first:#x} and {one.code:#x}"
     last: dict[tuple[str, str, str], Told] = {}
     for told in history.told:
-        last[told.user, told.mid, told.peer] = told
+        if not history.finished_at or told.at <= history.finished_at:  # the states are of then: later steps follow them
+            last[told.user, told.mid, told.peer] = told
     for (user, mid, peer), told in last.items():
         state = states.get((mid, peer))
         is_final = told.code in _DELETED or told.code in _FAILURES

@@ -126,6 +126,16 @@ def is_hidden(connection: sqlite3.Connection, user: int, mid: int) -> bool:
     )
 
 
+def is_wiped(connection: sqlite3.Connection, user: int, mid: int) -> bool:
+    """Tell whether a message was wiped for one user, whatever his lane says of it."""
+    return (
+        connection.execute(
+            "SELECT 1 FROM hidden WHERE user_id = ? AND message_id = ? AND state > ?", (user, mid, HIDDEN)
+        ).fetchone()
+        is not None
+    )
+
+
 def forget_vanishing(connection: sqlite3.Connection, mid: int) -> None:
     """Forget that a message is to vanish: it is gone, for whatever reason."""
     connection.execute("DELETE FROM vanishing WHERE message_id = ?", (mid,))

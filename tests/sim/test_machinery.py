@@ -11,7 +11,8 @@ import pytest
 from mesimqtt.proof.sim.disk import Disk, DiskRunner
 from mesimqtt.proof.sim.link import Link, Weather
 from mesimqtt.proof.sim.loop import VirtualLoop
-from mesimqtt.proof.sim.world import DAY_S, START_S, Wall
+from mesimqtt.proof.sim.run import run_in
+from mesimqtt.proof.sim.world import DAY_S, START_S, SimWorld, Wall
 
 
 class Heard:
@@ -207,3 +208,20 @@ def test_the_wall_clock_jumps_and_stands_still(loop):
     wall.freeze(on=False)
 
     assert START_S + 10 == wall.now_s()
+
+
+def test_a_file_that_a_server_leaves_open_is_named(tmp_path):
+    """What else the process has open meanwhile is not the server's."""
+    world = SimWorld(1, tmp_path / "data")
+    opened = []
+
+    async def story():
+        world.start()
+        opened.append((world.server.folder / "forgotten").open("w"))
+        opened.append((tmp_path / "other").open("w"))
+
+    complaints = run_in(world, story())
+    for file in opened:
+        file.close()
+
+    assert ["left over: forgotten is left open"] == complaints

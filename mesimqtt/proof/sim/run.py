@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import tempfile
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 QUIET_MS = 45_000  # after which everything that was in flight is judged (contract section 4: 30 s, and 10)
+COLLECTED_MAX = 10
 HOME_MS_MAX = 30 * 60_000  # within which everybody must have everything
 
 
@@ -72,7 +75,6 @@ def run(seed: int, folder: Path, plan: Plan | None = None, *, is_tracing: bool =
 
 def run_in(world: SimWorld, story: Coroutine[None, None, None]) -> list[str]:
     """Run a world's story to its end; return what is not as promised."""
-    descriptors = _descriptors()
     try:
         world.loop.run_until_complete(story)
     except RuntimeError as error:
@@ -82,15 +84,25 @@ def run_in(world: SimWorld, story: Coroutine[None, None, None]) -> list[str]:
             world.server.kill()
         world.loop.run_until_complete(asyncio.sleep(0.1))
         world.loop.close()
-    if (left := _descriptors() - descriptors) > 0:  # an older run's may go meanwhile
-        world.history.leftovers.append(f"{left} descriptors are left open")
+    if _left_open(world):
+        gc.collect()  # or it would hang on when garbage was last collected
+    world.history.leftovers += [f"{name} is left open" for name in _left_open(world)]
     return [*(f"error: {text}" for text in world.loop.errors), *judge(world.history)]
 
 
-def _descriptors() -> int:
-    """Count the open descriptors of this process, where the system says."""
-    own = Path("/proc/self/fd")
-    return sum(1 for _ in own.iterdir()) if own.is_dir() else 0
+def _left_open(world: SimWorld) -> list[str]:
+    """Name the files of the server that are still open, where the system says; what else the process has is not ours.
+
+    A number of all descriptors would tell of the threads, the loops and the garbage of whoever runs a simulation.
+    """
+    own, folder = Path("/proc/self/fd"), f"{world.server.folder.resolve()}/"
+    found = []
+    for descriptor in own.iterdir() if own.is_dir() else ():
+        with contextlib.suppress(OSError):  # it was closed meanwhile, by another thread; the listing's own, too
+            target = str(descriptor.readlink())
+            if target.startswith(folder):
+                found.append(target.removeprefix(folder))
+    return sorted(found)
 
 
 async def _live(world: SimWorld, plan: Plan) -> None:
@@ -155,7 +167,18 @@ async def _come_home(world: SimWorld) -> None:
 
 
 async def _collect(world: SimWorld) -> None:
-    """Write down what the store holds."""
+    """Write down what the store holds, all of it of one moment: again where somebody was told something meanwhile."""
+    history = world.history
+    for _ in range(COLLECTED_MAX):
+        seen = len(history.told)
+        history.kept.clear()
+        history.verdicts.clear()
+        await _look(world)
+        if len(history.told) == seen:
+            return
+
+
+async def _look(world: SimWorld) -> None:
     history = world.history
     for kept in _kept(world):
         history.kept.append(kept)

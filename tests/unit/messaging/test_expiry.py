@@ -32,6 +32,20 @@ def test_expired_is_told(world):
     assert [("1", 0x84)] == alice.steps()
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(0, 1), (2, 0)])
+def test_a_copy_of_what_expired_during_its_commit_is_not_given(world, seconds, expected):
+    """A device that takes the copies of what its user sends, and not the conversation, gets none that is too late."""
+    copies = world.listener("alice", "tablet", filters=["sent/#"])
+    world.user("bob")
+    world.commits.hold_answers()
+    world.connect("alice").publish("u/bob/1/expiry=1")
+    world.ms += 1000 * seconds
+    world.commits.release()
+    world.turn()
+
+    assert expected == len(copies.received("sent/"))
+
+
 def test_a_message_expires_while_the_server_is_down(world):
     """The verdict comes after the restart, and the message is not delivered."""
     alice = world.listener("alice")

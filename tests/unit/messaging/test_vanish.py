@@ -120,6 +120,48 @@ def test_edits_vanish_with_it(world):
     assert {("1", WIPED), ("2", WIPED)} <= set(alice.steps())
 
 
+def wiped_while_bob_is_away(world, params="", *, has_edit=False):
+    """Let bob read a message, not its edit; both are wiped for him after a crash. Return the edit's mid.
+
+    Nothing of him is in the server's memory then that could know of it.
+    """
+    world.group("team", "alice", "bob", "carol")
+    alice, bob = world.listener("alice"), world.listener("bob")
+    mid = send(alice, "g/team/1/age=5")
+    bob.publish("read/g/team", mid)
+    if not has_edit:
+        bob.lose()
+    edit = send(alice, f"g/team/2/edit={mid}{params}", "better")
+    world.advance(1)
+    world.restart()
+    world.listener("alice", "tablet")
+    world.advance(8)
+    return edit
+
+
+@pytest.mark.parametrize("mark", ["{edit}", "<={edit}"])
+def test_what_is_wiped_is_not_read_any_more(world, mark):
+    """0x22 is final, also for who was away when it was wiped and says now that he has read all of it."""
+    edit = wiped_while_bob_is_away(world, has_edit=True)
+    alice, bob = world.listener("alice"), world.listener("bob")
+    before = [(one["cid"], one["status"]) for one in alice.statuses() if one.get("peer") == "bob"]
+    bob.publish("read/g/team", mark.format(edit=edit))
+
+    assert {("1", WIPED), ("2", WIPED)} == set(before)
+    assert ([], []) == (bob.received("g/"), alice.steps())
+
+
+def test_what_is_wiped_does_not_expire(world):
+    """Nor does anything follow at its deadline."""
+    wiped_while_bob_is_away(world, "&expiry=60")
+    alice = world.listener("alice")
+    before = {(one["cid"], one["status"]) for one in alice.statuses() if one.get("peer") == "bob"}
+    world.advance(70)
+
+    assert {("1", WIPED), ("2", WIPED)} == before
+    assert ["carol"] == [one["peer"] for one in alice.statuses()]
+
+
 def test_a_recall_before_its_age(world):
     """0x21 is final: nothing is wiped a second time."""
     alice, bob = world.listener("alice"), world.listener("bob")

@@ -82,6 +82,41 @@ def test_a_verdict_with_its_reason():
     assert set() == rules_of(history)
 
 
+def unconfirmed(*online: h.Online, ended: int | None = None, expiry: int | None = 5) -> h.History:
+    """Return a history whose message in the pair came to nobody and ended as `unconfirmed`; bob has one device more."""
+    history = good()
+    history.got = without(history.got, user="bob")
+    history.acked = without(history.acked, user="bob")
+    history.marked.clear()
+    history.told = [one for one in history.told if one.user != "alice" or one.code == 1]
+    history.sent[0] = replace(history.sent[0], expiry=expiry)
+    history.verdicts[0] = h.Verdict(PAIR, "bob", 0x80, "unconfirmed")
+    history.online += online
+    if ended is not None:
+        history.ended.append(h.Ended(ended, "bob", "watch", 9))
+    return history
+
+
+def test_what_was_written_at_qos_0_may_be_lost_on_its_way():
+    """A device at QoS 0 was there, or had gone so lately that the server could not know: writing counts."""
+    watch = h.Online(500, 499, "bob", "watch", 9, qos=0)
+    assert set() == rules_of(unconfirmed(watch))
+    assert set() == rules_of(unconfirmed(watch, ended=600))
+    assert set() == rules_of(unconfirmed(replace(watch, filters=("u/alice/#",)), ended=1_500))
+
+
+def test_unconfirmed_where_nothing_can_have_been_written():
+    """Nobody was there at QoS 0, or it took no such messages, was long gone, came too late, or there is no deadline."""
+    watch = h.Online(500, 499, "bob", "watch", 9, qos=0)
+    assert {"lost"} == rules_of(unconfirmed())
+    assert {"lost"} == rules_of(unconfirmed(replace(watch, qos=1)))
+    assert {"lost"} == rules_of(unconfirmed(replace(watch, user="carol")))
+    assert {"lost"} == rules_of(unconfirmed(replace(watch, filters=("g/#", "u/carol/#"))))
+    assert {"lost"} == rules_of(unconfirmed(replace(watch, at=-300_000, written=-300_000), ended=-200_000))
+    assert {"lost"} == rules_of(unconfirmed(replace(watch, at=6_010, written=6_001)))
+    assert {"lost"} == rules_of(unconfirmed(watch, expiry=None))
+
+
 def only_sent(flags: int) -> h.History:
     """Return the good history, but the message in the pair came to nobody and has no verdict."""
     history = good()

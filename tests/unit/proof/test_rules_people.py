@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesimqtt.proof import history as h
-from unit.proof.stories import EPOCH_MS, PAIR, ROOM, good, mid_at, rules_of, second, told
+from unit.proof.stories import EPOCH_MS, LATER, PAIR, ROOM, good, mid_at, rules_of, second, told
 
 # ---- statuses and time ----------------------------------------------------------------------------------------------
 
@@ -110,6 +110,15 @@ def test_two_verdicts():
     history.told[4] = told(2_070, "bob", "c2", ROOM, 0x91, peer="carol", group="team")
 
     assert {"two verdicts"} == rules_of(history)
+
+
+def test_a_step_after_the_end():
+    """What is told after the states were looked at comes after them; what was told before must be in them."""
+    for at, broken in ((LATER - 10, {"two verdicts"}), (LATER + 10, set())):
+        history = good()
+        history.told.append(told(at, "alice", "c1", PAIR, 0x22, peer="bob"))
+
+        assert broken == rules_of(history), at
 
 
 # ---- people and bounds ----------------------------------------------------------------------------------------------
