@@ -212,6 +212,7 @@ class History:
     crashed: list[Crashed] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    stopped: list[int] = field(default_factory=list)  # when the server had stopped in good order
     bounds: list[Bound] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
     first_members: dict[str, set[str]] = field(default_factory=dict)  # of each group, before the first change

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
 UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
+TRANSIENT_MS = 60_000  # for which the cid of a message of expiry 0 is kept
 UNSAFE_MS = 90_000  # what a crash may make the server forget of acknowledgements
 SENT, DELIVERED, READ, DELETED_CODE, WIPED, FAILED = 1, 2, 3, 0x21, 0x22, 0x80
 INVALID, EXPIRED, BLOCKED_CODE, DENIED, NOT_MEMBER = 0x83, 0x84, 0x88, 0x8D, 0x91
@@ -28,11 +29,26 @@ def doubled(history: History) -> Iterator[str]:
     pairs = [((one.user, one.cid), one.mid) for one in history.told if one.code in _STEPS]
     pairs += [((one.sender, one.cid), one.mid) for one in history.kept if one.cid]
     for key, mid in pairs:
-        if mids.setdefault(key, mid) != mid:
+        if mids.setdefault(key, mid) != mid and not _is_anew(history, history.by_cid.get(key), mids[key], mid):
             yield f"doubled: {key[1]} of {key[0]} is {mids[key]} and {mid}"
     for got in history.got:
-        if got.body and not got.is_event and bodies.setdefault(got.body, got.mid) != got.mid:
+        if not got.body or got.is_event:
+            continue
+        first = bodies.setdefault(got.body, got.mid)
+        if first != got.mid and not _is_anew(history, history.by_body.get(got.body), first, got.mid):
             yield f"doubled: {got.body[:40]!r} came as {bodies[got.body]} and as {got.mid} to {got.user}/{got.device}"
+
+
+def _is_anew(history: History, sent: Sent | None, first: str, second: str) -> bool:
+    """Tell whether a resend of expiry 0 may be a message of its own.
+
+    Its cid is kept for 60 s and in memory alone (contract section 4): until then, and until the server has stopped.
+    """
+    if sent is None or sent.expiry != 0:
+        return False
+    begin, end = sorted((history.drawn_at(first), history.drawn_at(second)))
+    lost = [*history.stopped, *(one.at for one in history.crashed)]
+    return end - begin > TRANSIENT_MS or any(begin <= at <= end for at in lost)
 
 
 def shown_twice(history: History) -> Iterator[str]:

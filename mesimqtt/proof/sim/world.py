@@ -175,6 +175,7 @@ class SimWorld:
         self.note("stop")
         self.figures["restarts"] += 1
         await self.server.stop()
+        self.history.stopped.append(self.loop.ms)
 
     def start(self) -> None:
         """Start the server again."""

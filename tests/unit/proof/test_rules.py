@@ -82,6 +82,35 @@ def test_a_verdict_with_its_reason():
     assert set() == rules_of(history)
 
 
+def sent_again(first: int, second: int, *, expiry: int | None = 0) -> h.History:
+    """Return a history with a message that came to bob twice, each time with another mid, drawn at those times."""
+    history = good()
+    history.sent.append(h.Sent(first - 10, "alice", "phone", "c9", "u/bob", "nine", expiry))
+    for at in (first, second):
+        history.got.append(got(at + 20, "bob", "u/alice", mid_at(at), 0, "nine", connection=at))
+        history.acked.append(h.Acked(at + 30, "bob", "phone", at, mid_at(at)))
+        history.told.append(told(at + 40, "alice", "c9", mid_at(at), 2, peer="bob"))
+    return history
+
+
+def test_a_resend_of_expiry_0_after_the_server_forgot_it():
+    """Its cid is kept for a minute, in memory: a stop or a crash between, or a minute, and it is another message."""
+    stopped, crashed = sent_again(5_000, 9_000), sent_again(5_000, 9_000)
+    stopped.stopped, crashed.crashed = [7_000], [h.Crashed(7_000)]
+    for history in (stopped, crashed, sent_again(5_000, 65_001)):
+        assert set() == rules_of(history)
+
+
+def test_a_resend_of_expiry_0_is_doubled_otherwise():
+    """Within the minute of one life it is known; and what is stored is known whatever happens."""
+    before = sent_again(5_000, 9_000)
+    before.stopped = [4_000, 10_000]
+    stored = sent_again(5_000, 90_000, expiry=5)
+    stored.stopped = [7_000]
+    for history in (sent_again(5_000, 64_000), before, stored):
+        assert "doubled" in rules_of(history)
+
+
 def unconfirmed(*online: h.Online, ended: int | None = None, expiry: int | None = 5) -> h.History:
     """Return a history whose message in the pair came to nobody and ended as `unconfirmed`; bob has one device more."""
     history = good()
