@@ -136,7 +136,10 @@ class Store:
         def run() -> None:
             try:
                 answer.append(work(self._database.connection()))
-            except Exception:  # it is done again
+            except sqlite3.Error as error:  # it is done again
+                log.warning("store: the search index cannot go on now: %s", error)
+                self.search.close()
+            except Exception:
                 log.exception("store: the search index cannot go on now")
                 self.search.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.store import store as store_module
 from mesimqtt.store.integrity import reseal
 from mesimqtt.store.search import FILE_NAME
 
@@ -232,3 +233,36 @@ def test_what_is_removed_vanishes_from_the_file(world):
     assert ([], ["replaced text"]) == (found(world, "vanish"), found(world, "text"))
     words = world.store.search._open().execute("SELECT text FROM found").fetchall()
     assert [("replaced text",)] == words
+
+
+class Disk:
+    """What the store asks of the disk: how much is free."""
+
+    def __init__(self, free):
+        self.free = free
+
+    def disk_usage(self, _folder):
+        return self
+
+
+def test_a_full_disk_is_left_to_messages(make_world, monkeypatch):
+    """While there is no room the index takes none, its log is gone, and a search says that it is not complete."""
+    disk = Disk(1 << 40)
+    monkeypatch.setattr(store_module, "shutil", disk)
+    world = make_world(store={"ballast_bytes": 4096})
+    log = world.folder / f"{FILE_NAME}-wal"
+    say(world, "pizza one")
+    world.advance(2)
+    before = log.exists()
+    world.connect("alice", "other").publish("u/bob/two", "pizza two")
+    disk.free = 0
+    world.store.drop_ballast()
+    world.advance(2)
+    answer = world.do("search", address="bob", text="pizza")
+    after = log.stat().st_size if log.exists() else 0
+    disk.free = 1 << 40
+    world.advance(2)
+    found_then = found(world, "pizza")
+
+    assert (True, 0, False) == (before, after, answer["complete"])
+    assert ["pizza two", "pizza one"] == found_then
