@@ -14,8 +14,8 @@ UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 JS := tests/interop/js
 MQTT_JS := $(JS)/node_modules/.package-lock.json
 
-.PHONY: install format check test test-all test-compiled interop demo bench proof proof-short kill race fuzz fuzz-api mutants mutants-random conform-broken
-.PHONY: build compile uncompile clean
+.PHONY: install format check test test-all test-compiled interop demo bench proof proof-short kill race machines fuzz fuzz-api mutants mutants-random
+.PHONY: conform-broken build compile uncompile clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -73,6 +73,10 @@ kill: $(INSTALLED)  ## 50 times kill -9 at any moment of start, load and stop: n
 
 race: $(INSTALLED)  ## 10 000 times a member is removed while he and others write: no later seq ever reaches him
 	RACE_ROUNDS=2500 $(PYTEST) -o faulthandler_timeout=0 tests/attacks/test_b_groups.py $(ARGS)
+
+machines: $(INSTALLED)  ## Long random lives of a server in virtual time, and resends by every door: MACHINE_EXAMPLES=3000 of each
+	MACHINE_EXAMPLES=$${MACHINE_EXAMPLES:-3000} $(PYTEST) -o faulthandler_timeout=0 \
+		tests/unit/messaging/test_model.py tests/unit/messaging/test_resends.py $(ARGS)
 
 fuzz: $(INSTALLED)  ## atheris on every parser of untrusted bytes, FUZZ_SECONDS=30 each; ARGS='json params' for some; Linux
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -44,6 +44,9 @@ class Control:
             with_short_name(data / SOCKET_NAME, self._socket.connect)
             self._lines = self._socket.makefile("rb")
             self.ask("ping", {})
+        except RefusedError:
+            self.close()
+            raise
         except OSError:
             self._socket.close()
             start = f"start one with: mesimqtt serve --data {shlex.quote(str(data))}"
@@ -54,7 +57,8 @@ class Control:
         """Return the answer of one operation, done as `user` may do it; raise what the server refused it with."""
         question = {"op": op, "args": arguments} | ({"as": user} if user else {})
         # In ASCII, so that an argument which is no UTF-8 arrives as such and is refused, not turned into another.
-        self._socket.sendall(json.dumps(question).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # a server that is busy says so and hangs up without listening
+            self._socket.sendall(json.dumps(question).encode() + b"\n")
         text = self._lines.readline()
         if not text:
             raise ConnectionResetError

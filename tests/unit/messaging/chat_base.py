@@ -32,8 +32,12 @@ LONG = int(os.environ.get("MACHINE_EXAMPLES", "0"))  # `make machines`
 def chat_settings(*, max_examples, **more):
     """Return settings of the suite, or of the long form."""
     return settings(
-        max_examples=LONG or max_examples, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, **more
-    )  # fmt: skip
+        max_examples=LONG or max_examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+        **more,
+    )
 
 
 @cache

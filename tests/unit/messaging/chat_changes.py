@@ -16,7 +16,8 @@ class Changes(ChatBase):
         """Edit or take back one of the own accepted messages; return whether one was tried."""
         found = [
             send for send in self.checker.sends.values()
-            if send.sender == key[0] and send.is_accepted and not send.amends and send.payload not in self.checker.recalled
+            if send.sender == key[0] and send.is_accepted and not send.amends
+            and send.payload not in self.checker.recalled
             and (is_recall or (not send.when_s))
         ]  # fmt: skip
         peer = self.here(key) if found else None
