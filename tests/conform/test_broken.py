@@ -8,6 +8,8 @@ import pytest
 
 from conform import proven
 from conform.broken.between import Broken, with_password
+from conform.virtual import Hall
+from mesimqtt.proof.conform import report
 from mesimqtt.proof.conform.runner import State
 
 TALK = "C4.9"  # a message and its statuses, for the laws to look at
@@ -51,6 +53,25 @@ def test_a_closed_road_is_said_once(tmp_path, broken, why):
     found = {each.statement.number: (each.state, each.why.partition(" ")[0]) for each in results}
     unreached = dict.fromkeys(("C4.6", "C4.1", "C3.9"), (State.UNREACHED, why))
     assert ({why: (State.BROKEN, ""), **unreached}, []) == (found, mishaps)
+
+
+@pytest.mark.parametrize(
+    ("only", "code", "last"),
+    [
+        ("C4.6", 2, "nothing was checked; not reached: C4.6"),
+        ("C2.6", 1, "0 of 1 statements that were checked are kept; broken: C2.6"),
+        ("C2.2", 0, "1 of 1 statements that were checked are kept"),
+        ("C1.12", 2, "nothing was checked"),
+        ("C9.9", 2, "nothing was checked"),
+    ],
+)
+def test_what_could_not_be_tried_is_no_success(tmp_path, only, code, last):
+    """On a closed road, where all is left out, and where nothing has that number, it ends with 2 and says so."""
+    hall = Hall(tmp_path)
+    results = hall.play(only, broken=Deaf(hall))
+    hall.close()
+
+    assert (code, last) == (report.exit_code(results), report.verdict(results))
 
 
 def test_every_check_can_fail():

@@ -15,13 +15,17 @@ SECTIONS = {
     "5": "Tokens", "6": "Free topics",
 }  # fmt: skip
 SHOWN = (State.KEPT, State.BROKEN, State.DIFFERS, State.UNCHECKED, State.UNREACHED)
+CHECKED = frozenset({State.KEPT, State.BROKEN, State.DIFFERS})
 LOG_SHOWN = 16  # lines, of those of one failure
 LINE_SHOWN = 200
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """Return 0 if everything that was checked is kept, else 1."""
-    return 1 if any(each.state is State.BROKEN for each in results) else 0
+    """Return 0 if what was checked is kept, 1 if something is broken, 2 if anything was not reached or all left out."""
+    states = {each.state for each in results}
+    if State.BROKEN in states:
+        return 1
+    return 2 if State.UNREACHED in states or not states & CHECKED else 0
 
 
 def rows(results: Sequence[Result]) -> list[list[object]]:
@@ -64,10 +68,14 @@ def unchecked(results: Sequence[Result]) -> Iterator[str]:
 def verdict(results: Sequence[Result]) -> str:
     """Return the last line."""
     count = Counter(each.state for each in results)
-    checked = count[State.KEPT] + count[State.BROKEN] + count[State.DIFFERS]
-    text = f"{count[State.KEPT]} of {checked} statements that were checked are kept"
-    numbers = [each.statement.number for each in results if each.state is State.BROKEN]
-    return f"{text}; broken: {', '.join(numbers)}" if numbers else text
+    checked = sum(count[state] for state in CHECKED)
+    parts = [
+        f"{count[State.KEPT]} of {checked} statements that were checked are kept" if checked else "nothing was checked"
+    ]
+    for state in (State.BROKEN, State.UNREACHED):
+        numbers = [each.statement.number for each in results if each.state is state]
+        parts += [f"{state}: {', '.join(numbers)}"] if numbers else []
+    return "; ".join(parts)
 
 
 def document(server: str, results: Sequence[Result]) -> dict[str, Any]:
