@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
 from mesimqtt.store import quarantine
+from mesimqtt.store.batch import is_environment
 from mesimqtt.store.integrity import CORRUPT_REASON
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.receipts import Receipts
+    from mesimqtt.store.quarantine import Suspect
 
 log = logging.getLogger(__name__)
 _KNOWN_MAX = 100_000
@@ -29,38 +31,53 @@ class Quarantine:
         self._hub = hub
         self._receipts = receipts
         self._lanes = lanes
-        self._known: set[int] = set()
+        self._known: set[int] = set()  # looked into
+        self._failed: set[int] = set()  # said to be unreadable, and tried again
 
     def tick(self) -> None:
         """Set apart what was found since the last call; to be called about once a second."""
         suspects = self._hub.store.suspects
-        while suspects:
+        for _ in range(len(suspects)):
             mid = suspects.popleft()
             if mid not in self._known:
-                if len(self._known) >= _KNOWN_MAX:
-                    self._known.clear()
-                self._known.add(mid)
-                self._isolate(mid)
+                self._look(mid)
 
-    def _isolate(self, mid: int) -> None:
-        def done(result: Message | BaseException | None) -> None:
-            if isinstance(result, BaseException):
-                self._known.discard(mid)  # the next read finds it again
+    def _look(self, mid: int) -> None:
+        try:
+            found = quarantine.look(self._hub.store.read, mid)
+        except Exception as error:  # in a damaged file any read may fail; the others must be looked at
+            is_to_retry = is_environment(error)
+            if mid not in self._failed or not is_to_retry:
+                _note(self._failed, mid)
+                what = "it is tried again" if is_to_retry else "it stays where it is"
+                log.exception("store: message %016x may be damaged and cannot be looked into; %s", mid, what)
+            if is_to_retry:
                 self._hub.store.suspects.append(mid)
-            elif result is not None:
-                self._isolated(result)
+            else:
+                _note(self._known, mid)
+            return
+        _note(self._known, mid)
+        self._failed.discard(mid)
+        if found is not None:
+            self._isolate(found)
 
-        self._hub.committer.call(lambda connection: quarantine.isolate(connection, mid), done)
-
-    def _isolated(self, message: Message) -> None:
+    def _isolate(self, found: Suspect) -> None:
+        """Set a message apart in the commit that has its verdicts: no crash can come between."""
+        message = found.message
         self._hub.count("corrupt")
         log.error(
             "store: message %016x is damaged: what stands in the database is not what was stored. Nobody gets it; "
             "look at the disk, and at your backups",
             message.mid,
         )
+        for sql, values in found.rows:
+            self._hub.committer.row(sql, *values)
+        self._judge(message, is_told=found.is_told)
+        self._hub.committer.wake()
+
+    def _judge(self, message: Message, *, is_told: bool) -> None:
         message.state = 0  # from here on a message like any other whose time is over
-        if message.kind != MessageKind.EVENT and not quarantine.is_told(self._hub.store.read, message):
+        if message.kind != MessageKind.EVENT and not is_told:
             return  # its row does not say whose it is
         if message.kind == MessageKind.WORK:
             self._receipts.step(Lane(message.conversation, 0), message, Status.FAILED, "", CORRUPT_REASON)
@@ -70,3 +87,9 @@ class Quarantine:
                 self._receipts.passed(lane, message.seq)
             else:
                 self._receipts.fail(user, lane, message, Status.FAILED, CORRUPT_REASON)
+
+
+def _note(mids: set[int], mid: int) -> None:
+    if len(mids) >= _KNOWN_MAX:
+        mids.clear()
+    mids.add(mid)

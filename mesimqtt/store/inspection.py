@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid, made_at_ms
-from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations
+from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations, quarantine
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look, View
 
 if TYPE_CHECKING:
@@ -231,17 +231,23 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
     """Compare what is stored to be read back later with the checksum that it got in its commit."""
     apart = new = 0
     examples: list[str] = []
+    untold: list[str] = []
     for mid, is_known in integrity.damaged_messages(connection):
         apart, new = apart + is_known, new + (not is_known)
         if len(examples) < SHOWN_MAX:
             examples.append(format_mid(mid))
+        if is_known and not quarantine.has_end(connection, mid):
+            untold.append(format_mid(mid))
     if new:
         what = f"{new} messages are not what was stored: {', '.join(examples)}"
         means = "the disk or something on it has altered them; the server sets them apart when they are read"
         yield Finding("checksums", Level.FAILURE, what, f"look at the disk; {RESTORE}", means)
     if apart:
         what = f"{apart} damaged messages are set apart{'' if new else ': ' + ', '.join(examples)}"
-        means = "nobody gets them, and their senders were told so"
+        means = "nobody gets them; the sender of each was told so, unless it had been delivered before"
+        if untold:
+            what += f"; {len(untold)} of them without a status after `sent`: {', '.join(untold[:SHOWN_MAX])}"
+            means = "nobody gets them; whose those without a status are, or who got them before, their rows do not say"
         mend = "look at the disk; an older backup may hold them whole: mesimqtt restore DIR --data ANOTHER"
         yield Finding("checksums", Level.WARNING, what, mend, means)
     for what, count in (

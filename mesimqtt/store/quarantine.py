@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import MessageKind
+from mesimqtt.domain.status import Status
 from mesimqtt.store import messages, work
 from mesimqtt.store.integrity import CORRUPT
 
@@ -15,10 +16,23 @@ if TYPE_CHECKING:
 
 _STATE = "SELECT state FROM message WHERE id = ?"
 _CID = "SELECT cid FROM cid WHERE sender_id = ? AND message_id = ?"
+_APART = f"UPDATE message SET state = {CORRUPT}, deadline = NULL WHERE id = ?"
+_NAME = "UPDATE message SET cid = ? WHERE id = ?"
 
 
-def isolate(connection: sqlite3.Connection, mid: int) -> Message | None:
-    """Set a message apart for good if it is damaged, so that no read looks at it again; None if it is not, or was.
+class Suspect(NamedTuple):
+    """A message that is damaged, and what is written of it in the commit of its verdict, so that both are or neither.
+
+    `is_told` says whether its sender was told SENT for it: else its row does not say who that is.
+    """
+
+    message: Message
+    rows: list[tuple[str, tuple[Any, ...]]]
+    is_told: bool
+
+
+def look(connection: sqlite3.Connection, mid: int) -> Suspect | None:
+    """Return a message that is to be set apart for good, so that no read looks at it again; None if it is whole, or is.
 
     Its row keeps its bytes and its checksum, that `mesimqtt check` goes on telling of it. The sender's id of it is
     mended where the store has it twice: by that name he is told.
@@ -27,16 +41,26 @@ def isolate(connection: sqlite3.Connection, mid: int) -> Message | None:
     state = connection.execute(_STATE, (mid,)).fetchone()
     if message is None or message.state != CORRUPT or state[0] == CORRUPT:
         return None
-    connection.execute("UPDATE message SET state = ?, deadline = NULL WHERE id = ?", (CORRUPT, mid))
-    known = connection.execute(_CID, (message.sender_id, mid)).fetchone()
-    if known is not None and known[0] != message.cid:
-        message.cid = known[0]
-        connection.execute("UPDATE message SET cid = ? WHERE id = ?", (message.cid, mid))
+    rows: list[tuple[str, tuple[Any, ...]]] = [(_APART, (mid,))]
+    known = cid_of(connection, message.sender_id, mid)
+    if known and known != message.cid:
+        message.cid = known
+        rows.append((_NAME, (known, mid)))
     if message.kind == MessageKind.WORK:
-        connection.execute(work.DELETE, (message.conversation.id, message.seq))
-    return message
+        rows.append((work.DELETE, (message.conversation.id, message.seq)))
+    is_told = any(row.status == Status.SENT for row in messages.steps_of(connection, message))
+    return Suspect(message, rows, is_told)
 
 
-def is_told(connection: sqlite3.Connection, message: Message) -> bool:
-    """Tell whether its sender was told SENT for it: else its row does not say who that is."""
-    return any(row.status == 1 for row in messages.steps_of(connection, message))
+def has_end(connection: sqlite3.Connection, mid: int) -> bool:
+    """Tell whether the sender of a message that is set apart has a status of it after SENT; of an event none is due."""
+    message = messages.by_mid(connection, mid)
+    if message is None or message.kind == MessageKind.EVENT:
+        return True
+    return any(row.status > Status.SENT for row in messages.steps_of(connection, message))
+
+
+def cid_of(connection: sqlite3.Connection, sender: int, mid: int) -> str:
+    """Return by which name a sender knows a message, from where the store has it a second time; empty if not."""
+    row = connection.execute(_CID, (sender, mid)).fetchone()
+    return row[0] if row is not None else ""

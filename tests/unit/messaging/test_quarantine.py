@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.store.inspection import checksums
+from mesimqtt.store.inspection_base import View
 from unit.messaging.world import mid_of
 
 pytestmark = pytest.mark.damages
@@ -134,6 +138,21 @@ def test_a_damaged_sender_is_nobody(world):
     assert (["two"], []) == (bob.payloads(), mallory.statuses())
 
 
+def test_check_names_what_has_no_verdict(world):
+    """Whose a damaged message was nobody can say where that is what is damaged: `mesimqtt check` says so of those."""
+    world.user("bob")
+    number = world.rows("SELECT id FROM user WHERE address = 'carol'")[0][0]
+    waiting(world, "one", "two")
+    lone, _ = damage(world, "one", "sender_id", number), damage(world, "two")
+    world.listener("bob")
+    world.advance(1.5)
+    found = [each.what for each in checksums(world.store.read, View(now_ms=world.ms, expiry_default_s=1))]
+
+    assert 1 == len(found)
+    assert found[0].startswith("2 damaged messages are set apart")
+    assert found[0].endswith(f"; 1 of them without a status after `sent`: {lone:016x}")
+
+
 def test_a_damaged_cid_is_mended(world):
     """The sender is told by the name that he gave: the store has it twice."""
     world.user("bob")
@@ -181,6 +200,71 @@ def test_trace_tells_of_it(world):
     found = world.do("trace", mid=f"{mid:016x}")
 
     assert (0, [1, 128]) == (found["size"], [step["status"] for step in found["steps"]])
+
+
+@pytest.mark.parametrize("kind", ["pair", "work"])
+def test_a_kill_right_after_it_was_set_apart_costs_no_verdict(world, kind):
+    """Whatever the last commit of a killed server was: its sender is told in the next life, and once."""
+    to = "u/bob"
+    if kind == "work":
+        to = "g/desk"
+        world.do("group_add", address="desk", kind="round-robin")
+        world.do("group_join", address="desk", users=["alice", "bob"])
+    alice = waiting(world, "one", to=to)
+    damage(world, "one")
+    if kind == "work":
+        world.restart()
+        alice = world.listener("alice", filters=("status/#",))
+    world.listener("bob")
+    world.commits.hold_answers()  # the commit that sets it apart is the last thing that this life does
+    world.advance(1.5)
+    assert [(0x80,)] == world.rows("SELECT state FROM message WHERE cid = '1'")
+    assert [] == [each for each in alice.steps() if each[1] > 3]
+    world.restart()
+    alice = world.listener("alice", filters=("status/#",))
+    world.advance(2)
+
+    assert [("1", 128)] == alice.steps()
+
+
+def fail_reads(world, code):
+    """Let the read by which a message is looked into fail with an error of SQLite's; 0: no more."""
+    world.store._database = world.database
+    world.database.at, world.database.code = "SELECT state FROM message", code
+
+
+def test_one_that_cannot_be_looked_into_is_said_once(world, caplog):
+    """What fails and not for the disk is given up with one line in the log; others are set apart all the same."""
+    world.user("bob")
+    alice = waiting(world, "one")
+    alice.publish("u/carol/2", "two")
+    first = damage(world, "one")
+    fail_reads(world, sqlite3.SQLITE_ERROR)
+    world.listener("bob")
+    world.advance(5)
+    fail_reads(world, 0)
+    damage(world, "two")
+    world.listener("carol")
+    world.advance(2)
+
+    assert 1 == caplog.text.count(f"message {first:016x} may be damaged and cannot be looked into; it stays")
+    assert [("2", 1), ("2", 128)] == alice.steps()
+
+
+def test_one_that_the_disk_does_not_give_is_tried_again(world, caplog):
+    """While the disk fails it is said once, however often it is tried; when it reads again the verdict comes."""
+    world.user("bob")
+    alice = waiting(world, "one")
+    damage(world, "one")
+    world.listener("bob")
+    fail_reads(world, sqlite3.SQLITE_IOERR)
+    world.advance(5)
+    assert ([], 1) == (alice.steps(), caplog.text.count("cannot be looked into; it is tried again"))
+    assert 3 < world.database.failures
+    fail_reads(world, 0)
+    world.advance(2)
+
+    assert [("1", 128)] == alice.steps()
 
 
 @pytest.mark.parametrize("table", ["queued", "retained"])
