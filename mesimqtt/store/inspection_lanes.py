@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid
-from mesimqtt.domain.messages import NO_SEQ
+from mesimqtt.domain.messages import NO_SEQ, MessageKind
 from mesimqtt.domain.seqset import SeqSet
+from mesimqtt.domain.status import Status
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look
+from mesimqtt.store.messages import RUN_MAX
 
 if TYPE_CHECKING:
     import sqlite3
@@ -143,10 +145,11 @@ def _undelivered(row: tuple[int | str | None, ...]) -> list[tuple[int, int]]:
 
 def _work(connection: sqlite3.Connection) -> Findings:
     count, example = connection.execute(
-        """SELECT count(*), min(m.id) FROM message m WHERE m.kind = 2 AND m.state = 0 AND m.flags & 1 AND NOT EXISTS
+        f"""SELECT count(*), min(m.id) FROM message m
+        WHERE m.kind = {MessageKind.WORK:d} AND m.state = 0 AND m.flags & 1 AND NOT EXISTS
         (SELECT 1 FROM work w WHERE w.conversation_id = m.conversation_id AND w.seq = m.seq) AND NOT EXISTS
-        (SELECT 1 FROM step s WHERE s.conversation_id = m.conversation_id AND s.sender_id = m.sender_id
-        AND s.last_seq BETWEEN m.seq AND m.seq + 256 AND s.first_seq <= m.seq AND s.status > 1)"""
+        (SELECT 1 FROM step s WHERE s.conversation_id = m.conversation_id AND s.sender_id = m.sender_id AND s.last_seq
+        BETWEEN m.seq AND m.seq + {RUN_MAX} AND s.first_seq <= m.seq AND s.status > {Status.SENT:d})"""
     ).fetchone()
     if count:
         what = f"{count} pieces of work are neither taken nor waiting, such as {format_mid(example)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.findings import Finding, Findings, Level
+from mesimqtt.domain.messages import MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.domain.status import Status, may_step
 from mesimqtt.store.inspection_base import REPORT, SHOWN_MAX, Look
@@ -91,7 +92,7 @@ def _contradicted(connection: sqlite3.Connection, number: int, told: dict[_Key, 
 def _is_work(connection: sqlite3.Connection, number: int, seq: int) -> bool:
     """Tell whether a message is no lane's: work of a round-robin group, or removed."""
     row = connection.execute("SELECT kind FROM message WHERE conversation_id = ? AND seq = ?", (number, seq)).fetchone()
-    return row is None or row[0] == 2
+    return row is None or row[0] == MessageKind.WORK
 
 
 LOOKS = (Look("statuses", statuses, "every status follows from the one before"),)
