@@ -60,10 +60,19 @@ def take(
                 made, notes = _fill(data, partial, time_ms)
                 if prove is not None:
                     prove(partial)
-            removed = shelf.prune(target, keep, made.installation) if keep else []
+            removed = _pruned(target, keep, made, notes) if keep else []
     except OSError as error:
         raise BackupError(f"cannot back up {data} to {target}: {error.strerror or error}") from None
     return Taken(final, made, tuple(notes), tuple(removed))
+
+
+def _pruned(target: Path, keep: int, made: Manifest, notes: list[str]) -> list[Path]:
+    """Remove older backups; that one cannot be removed makes the new one no worse, and is a note."""
+    try:
+        return shelf.prune(target, keep, made.installation)
+    except OSError as error:
+        notes.append(f"the backup is made, but older ones in {target} could not be removed: {error.strerror or error}")
+        return []
 
 
 def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]:

@@ -148,6 +148,19 @@ def test_a_backup_that_fails_removes_nothing(data, shelf):
     assert [first] == backups(shelf)
 
 
+def test_an_older_backup_that_cannot_be_removed(data, shelf):
+    """The new one is made and counts; what stands in the way of the old one is a note."""
+    first = take(data, shelf, now=NOW_S).path
+
+    def bar(_):
+        (shelf / f".removed-{first.name}").write_text("a file where the old one would go")
+
+    taken = take(data, shelf, now=NOW_S + 1, keep=1, prove=bar)
+    assert ([first, taken.path], ()) == (backups(shelf), taken.removed)
+    (note,) = taken.notes
+    assert f"the backup is made, but older ones in {shelf} could not be removed: Not a directory" == note
+
+
 def test_what_cannot_be_backed_up_says_why(data, tmp_path):
     """No data, the data folder itself, a file in place of a folder, a database of somebody else."""
     (tmp_path / "file").write_text("")
