@@ -138,13 +138,15 @@ class Receipts:
             return self.read_work(user, thread, message, upto=upto)
         if upto:
             limit = self._hub.settings.messaging.read_upto_max
-            found = message_rows.unread_before(connection, thread, user.id, lane.floor, message.seq, limit)
+            floor = max(lane.floor, lane.read.upto)  # below, all is read
+            found = message_rows.unread_before(connection, thread, user.id, floor, message.seq, limit)
         else:
             if message.sender_id == user.id or message.kind or message.state:
                 return False
             found = [message]
         for one in found:
-            self._read_one(user, lane, one)
+            if one.state != CORRUPT:  # it is set apart: whose it was is not sure
+                self._read_one(user, lane, one)
         if upto:
             # Older ones than the newest 1 000 are read all the same; they raise no status of their own.
             if len(found) == self._hub.settings.messaging.read_upto_max:

@@ -158,8 +158,10 @@ class Statuses:
                     self._tell_one(device, row.cid, row.status, payload)
 
     def row_payload(self, row: StatusRow) -> bytes | None:
-        """Return the JSON of a stored status, equal byte for byte to what was sent when it was new."""
+        """Return the JSON of a stored status, equal byte for byte to what was sent when it was new; None: nobody's."""
         directory = self._hub.directory
+        if not row.cid:
+            return None
         if row.kind == GROUP:
             group = directory.room(row.a)
             member = directory.party(row.recipient_id) if row.recipient_id else None

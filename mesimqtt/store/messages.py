@@ -17,6 +17,7 @@ RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up read
 COLUMNS = f"{MESSAGE_COLUMNS}, deadline, checksum"
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
+_CID = "SELECT cid FROM cid WHERE sender_id = ? AND message_id = ?"
 
 
 class StatusRow(NamedTuple):
@@ -135,17 +136,18 @@ def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int,
 def unread_before(
     connection: sqlite3.Connection, conversation: Conversation, reader: int, floor: int, seq: int, limit: int
 ) -> list[Message]:
-    """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first, without payloads."""
-    rows = connection.execute(
-        """SELECT id, sender_id, device, cid, ts, expires_at, deadline, flags, params, x'', kind, seq FROM message
+    """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first; a damaged one is CORRUPT.
+
+    Costs 4 us each, 20 us with 16 KiB, half of it and more to be verified.
+    """
+    rows = rows_of(
+        connection,
+        f"""SELECT {COLUMNS} FROM message
         WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
         ORDER BY seq DESC LIMIT ?""",
         (conversation.id, floor, seq, reader, limit),
-    ).fetchall()
-    return [
-        Message(mid, conversation, sender, device, cid, ts, until, deadline, flags, params, payload, None, kind, at)
-        for mid, sender, device, cid, ts, until, deadline, flags, params, payload, kind, at in reversed(rows)
-    ]
+    )
+    return [message_of(connection, row, conversation) for row in reversed(rows)]
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[int]:
@@ -171,30 +173,52 @@ def statuses_since(
 ) -> list[StatusRow]:
     """Return the newest status of each (mid, recipient) of `sender` that changed after `change`, in that order.
 
+    A row whose cid is empty is not to be told: whose it is, its damaged message does not say.
     A change is never cut in two: rows of a change that did not fit are left to the next call.
     """
-    rows = [
-        StatusRow(*row)
-        for row in connection.execute(
-            f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
-            CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id,
-            m.cid FROM step s
-            JOIN conversation c ON c.id = s.conversation_id
-            JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
-            AND m.sender_id = s.sender_id
-            WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
-                SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id
-                AND n.last_seq BETWEEN m.seq AND m.seq + {RUN_MAX} AND n.first_seq <= m.seq
-                AND n.recipient_id = s.recipient_id AND n.sender_id = s.sender_id AND n.change > s.change)
-            ORDER BY s.change, m.seq LIMIT ?""",
-            (sender, change, since_ms, limit),
-        )
-    ]
+    found = connection.execute(
+        f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
+        CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.seq
+        FROM step s
+        JOIN conversation c ON c.id = s.conversation_id
+        JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
+        AND m.sender_id = s.sender_id
+        WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
+            SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id
+            AND n.last_seq BETWEEN m.seq AND m.seq + {RUN_MAX} AND n.first_seq <= m.seq
+            AND n.recipient_id = s.recipient_id AND n.sender_id = s.sender_id AND n.change > s.change)
+        ORDER BY s.change, m.seq LIMIT ?""",
+        (sender, change, since_ms, limit),
+    ).fetchall()
+    names = {mid: name_of(connection, sender, mid, seq) for mid, seq in {row[10:] for row in found}}
+    rows = [StatusRow(*row[:11], names[row[10]]) for row in found]
     if len(rows) == limit:
         last = rows[-1].change
         whole = [row for row in rows if row.change < last]
         return whole or rows
     return rows
+
+
+def name_of(connection: sqlite3.Connection, sender: int, mid: int, seq: int) -> str:
+    """Return by which cid a sender knows a message; empty if its row is not what was stored and nothing else says it.
+
+    Only what was verified is told; of a damaged message, what the store has a second time.
+    """
+    rows = rows_of(connection, f"SELECT {MESSAGE_COLUMNS}, checksum FROM message WHERE id = ?", (mid,))
+    if not rows:
+        return ""
+    *row, checksum = rows[0]
+    if row[12] != CORRUPT:
+        if integrity.holds(row, checksum):
+            return str(row[6]) if (row[2], row[4]) == (seq, sender) else ""
+        integrity.suspect(connection, mid)
+    return cid_of(connection, sender, mid)
+
+
+def cid_of(connection: sqlite3.Connection, sender: int, mid: int) -> str:
+    """Return by which cid a sender knows a message, from where the store has it a second time; empty if it has not."""
+    row = connection.execute(_CID, (sender, mid)).fetchone()
+    return row[0] if row is not None else ""
 
 
 def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:

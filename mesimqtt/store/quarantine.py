@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
 
 _STATE = "SELECT state FROM message WHERE id = ?"
-_CID = "SELECT cid FROM cid WHERE sender_id = ? AND message_id = ?"
 _APART = f"UPDATE message SET state = {CORRUPT}, deadline = NULL WHERE id = ?"
 _NAME = "UPDATE message SET cid = ? WHERE id = ?"
 
@@ -42,7 +41,7 @@ def look(connection: sqlite3.Connection, mid: int) -> Suspect | None:
     if message is None or message.state != CORRUPT or state[0] == CORRUPT:
         return None
     rows: list[tuple[str, tuple[Any, ...]]] = [(_APART, (mid,))]
-    known = cid_of(connection, message.sender_id, mid)
+    known = messages.cid_of(connection, message.sender_id, mid)
     if known and known != message.cid:
         message.cid = known
         rows.append((_NAME, (known, mid)))
@@ -58,9 +57,3 @@ def has_end(connection: sqlite3.Connection, mid: int) -> bool:
     if message is None or message.kind == MessageKind.EVENT:
         return True
     return any(row.status > Status.SENT for row in messages.steps_of(connection, message))
-
-
-def cid_of(connection: sqlite3.Connection, sender: int, mid: int) -> str:
-    """Return by which name a sender knows a message, from where the store has it a second time; empty if not."""
-    row = connection.execute(_CID, (sender, mid)).fetchone()
-    return row[0] if row is not None else ""

@@ -21,6 +21,7 @@ from mesimqtt.domain.events import (
 from mesimqtt.domain.messages import GROUP, Conversation, MessageKind, Outcome
 from mesimqtt.store import groups, users
 from mesimqtt.store.conversations import peer_of
+from mesimqtt.store.messages import name_of
 from mesimqtt.store.outbox import INSERT_ROW
 from mesimqtt.topics import split_params
 
@@ -37,7 +38,7 @@ ROW_BYTES_MAX = 1024 * 1024
 _NAMES_MAX = 50_000
 _STORED = Outcome.STORED
 _EVENT = MessageKind.EVENT
-_OF_MESSAGE = "SELECT id, cid, seq FROM message WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id = ?"
+_OF_MESSAGE = "SELECT id, seq FROM message WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id = ?"
 
 
 class Recorder:
@@ -130,9 +131,10 @@ class Recorder:
         head = status_head(step.status, step.ts, name, recipient, group, step.device, step.reason)
         found: Sequence[tuple[int, str, int]] = [(each.mid, each.cid, each.seq) for each in step.messages]
         if not found:
-            found = connection.execute(
-                _OF_MESSAGE, (step.conversation.id, step.first_seq, step.last_seq, sender)
-            ).fetchall()
+            place = (step.conversation.id, step.first_seq, step.last_seq, sender)
+            rows = connection.execute(_OF_MESSAGE, place).fetchall()
+            named = [(mid, name_of(connection, sender, mid, seq), seq) for mid, seq in rows]
+            found = [each for each in named if each[1]]  # of what is damaged nobody can say whose it is
         for mid, cid, seq in found:
             yield Event(kind, f'{head},"mid":"{mid:016x}","cid":"{cid}","seq":{seq}}}'), None
 

@@ -138,6 +138,63 @@ def test_a_damaged_sender_is_nobody(world):
     assert (["two"], []) == (bob.payloads(), mallory.statuses())
 
 
+def test_a_read_mark_makes_no_receipt_of_what_is_damaged(world):
+    """All up to a message is read; who stands in a damaged row as its sender is told nothing, the others are."""
+    carol, alice = (world.listener(user, filters=("status/#",)) for user in ("carol", "alice"))
+    number = world.rows("SELECT id FROM user WHERE address = 'carol'")[0][0]
+    bob = world.listener("bob")
+    for cid in ("1", "2"):
+        alice.publish(f"u/bob/{cid}", f"text {cid}")
+    first, second = bob.received("u/alice")
+    mid = damage(world, "text 1", "sender_id", number)
+    bob.publish("read/u/alice", f"<={mid_of(second)}")
+    world.advance(1.5)
+
+    assert [] == carol.statuses()
+    assert [("1", 1), ("1", 2), ("2", 1), ("2", 2), ("2", 3)] == sorted(alice.steps())
+    assert f"{mid:016x}" == mid_of(first)
+    assert [(0x80,), (0,)] == world.rows("SELECT state FROM message ORDER BY seq")
+
+
+@pytest.mark.parametrize(("column", "value"), [("cid", "9"), ("cid", b"\xff"), ("ts", 1), ("payload", b"altered")])
+def test_a_sender_who_returns_is_told_by_the_name_that_he_gave(world, column, value):
+    """What happened to his messages while he was away he is told by their cids, whatever their rows say by now."""
+    alice = world.listener("alice", filters=("status/#",))
+    for cid in ("1", "2"):
+        alice.publish(f"u/bob/{cid}", f"text {cid}")
+    alice.statuses()
+    alice.lose()
+    world.listener("bob")
+    world.advance(1)
+    damage(world, "text 1", column, value)
+    alice = world.listener("alice", filters=("status/#",))
+
+    assert [("1", 2), ("2", 2)] == sorted(alice.steps())
+    world.advance(1.5)
+    assert (1, []) == (world.do("stats")["damaged"], alice.steps())
+
+
+def test_a_sender_who_returns_is_told_nothing_of_what_is_anothers(world):
+    """A damaged row that says it is his, in a place that is not: he gets no status of it."""
+    carol = world.listener("carol", filters=("status/#",))
+    alice = world.listener("alice", filters=("status/#",))
+    carol.publish("u/bob/7", "of carol")
+    alice.publish("u/bob/1", "of alice")
+    carol.lose()
+    world.listener("bob")
+    ((place,),) = world.rows("SELECT conversation_id FROM message WHERE payload = ?", b"of carol")
+    ((number,),) = world.rows("SELECT id FROM user WHERE address = 'carol'")
+    damage(world, "of carol", "seq", 5)
+    world.store.read.execute(
+        "UPDATE message SET conversation_id = ?, seq = 1, sender_id = ? WHERE payload = ?", (place, number, b"of alice")
+    )
+    world.advance(1)
+    carol = world.listener("carol", filters=("status/#",))
+    world.advance(2)
+
+    assert [] == [each for each in carol.steps() if each[0] == "1"]
+
+
 def test_check_names_what_has_no_verdict(world):
     """Whose a damaged message was nobody can say where that is what is damaged: `mesimqtt check` says so of those."""
     world.user("bob")
