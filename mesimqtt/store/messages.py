@@ -190,8 +190,8 @@ def statuses_since(
         ORDER BY s.change, m.seq LIMIT ?""",
         (sender, change, since_ms, limit),
     ).fetchall()
-    names = {mid: name_of(connection, sender, mid, seq) for mid, seq in {row[10:] for row in found}}
-    rows = [StatusRow(*row[:11], names[row[10]]) for row in found]
+    names = {mid: name_of(connection, sender, mid, seq) for mid, seq in {(row[10], row[11]) for row in found}}
+    rows = [StatusRow._make((*row[:11], names[row[10]])) for row in found]
     if len(rows) == limit:
         last = rows[-1].change
         whole = [row for row in rows if row.change < last]
