@@ -77,8 +77,11 @@ def backups(shelf: Path) -> list[Path]:
 def prune(shelf: Path, keep: int, installation: str) -> list[Path]:
     """Remove all but the newest `keep` backups of one server; return those that went.
 
-    Those of other servers, what cannot be read and whatever else lies there stay. Raises OSError.
+    Those of other servers, what cannot be read and whatever else lies there stay; so do all where it is not known
+    whose they are (''). Raises OSError.
     """
+    if not installation:
+        return []
     ours = []
     for each in backups(shelf):
         try:

@@ -83,6 +83,7 @@ def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]
         place = partial / name
         manifest.make_folders(partial, place)
         snapshot.take(folder / FILE_NAME, place / FILE_NAME)
+        _check_secret(folder)
         files.append(manifest.describe(partial, place / FILE_NAME))
         for each in _BESIDE:
             with contextlib.suppress(FileNotFoundError):
@@ -138,12 +139,17 @@ def _configuration_of(folder: Path) -> Path | None:
     return Path(noted) if noted else None
 
 
+def _check_secret(folder: Path) -> None:
+    """Raise BackupError where nothing signs tokens: what would be copied is no server that anybody could get into."""
+    if not (folder / layout.SECRET_NAME).is_file():
+        raise BackupError(
+            f"there is no {layout.SECRET_NAME} in {folder}, so nobody could get into what would be restored: put it "
+            "back from an older backup, or start the server, which makes a new one (no token of before holds then)"
+        )
+
+
 def _installation(data: Path) -> str:
-    try:
-        secret = (data / layout.SECRET_NAME).read_bytes()
-    except OSError:
-        return ""
-    return hmac.digest(secret, _IDENTITY, hashlib.sha256).hex()[:16]
+    return hmac.digest((data / layout.SECRET_NAME).read_bytes(), _IDENTITY, hashlib.sha256).hex()[:16]
 
 
 def _check_room(data: Path, target: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from mesimqtt.backup import manifest
 from mesimqtt.backup.manifest import BackupError
-from mesimqtt.backup.shelf import backups, find
+from mesimqtt.backup.shelf import backups, find, prune
 from mesimqtt.backup.take import take
 from mesimqtt.domain.errors import MesimqttError
 from unit.backup.conftest import NOW_S
+from unit.backup.test_verify import rewrite
 
 DAY_S = 86_400
 
@@ -159,6 +160,29 @@ def test_an_older_backup_that_cannot_be_removed(data, shelf):
     assert ([first, taken.path], ()) == (backups(shelf), taken.removed)
     (note,) = taken.notes
     assert f"the backup is made, but older ones in {shelf} could not be removed: Not a directory" == note
+
+
+@pytest.mark.parametrize("folder", ["", "apps/shop"])
+def test_without_its_secret_there_is_no_backup(data, shelf, folder):
+    """What nobody could get into again is not called a backup: the sentence says what to do."""
+    whole = take(data, shelf, now=NOW_S).path
+    if folder:
+        (data / folder).mkdir(parents=True)
+        (data / folder / "mesimqtt.db").write_bytes((whole / "mesimqtt.db").read_bytes())
+    else:
+        (data / "token.secret").unlink()
+    with pytest.raises(BackupError, match=r"there is no token.secret in .*: put it back from an older backup, or "):
+        take(data, shelf, now=NOW_S + 1)
+    assert [whole] == backups(shelf)
+
+
+def test_backups_of_nobody_are_not_removed(data, shelf):
+    """Those without a secret, as earlier versions made them, are of any server: none of them goes."""
+    made = [take(data, shelf, now=NOW_S + number).path for number in range(3)]
+    for each in made:
+        rewrite(each, lambda body: body.update(installation=""))
+
+    assert ([], made) == (prune(shelf, 1, ""), backups(shelf))
 
 
 def test_what_cannot_be_backed_up_says_why(data, tmp_path):
