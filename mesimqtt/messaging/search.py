@@ -78,7 +78,7 @@ class Search:
         self._dirty: dict[int, None] = {}
         self._taken: dict[int, None] = {}
         self._scanned = 0  # the conversations up to here were compared with the index since the start; -1: all
-        self._is_busy = self._is_small = False
+        self._is_busy = False
         self._accepted = 0
         self._looked_at = self._rests_until = 0.0
 
@@ -99,11 +99,7 @@ class Search:
         rate, self._accepted = (accepted - self._accepted) / max(elapsed, 0.01), accepted
         if self._is_busy or now < self._rests_until:
             return
-        if self.is_on and not self._hub.store.has_room():
-            self._shrink()
-            return
-        self._is_small = False
-        if self.is_complete:
+        if self.is_complete or (self.is_on and not self._hub.store.has_room()):  # what is left is for messages
             return
         if not self.is_on:
             self._forget()
@@ -124,12 +120,6 @@ class Search:
         self._index.remove()
         self._hub.committer.row(index.FORGET_CHANGES, index.last_change(self._hub.store.read))
         self._hub.committer.lazily(self._hub.now())
-
-    def _shrink(self) -> None:
-        """Take no room on a full disk: what is left is for messages. Closing moves the index' log into its file."""
-        if not self._is_small:
-            self._is_small = True
-            self._hub.store.index_later(lambda _main: self._index.close(), lambda _done: None)
 
     def _work(self, main: sqlite3.Connection, taken: list[int], scanned: int, most: int) -> _Worked:
         """Take up to `most` messages, in the index' thread."""

@@ -69,6 +69,7 @@ class Sweeper:
         if now < self._next_second:
             return
         self._next_second = now + 1.0
+        self._hub.store.tick()
         for task in self.tasks:
             _guarded(task)
         if self._hub.committer.is_idle:

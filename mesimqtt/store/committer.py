@@ -70,6 +70,7 @@ class Committer:
         self._scheduled = False
         self._woken = False  # while a commit ran: what is sealed only at the next start does not show in `batch`
         self._lazy_since: float | None = None
+        self._is_log_long = False
         self._io_errors = 0
         self._error: Exception | None = None
         self._idle: list[asyncio.Future[None]] = []
@@ -145,6 +146,11 @@ class Committer:
         self.batch.after.append(after)
         self.wake()
 
+    def shrink_log(self) -> None:
+        """Move the write-ahead log into the database before the next commit, and cut it: on a full disk it is room."""
+        self._is_log_long = True
+        self.call(_ignore, _ignore)
+
     async def settle(self) -> None:
         """Wait until all that was given so far is committed, so that a reader sees it; at rest it is at once."""
         if self.is_idle:
@@ -186,7 +192,11 @@ class Committer:
     def _write(self, batch: Batch) -> None:
         began = self._now()
         try:
-            self._writer.write(self._database.connection(), batch)
+            connection = self._database.connection()
+            if self._is_log_long:
+                self._is_log_long = False
+                cut_log(connection)
+            self._writer.write(connection, batch)
         except Exception as error:  # noqa: BLE001 - reported on the loop; this thread must go on
             self._error = error
         else:
@@ -233,6 +243,14 @@ class Committer:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+
+def cut_log(connection: sqlite3.Connection) -> None:
+    """Move what a write-ahead log holds into its database and cut it to nothing; where that cannot be, it stays."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        log.info("store: the log cannot be cut now: %s", error)
 
 
 def _guarded(call: Callable[..., None], *values: object) -> None:

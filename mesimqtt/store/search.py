@@ -13,6 +13,8 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.messages import GROUP, Conversation
+from mesimqtt.store.batch import is_environment
+from mesimqtt.store.committer import cut_log
 from mesimqtt.store.history import EDITED, edited_of
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.messages import rows_of
@@ -147,6 +149,8 @@ class SearchIndex:
         try:
             self._connection = self._connected()
         except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError and is_environment(error):  # a full disk is no damage
+                raise
             log.warning("search: cannot use %s (%s); it is made again", self._path, error)
             self.remove()
             self._connection = self._connected()
@@ -168,6 +172,12 @@ class SearchIndex:
             connection.close()
             raise
         return connection
+
+    def shrink(self) -> None:
+        """Move the log into the file and cut it, as far as the disk lets it."""
+        with contextlib.suppress(sqlite3.Error):  # it is tried again
+            if self._path.exists():
+                cut_log(self._open())
 
     def remove(self) -> None:
         """Close and remove the file; the next use makes it again."""

@@ -264,6 +264,12 @@ class Store:
             self._ballast.unlink(missing_ok=True)
             self._has_ballast = False
 
+    def tick(self) -> None:
+        """While the disk is full, give back the room that logs take: the messages' and the index'."""
+        if not self.has_room():
+            self.committer.shrink_log()
+            self._index_runner().submit(self.search.shrink, _nothing)
+
     async def close(self) -> None:
         """Commit what is left, checkpoint, close."""
         self._is_closing = True
@@ -318,3 +324,7 @@ class Store:
 
 def _runners(loop: asyncio.AbstractEventLoop, *, inline: bool) -> Callable[[str], Runner]:
     return lambda name: InlineRunner() if inline else ThreadRunner(name, loop)
+
+
+def _nothing() -> None:
+    """Wait for no answer."""
