@@ -26,6 +26,7 @@ from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.store.throttle import FailedLogins
+from mesimqtt.store.tokens import newest as newest_token
 from mesimqtt.tokens import TokenSigner, load_secret
 
 if TYPE_CHECKING:
@@ -293,6 +294,8 @@ def _open_store(
 
 def _make_messaging(settings: Settings, data: Path, store: Store, outside: Outside, *, fetches: bool) -> Messaging:
     chance, now = outside.chance, outside.now
+    if not (data / SECRET_NAME).exists() and newest_token(store.read):
+        log.warning("%s is gone: another one is made, and no token that was signed before lets anybody in", SECRET_NAME)
     signer = TokenSigner(
         load_secret(data / SECRET_NAME, chance),
         issuer=settings.tokens.issuer,

@@ -238,6 +238,7 @@ def run_server(
 
 async def _serve(served: list[Place], *, on_ready: OnReady, log: WritingHandler, supervisor: Supervisor) -> None:
     import asyncio
+    import logging
     from contextlib import AsyncExitStack
 
     from mesimqtt.cli.link import remember_config
@@ -271,6 +272,7 @@ async def _serve(served: list[Place], *, on_ready: OnReady, log: WritingHandler,
                 raise
             await asyncio.sleep(0.05)
         else:
+            logging.getLogger(__name__).info("stopped")
             return
 
 
@@ -281,13 +283,17 @@ def _heed_signals(
     log: WritingHandler,
     supervisor: Supervisor,
 ) -> None:
+    import logging
     import signal
     import sys
+
+    logger = logging.getLogger(__name__)
 
     def end() -> None:
         """Take leave in order; asked again, at once."""
         for app in apps if stop.is_set() else ():
             app.hurry()
+        logger.info("stopping: %s", "at once" if stop.is_set() else "clients are told, and what is under way ends")
         supervisor.stopping()
         stop.set()
 

@@ -250,6 +250,23 @@ def test_a_token_issued_while_the_server_is_down_is_signed_alike(tmp_path: Path)
         assert "put it back, or start the server once: mesimqtt serve" in told
 
 
+def test_a_secret_that_is_gone_is_told_of(tmp_path: Path) -> None:
+    """A new one is made, and a warning says what that means; the first start says nothing. A stop has its lines."""
+    server = Server(tmp_path / "data")
+    with server:
+        server.run("user", "add", "alice")
+        server.issue("alice")
+        server.stop()
+        first = server.printed
+        (server.data / "token.secret").unlink()
+        server.start()
+        server.stop()
+
+        assert "token.secret is gone" not in first
+        assert "token.secret is gone: another one is made" in server.printed
+        assert "stopping: clients are told" in server.printed.split("token.secret is gone")[1]
+
+
 def test_up_gives_lines_that_work(tmp_path: Path) -> None:
     """A server with alice and bob; its port is in the lines; a second time they are there already; Ctrl-C ends it.
 
