@@ -26,6 +26,14 @@ _FRAMES_MAX = 20_000  # of a log that is looked at: some 2 s
 SUM_SUFFIX = "-sum"
 _SUMMED_MAX = 1 << 28  # bytes of a database whose checksum is kept over a stop
 _CHUNK = 1 << 20
+CHANGED = (
+    "was changed while no server ran: its bytes are not those that the last stop left. If nobody did that on purpose "
+    "look at the disk, and compare with a backup"
+)
+GONE = (
+    "is gone, although the last stop left it: this server begins with no data. If nobody removed it on purpose stop "
+    "the server, look at the disk, and restore a backup"
+)
 
 _Sums = tuple[int, int]
 
@@ -169,25 +177,27 @@ def keep_sum(database: Path) -> None:
         return  # the next start looks at less
 
 
-def take_sum(database: Path) -> bool:
-    """Tell whether a database is byte for byte what the last stop left; True also where that is not known.
+def take_sum(database: Path) -> str:
+    """Return what became of a database since the last stop left it: '', CHANGED or GONE; '' where that is not known.
 
-    What was kept of it goes: from here on the database changes.
+    What was kept of it goes first: from here on the database changes, and whatever is found bars no later start.
     """
     path = _sum_of(database)
     try:
         size, kept = (int(part) for part in path.read_text().split())
     except (OSError, ValueError):
         path.unlink(missing_ok=True)
-        return True
-    same = database.stat().st_size == size and _checksum(database) == kept
+        return ""
     path.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # or a power cut brings it back, beside a database that has changed
     finally:
         os.close(folder)
-    return same
+    try:
+        return "" if database.stat().st_size == size and _checksum(database) == kept else CHANGED
+    except FileNotFoundError:
+        return GONE
 
 
 def _sum_of(database: Path) -> Path:

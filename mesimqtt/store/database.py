@@ -168,12 +168,8 @@ class Database:
 
     def _look(self) -> None:
         """Look at what the last process left, before SQLite does."""
-        if not damage.take_sum(self.path):
-            log.warning(
-                "store: %s was changed while no server ran: its bytes are not those that the last stop left. If "
-                "nobody did that on purpose look at the disk, and compare with a backup",
-                self.path,
-            )
+        if became := damage.take_sum(self.path):
+            log.warning("store: %s %s", self.path, became)
         if not self._log.exists():
             return
         index = self.path.with_name(f"{FILE_NAME}-shm")

@@ -159,6 +159,37 @@ def test_a_database_that_was_altered_while_it_was_stopped(tmp_path, caplog):
     assert 0o600 == (folder / "mesimqtt.db-sum").stat().st_mode & 0o777
 
 
+def test_a_database_that_was_removed_while_it_was_stopped(tmp_path, caplog):
+    """What is left of its checksum bars no start: the log says that the data is gone, once, and a new one begins."""
+    folder = tmp_path / "data"
+    database = Database(folder)
+    database.open()
+    database.close(in_order=True)
+    (folder / "mesimqtt.db").unlink()
+    database.open()
+    database.close()
+    said = caplog.text
+    caplog.clear()
+    database.open()
+    database.close()
+
+    assert 1 == said.count("mesimqtt.db is gone, although the last stop left it: this server begins with no data")
+    assert "" == caplog.text
+    assert not (folder / "mesimqtt.db-sum").exists()
+
+
+def test_a_checksum_of_what_cannot_be_read_bars_one_start_alone(tmp_path):
+    """Whatever keeps the database from being compared, the next start does not meet it again."""
+    database = Database(tmp_path)
+    (tmp_path / "mesimqtt.db").mkdir()
+    (tmp_path / "mesimqtt.db-sum").write_text(f"{(tmp_path / 'mesimqtt.db').stat().st_size} 0")
+    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db: Is a directory"):
+        database.open()
+    (tmp_path / "mesimqtt.db").rmdir()
+    database.open()
+    database.close()
+
+
 def test_a_killed_process_leaves_no_checksum(tmp_path):
     """What is kept over a stop goes at the start, so that it is never older than the database."""
     database = Database(tmp_path)
