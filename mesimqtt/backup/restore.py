@@ -15,12 +15,12 @@ from mesimqtt.backup import manifest
 from mesimqtt.backup.manifest import BackupError
 from mesimqtt.backup.take import CONFIGURATION
 from mesimqtt.backup.verify import verify
-from mesimqtt.domain.findings import Level
 from mesimqtt.store import layout, migrations, restored
 from mesimqtt.store.database import FILE_NAME, LOCK_NAME, lock
 
 if TYPE_CHECKING:
     from mesimqtt.backup.manifest import Folder, Manifest
+    from mesimqtt.domain.findings import Finding
 
 _LEFT = frozenset({LOCK_NAME, layout.RESTORING_NAME, "lost+found"})  # what may lie in an empty folder
 # … and what an interrupted restore may have moved already.
@@ -32,11 +32,15 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put back. `configuration` is the file to start the server with, None for none."""
+    """What was put back. `configuration` is the file to start the server with, None for none.
+
+    `already` is what the content was like when it was backed up: it was put back as it was.
+    """
 
     backup: Path
     manifest: Manifest
     configuration: Path | None
+    already: tuple[Finding, ...] = ()
 
 
 def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
@@ -51,10 +55,8 @@ def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
     _check_schema(found)
     _check_empty(data)
     _check_room(found, data)
-    wrong = [each for each in verify(backup) if each.level is Level.FAILURE]
-    if wrong:
-        what = "; ".join(f"{each.check}: {each.what}" for each in wrong[:3])
-        raise BackupError(f"{backup} is not whole, so nothing was restored: {what}")
+    looked = verify(backup)
+    looked.check_written(f"{backup} is not whole, so nothing was restored")
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = lock(data)
@@ -66,7 +68,7 @@ def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
             os.close(held)
     except (OSError, sqlite3.Error) as error:
         raise BackupError(f"cannot restore into {data}: {getattr(error, 'strerror', None) or error}") from None
-    return Restored(backup, found, _noted(data))
+    return Restored(backup, found, _noted(data), looked.already)
 
 
 def _staged(backup: Path, found: Manifest, data: Path, now_ms: int) -> Path:

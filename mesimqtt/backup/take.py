@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesimqtt import __version__
-from mesimqtt.backup import manifest, shelf
+from mesimqtt.backup import manifest, shelf, verify
 from mesimqtt.backup.manifest import BackupError, File, Folder, Manifest
 from mesimqtt.store import layout, snapshot
 from mesimqtt.store.database import FILE_NAME, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mesimqtt.domain.findings import Finding
 
 CONFIGURATION = "configuration"  # the folder within a backup that holds the configuration file
 _BESIDE = (layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE)
@@ -31,20 +33,30 @@ _IDENTITY = b"mesimqtt installation"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A backup that was made. `notes` are sentences for who made it; `removed` are older ones that went."""
+    """A backup that was made. `notes` are sentences for who made it; `removed` are older ones that went.
+
+    `already` is what the data itself was like, damaged before it was copied: it is in the backup as it was.
+    """
 
     path: Path
     manifest: Manifest
     notes: tuple[str, ...]
     removed: tuple[Path, ...]
+    already: tuple[Finding, ...] = ()
 
 
 def take(
-    data: Path, target: Path, *, keep: int = 0, prove: Callable[[Path], None] | None = None, now: float | None = None
+    data: Path,
+    target: Path,
+    *,
+    keep: int = 0,
+    prove: Callable[[Path], tuple[Finding, ...]] | None = None,
+    now: float | None = None,
 ) -> Taken:
     """Back up a data folder into a new sub-folder of `target`, beside its server if one runs.
 
-    `keep`: of this server's backups there, so many stay; 0: all. `prove` looks at it before it counts as complete.
+    `keep`: of this server's backups there, so many stay; 0: all. `prove` looks at it before it counts as complete,
+    and returns what its content is like.
 
     Raises:
         MesimqttError: it cannot be made; nothing that looks like a backup is left, and no older one was touched.
@@ -58,12 +70,11 @@ def take(
             time_ms = int((time.time() if now is None else now) * 1000)
             with shelf.adding(target, time_ms) as (partial, final):
                 made, notes = _fill(data, partial, time_ms)
-                if prove is not None:
-                    prove(partial)
+                already = prove(partial) if prove is not None else verify.glance(partial, made)
             removed = _pruned(target, keep, made, notes) if keep else []
     except OSError as error:
         raise BackupError(f"cannot back up {data} to {target}: {error.strerror or error}") from None
-    return Taken(final, made, tuple(notes), tuple(removed))
+    return Taken(final, made, tuple(notes), tuple(removed), already)
 
 
 def _pruned(target: Path, keep: int, made: Manifest, notes: list[str]) -> list[Path]:

@@ -14,6 +14,7 @@ from mesimqtt.cli.output import emit, line, tell
 
 if TYPE_CHECKING:
     from mesimqtt.backup.take import Taken
+    from mesimqtt.domain.findings import Finding
 
 
 def register(root: typer.Typer) -> None:
@@ -45,16 +46,25 @@ def backup(
 
     It reads beside a running server, which goes on accepting and is not held up. Nothing is ever overwritten, and an
     interrupted backup leaves none. Whoever has it can read every message and sign tokens: keep it as you keep the data.
+    Exit code 1 of --verify: it was made and is what the data is, but the data is damaged.
     """
     from mesimqtt.backup.take import take
     from mesimqtt.cli.gently import gently
+    from mesimqtt.domain.findings import Level
 
     taken = gently(lambda: take(data, folder, keep=keep or 0, prove=_prove if verify else None))
     if json:
         emit(_as_dict(taken))
-        return
+    else:
+        _show(taken)
+    if verify and any(each.level is Level.FAILURE for each in taken.already):
+        raise typer.Exit(1)
+
+
+def _show(taken: Taken) -> None:
     for note in taken.notes:
         tell(f"mesimqtt: {note}")
+    _say_already(taken.already, "the data is in the backup as it is; look at it: mesimqtt check")
     for each in taken.removed:
         line(f"removed {each}")
     facts = taken.manifest.folders[0].facts
@@ -69,21 +79,25 @@ def _as_dict(taken: Taken) -> dict[str, Any]:
         "bytes": sum(each.bytes for each in taken.manifest.files),
         "folders": [{"path": each.path, **each.facts._asdict()} for each in taken.manifest.folders],
         "notes": list(taken.notes),
+        "already": [as_dict(each) for each in taken.already],
         "removed": [str(each) for each in taken.removed],
     }
 
 
-def _prove(made: Path) -> None:
-    from mesimqtt.backup.manifest import BackupError
-    from mesimqtt.backup.verify import verify
-    from mesimqtt.domain.findings import Level
+def _say_already(found: tuple[Finding, ...], then: str) -> None:
+    """Say what the content of a backup was like before it was copied."""
+    for each in found:
+        tell(f"mesimqtt: {each.check}: {each.what}: {each.means}")
+    if found:
+        tell(f"mesimqtt: {then}")
 
-    wrong = [each for each in verify(made) if each.level is Level.FAILURE]
-    if wrong:
-        what = "; ".join(f"{each.check}: {each.what}" for each in wrong[:3])
-        raise BackupError(
-            f"what was copied is not whole, so it was not kept; look at the data: mesimqtt check ({what})"
-        )
+
+def _prove(made: Path) -> tuple[Finding, ...]:
+    from mesimqtt.backup.verify import verify
+
+    looked = verify(made)
+    looked.check_written("what was copied is not whole, so it was not kept; look at the data: mesimqtt check")
+    return looked.already
 
 
 def restore(
@@ -99,7 +113,8 @@ def restore(
     """Put a backup into an empty data folder, after proving that it is whole; never over existing data.
 
     What was accepted after the backup was made is not in it, and what was acknowledged since comes once more with the
-    same mid. Exit code 1 of --verify: it is not whole.
+    same mid. What was damaged before the backup was made is put back as it was, and said. Exit code 1 of --verify: it
+    is not whole.
     """
     from mesimqtt.backup import shelf
 
@@ -115,14 +130,22 @@ def _verified(found: Path, *, json: bool) -> None:
     from mesimqtt.cli.gently import gently
     from mesimqtt.domain.findings import Level
 
-    findings = gently(lambda: list(verify(found)))
-    is_whole = all(each.level is not Level.FAILURE for each in findings)
+    looked = gently(lambda: verify(found))
+    findings = [*looked.unlike, *looked.content]
+    is_written = all(each.level is not Level.FAILURE for each in looked.unlike)
     if json:
-        emit({"backup": str(found), "whole": is_whole, "findings": [as_dict(each) for each in findings]})
+        said = [as_dict(each) for each in findings]
+        emit({"backup": str(found), "whole": looked.is_whole, "restorable": is_written, "findings": said})
     else:
         show(findings)
-        line(f"{found} is whole" if is_whole else f"{found} is NOT whole: do not rely on it")
-    if not is_whole:
+        line(
+            f"{found} is whole"
+            if looked.is_whole
+            else f"{found} is what was written, but the data was damaged already: restore puts it back as it was"
+            if is_written
+            else f"{found} is NOT whole: do not rely on it"
+        )
+    if not looked.is_whole:
         raise typer.Exit(1)
 
 
@@ -140,8 +163,12 @@ def _restore(found: Path, data: Path, *, json: bool) -> None:
     config = ["--config", shlex.quote(str(done.configuration))] if done.configuration else []
     start = " ".join(["mesimqtt serve --data", shlex.quote(str(data)), *config])
     if json:
-        emit({"backup": str(found), "data": str(data.absolute()), "time_ms": done.manifest.time_ms, "start": start})
+        emit({
+            "backup": str(found), "data": str(data.absolute()), "time_ms": done.manifest.time_ms, "start": start,
+            "already": [as_dict(each) for each in done.already],
+        })  # fmt: skip
         return
+    _say_already(done.already, "that was so when the backup was made, and was put back; an older one may be whole")
     facts = done.manifest.folders[0].facts
     line(f"restored {found} into {data}: {facts.users} users, {facts.messages} messages, as of {done.manifest.time}")
     line("what was accepted, revoked, disabled or deleted after that is not in it (docs/backup.md)")

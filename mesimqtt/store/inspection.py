@@ -17,7 +17,7 @@ from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messag
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FUTURE_MS = 60_000
 
@@ -27,15 +27,24 @@ def inspect(connection: sqlite3.Connection, view: View, *, quick: bool = False) 
 
     Each look has a snapshot of its own, so that the log of a running server is not held for longer than one takes.
     """
+    found = list(form(connection, quick=quick))
+    yield from found
+    if is_ours(found):  # of another version, or not ours: what follows would ask for what is not there
+        yield from consistency(connection, view, quick=quick)
+
+
+def form(connection: sqlite3.Connection, *, quick: bool = False) -> Findings:
+    """Look at the file and the schema alone."""
     yield from structure(connection, quick=quick)
     try:
-        found = list(schema(connection))
+        yield from list(schema(connection))
     except sqlite3.Error as error:
-        found = [Finding("schema", Level.FAILURE, f"cannot be read: {error}", RESTORE, "no command can read the data")]
-    yield from found
-    if any(each.level is not Level.OK for each in found):
-        return  # of another version, or not ours: what follows would ask for what is not there
-    yield from consistency(connection, view, quick=quick)
+        yield Finding("schema", Level.FAILURE, f"cannot be read: {error}", RESTORE, "no command can read the data")
+
+
+def is_ours(found: Iterable[Finding]) -> bool:
+    """Tell from what `form` found whether there is a schema of this version, so that one can look at what is in it."""
+    return all(each.level is Level.OK for each in found if each.check == "schema")
 
 
 def consistency(connection: sqlite3.Connection, view: View, *, quick: bool = False) -> Findings:

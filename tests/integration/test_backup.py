@@ -6,9 +6,10 @@ import io
 import json
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 from integration.server import Server, wait_until
@@ -140,6 +141,23 @@ def test_what_is_said_for_a_person(tmp_path):
     assert [2, 2, 2, 1, 2, 2] == list(codes.values()), codes
     assert not (tmp_path / "new").exists()
     assert (1, 0) == (made["folders"][0]["users"], made["folders"][0]["messages"])
+
+
+def test_damaged_data_is_backed_up_restored_and_said(tmp_path):
+    """`backup --verify` keeps it and ends with 1, `restore --verify` says what it is, and `restore` puts it back."""
+    server = Server(tmp_path / "data")
+    server.add_users("alice")
+    with closing(sqlite3.connect(server.data / "mesimqtt.db")) as connection, connection:
+        connection.execute("INSERT INTO tie VALUES (9, 1, 'alice', '', 0)")
+    code, made = ask("backup", tmp_path / "shelf", "--verify", "--data", server.data)
+    verified = ask("restore", made["path"], "--verify")
+    done = ask("restore", made["path"], "--data", tmp_path / "new")
+
+    assert [1, 1, 0] == [code, verified[0], done[0]]
+    assert (False, True) == (verified[1]["whole"], verified[1]["restorable"])
+    said = [each["what"] for each in made["already"] if each["check"] == "references"]
+    assert ["1 rows of tie belong to a user that there is not, such as 9"] == said
+    assert made["already"] == done[1]["already"]
 
 
 def test_the_unit_for_backups(tmp_path):

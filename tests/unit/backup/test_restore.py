@@ -21,7 +21,7 @@ from mesimqtt.store.database import Database
 from mesimqtt.store.migrations import MIGRATIONS, VERSION
 from unit.backup.conftest import NOW_S
 from unit.backup.test_verify import flip, rewrite
-from unit.messaging.world import SECRET
+from unit.messaging.world import SECRET, World
 
 LATER_MS = int((NOW_S + 60) * 1000)
 
@@ -98,6 +98,50 @@ def test_what_is_not_whole_is_not_restored(backup, place):
     with pytest.raises(BackupError, match=r"is not whole, so nothing was restored: files: mesimqtt\.db"):
         restore(backup, place, now_ms=LATER_MS)
 
+    assert not place.exists()
+
+
+def test_what_was_damaged_before_is_put_back_and_said(world, data, shelf, place):
+    """A message that the disk had altered, and one that it lost, bar nothing: the rest is there, it reaches nobody."""
+    with closing(sqlite3.connect(data / "mesimqtt.db")) as connection, connection:
+        connection.execute("UPDATE message SET payload = x'774169' WHERE seq = 4")
+        connection.execute("DELETE FROM message WHERE seq = 2")
+    taken = take(data, shelf, now=NOW_S)
+    done = restore(taken.path, place, now_ms=LATER_MS)
+    after = World(place, start_ms=LATER_MS)
+    after.tokens = world.tokens
+    after.listener("alice").publish("u/bob/new", "goes on")
+    received = [each.payload for each in after.listener("bob").received("u/")]
+    fatal = after.fatal
+    after.close()
+
+    assert ["sequences"] == [each.check for each in taken.already]
+    assert [
+        ("sequences", "messages are missing that nobody has removed: 1 of conversation 1"),
+        ("checksums", f"1 messages are not what was stored: {done.already[1].what[-16:]}"),
+    ] == [(each.check, each.what) for each in done.already]
+    assert [b"goes on"] == received
+    assert ["message 0", "message 2", "wAi", "goes on"] == texts(place)
+    assert [] == fatal
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["DROP TABLE tie", "UPDATE sqlite_master SET rootpage = 3 WHERE name = 'message_conversation_id_seq'"],
+)
+def test_a_file_that_is_none_of_ours_is_not_restored(backup, place, damage):
+    """Its schema is not ours, or SQLite finds its pages damaged, although its hash is the one of the manifest."""
+    with closing(sqlite3.connect(backup / "mesimqtt.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(damage)
+
+    def change(body):
+        described = manifest.describe(backup, backup / "mesimqtt.db")
+        body["files"][0] |= {"bytes": described.bytes, "sha256": described.sha256}
+
+    rewrite(backup, change)
+    with pytest.raises(BackupError, match=r"is not whole, so nothing was restored: (schema|file): "):
+        restore(backup, place, now_ms=LATER_MS)
     assert not place.exists()
 
 
