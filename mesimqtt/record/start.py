@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.domain.errors import InUseError, MesimqttError
-from mesimqtt.store.database import FILE_NAME, LOCK_NAME
+from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.store.database import FILE_NAME, lock
 from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.search import FILE_NAME as INDEX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mesimqtt.settings import Settings
@@ -57,7 +55,7 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
     """Copy a data folder that nobody uses; return the SHA-256 of each file, nothing where there is no data yet.
 
     Raises:
-        InUseError: a server or a command has the folder.
+        StoreError: a server or a command has the folder, or nothing can be written there.
         MesimqttError: it cannot be copied.
 
     """
@@ -66,31 +64,21 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
         return {}
     hashes = {}
     try:
-        with _locked(data):
+        held = lock(data)
+        try:
             target.mkdir(mode=0o700)
             for name in found:
                 copy = target / name
                 copy.touch(mode=0o600)
                 shutil.copyfile(data / name, copy)
                 hashes[name] = hash_of(copy)
+        finally:
+            os.close(held)
     except FileExistsError:
         raise MesimqttError(f"{target} exists; it belongs to another recording: choose another --record") from None
     except OSError as error:
         raise MesimqttError(f"cannot copy {data} to {target}: {error.strerror}; choose another --record") from None
     return hashes
-
-
-@contextlib.contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    descriptor = os.open(data / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InUseError(f"{data} is in use by another mesimqtt server; stop it or choose another --data") from None
-    else:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def hash_of(path: Path) -> str:

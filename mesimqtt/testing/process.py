@@ -140,10 +140,6 @@ class Server:
         process.send_signal(signal.SIGTERM)
         return self._ended(process)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal and wait for nothing."""
-        self._running().send_signal(number)
-
     def kill(self) -> None:
         """Send SIGKILL: what a power switch does to a process."""
         process = self._process
@@ -153,7 +149,7 @@ class Server:
         self.port = self.port or self._port
 
     def send_signal(self, number: int) -> None:
-        """Send any other signal to the running server."""
+        """Send a signal to the running server and wait for nothing."""
         self._running().send_signal(number)
 
     def wait(self, deadline_s: float = STOP_DEADLINE_S) -> int:

@@ -149,7 +149,7 @@ def test_a_second_signal_waits_for_nobody(tmp_path: Path) -> None:
         sender = await RawClient.connect(server.port, "sender", "alice", tokens["alice"])
         for n in range(40):
             await sender.publish(f"m/alice/out/u/bob/c{n}", b"x" * 200_000, qos=1)
-        server.signal(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         await sender.ended()
         began = time.monotonic()
         await asyncio.sleep(0.3)

@@ -286,7 +286,7 @@ def test_sighup_ends_a_recording(tmp_path: Path) -> None:
     """Files are read again, and the recording does not hold what they say now."""
     path = tmp_path / "one.rec"
     with Server(tmp_path / "data", options=("--record", str(path))) as server:
-        server.signal(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         wait_until(lambda: "files were read again" in server.printed)
         assert 0 == server.stop()
     played = play_back(path, tmp_path)

@@ -65,10 +65,10 @@ def test_systemd_is_told_everything(tmp_path: Path, told: socket.socket) -> None
         assert f"STATUS=serving on mqtt 127.0.0.1:{server.port}" in next_of(told, "READY=1")
         for _ in range(3):
             assert "WATCHDOG=1" == next_of(told, "WATCHDOG=1")
-        server.signal(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         assert re.search(r"MONOTONIC_USEC=\d+", next_of(told, "RELOADING=1"))
         assert "READY=1" == next_of(told, "READY=1")
-        server.signal(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         assert "STATUS=taking leave" in next_of(told, "STOPPING=1")
         wait_until(lambda: not server.is_running)
 
@@ -191,7 +191,7 @@ def test_the_log_in_a_file(tmp_path: Path) -> None:
         play(story)
         wait_until(lambda: "refused" in path.read_text())
         path.rename(tmp_path / "taken.log")
-        server.signal(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         wait_until(lambda: path.exists() and "SIGHUP" in path.read_text())
         assert 0 == server.stop()
     whole = path.read_text() + (tmp_path / "taken.log").read_text()
