@@ -87,7 +87,7 @@ def _tell(found: Report, report: Path, *, json: bool) -> int:
         emit(found.as_json())
     else:
         line(found.markdown(), is_clean=True)
-        line(f"the report is in {report.with_suffix('.md')} and {report.with_suffix('.json')}")
+        line(f"the report is in {' and '.join(map(str, _files(report)))}")
     if "interrupted" in found.facts:
         return 130
     return 1 if found.failed else 0
@@ -134,19 +134,37 @@ def _at(folder: Path | None) -> tuple[Path, ...]:
     return (folder,)
 
 
+def _files(report: Path) -> tuple[Path, Path]:
+    """Return the files of a report: FILE.md and FILE.json; who names one of the two means both."""
+    if report.suffix in {".md", ".json"}:
+        report = report.with_suffix("")
+    if not report.name:
+        raise UsageError(f"--report takes a file, not the folder {report}")
+    return report.with_name(f"{report.name}.md"), report.with_name(f"{report.name}.json")
+
+
 def _writable(report: Path) -> None:
-    """Make the folder of the report; raise MesimqttError if nothing can be written there."""
+    """Raise MesimqttError if a report cannot be written there; leave everything as it is."""
+    made = [each for each in (report.parent, *report.parent.parents) if not each.exists()]
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.with_suffix(".md").touch()
+        for each in _files(report):
+            is_new = not each.exists()
+            each.open("a").close()
+            if is_new:
+                each.unlink()
+        for folder in made:
+            folder.rmdir()
     except OSError as error:
         raise _cannot_write(report, error) from None
 
 
 def _write(found: Report, report: Path) -> None:
+    page, document = _files(report)
     try:
-        report.with_suffix(".md").write_text(f"# Self-test\n\n{found.markdown()}")
-        report.with_suffix(".json").write_text(json_module.dumps(found.as_json(), indent=1) + "\n")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"# Self-test\n\n{found.markdown()}")
+        document.write_text(json_module.dumps(found.as_json(), indent=1) + "\n")
     except OSError as error:
         raise _cannot_write(report, error) from None
 
