@@ -18,12 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one trial and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m mesimqtt.proof", description="Run one trial of the proof.")
     parser.add_argument("trial", choices=TRIALS)
-    parser.add_argument("--count", type=int, default=1, help="how often (default: once)")
-    parser.add_argument("--seed", type=int, default=1, help="from which number everything follows")
+    parser.add_argument("--count", type=_number, default=1, help="how often (default: once)")
+    parser.add_argument("--seed", type=_number, default=1, help="from which number everything follows")
     asked = parser.parse_args(arguments)
     chosen = trial(asked.trial)
-    with tempfile.TemporaryDirectory(prefix="mesimqtt-proof-") as folder:
-        outcome = chosen.run(asked.count, seed=asked.seed, folder=Path(folder), progress=lambda _: None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="mesimqtt-proof-") as folder:
+            outcome = chosen.run(asked.count, seed=asked.seed, folder=Path(folder), progress=lambda _: None)
+    except KeyboardInterrupt:
+        print(f"{chosen.name}: interrupted: nothing is said of it", file=sys.stderr)
+        return 130
     if outcome.skipped:
         print(f"{chosen.name}: skipped: {outcome.skipped}")
         return 0
@@ -33,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for failure in outcome.failures:
         print(f"  {failure.what}\n    again: {failure.repeat}")
     return 1 if outcome.failed else 0
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from mesimqtt.proof import page
+from mesimqtt.proof.__main__ import main as alone
 from mesimqtt.proof.page import BEGIN, END
 from mesimqtt.proof.promises import PROMISES, UNTRIED
 from mesimqtt.proof.report import Report, Result, read, together
@@ -140,3 +143,13 @@ def test_every_promise_is_tried_or_says_why_not():
 
     assert PROMISES.keys() - named == UNTRIED.keys()
     assert all(UNTRIED.values())
+
+
+@pytest.mark.parametrize("option", [["--count", "0"], ["--count", "-3"], ["--seed", "0"], ["--count", "many"]])
+def test_one_trial_alone_is_tried_at_least_once(option, capsys):
+    """`python -m mesimqtt.proof` says what it takes, and never that nothing failed where nothing was tried."""
+    with pytest.raises(SystemExit) as ended:
+        alone(["cuts", *option])
+
+    assert 2 == ended.value.code
+    assert option[0] in capsys.readouterr().err
