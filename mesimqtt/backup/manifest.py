@@ -5,19 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+import re
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.strict_json import read_json
+from mesimqtt.store import layout
+from mesimqtt.store.database import FILE_NAME
 from mesimqtt.store.snapshot import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FORMAT = 1
 MANIFEST_NAME = "manifest.json"
-MANIFEST_MAX = 16 * 1024 * 1024
+MANIFEST_MAX = 4 * 1024 * 1024  # thousands of applications
+CONFIGURATION = "configuration"  # the folder within a backup that holds the configuration file
+# What lies beside a database in a backup; there is nothing else in one but the configuration.
+BESIDE = (layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE)
+BESIDE_MAX = 64 * 1024 * 1024  # bytes of each file but the database
+_HASH = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _CHUNK = 1024 * 1024
 
 
@@ -69,7 +79,17 @@ class Manifest:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a backup: whole and on disk, or not at all. Raises OSError."""
+    """Write the manifest of a backup: whole and on disk, or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+        BackupError: a file has a name with which it could not be put back.
+
+    """
+    try:
+        _check_names(manifest)
+    except ValueError as error:
+        raise BackupError(f"{error}; give it another name") from None
     body = asdict(manifest)
     body["folders"] = [{**asdict(each), "facts": each.facts._asdict()} for each in manifest.folders]
     body["sha256"] = _digest(body)
@@ -87,7 +107,7 @@ def read(folder: Path) -> Manifest:
     try:
         if path.stat().st_size > MANIFEST_MAX:
             raise BackupError(f"{path} is no manifest of ours: it is too large")
-        body = json.loads(path.read_bytes())
+        body = read_json(path.read_bytes())
     except OSError as error:
         raise BackupError(f"{folder} is no backup: {path}: {error.strerror}") from None
     except ValueError:
@@ -97,24 +117,95 @@ def read(folder: Path) -> Manifest:
         raise BackupError(f"{path} is no manifest of ours")
     if found > FORMAT:
         made = str(body.get("mesimqtt"))[:40]
-        raise BackupError(f"{folder} was made by a newer mesimqtt ({made}, format {found}); install that one")
+        made = f"{made}, " if _is_name(made) else ""
+        raise BackupError(f"{folder} was made by a newer mesimqtt ({made}format {found}); install that one")
     digest = body.pop("sha256", None)
-    if digest != _digest(body):
-        raise BackupError(f"{path} is damaged: it is not what was written; use another backup")
     try:
+        if digest != _digest(body):
+            raise BackupError(f"{path} is damaged: it is not what was written; use another backup")
         return _manifest(body)
-    except (KeyError, TypeError, ValueError):
-        raise BackupError(f"{path} is no manifest of ours") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        what = f": {error}" if type(error) is ValueError else ""
+        raise BackupError(f"{path} is damaged, or no manifest of ours{what}; use another backup") from None
 
 
 def _manifest(body: dict[str, Any]) -> Manifest:
-    folders = tuple(Folder(**{**each, "facts": Facts(**each["facts"])}) for each in body["folders"])
+    """Return what a manifest says, if a backup can be so. Raises ValueError, KeyError or TypeError.
+
+    Whoever can write a backup can give it a good hash: no name in it leads out of it, or over what is the server's.
+    """
+    _check_types(Manifest, {**body, "folders": (), "files": ()})
+    folders = tuple(_folder(each) for each in body["folders"])
     files = tuple(File(**each) for each in body["files"])
-    for name in (*(each.path for each in files), *(each.path for each in folders if each.path)):
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise ValueError(name)
-    return Manifest(**{**body, "folders": folders, "files": files})
+    for each in files:
+        _check_types(File, asdict(each))
+    found = Manifest(**{**body, "folders": folders, "files": files})
+    if not _TIME.fullmatch(found.time) or not _is_name(found.mesimqtt) or not found.installation.isascii():
+        raise ValueError("its time or its version is none")
+    _check_names(found)
+    return found
+
+
+def _folder(said: dict[str, Any]) -> Folder:
+    facts = Facts(**said["facts"])
+    if any(type(each) is not (str if name == "seqs_sha256" else int) for name, each in facts._asdict().items()):
+        raise TypeError(facts)
+    _check_types(Folder, {**said, "facts": facts})
+    return Folder(**{**said, "facts": facts})
+
+
+def _check_types(kind: Any, said: dict[str, Any]) -> None:  # noqa: ANN401 - one of the classes above
+    """Hold the plain values of a class to their types. Raises TypeError or KeyError."""
+    plain = {"int": int, "str": str}
+    for each in fields(kind):
+        wanted = plain.get(str(each.type))
+        value = said[each.name]
+        if wanted is not None and (type(value) is not wanted or (type(value) is int and value < 0)):
+            raise TypeError(each.name)
+
+
+def _check_names(found: Manifest) -> None:
+    """Hold folders and files to the names that a backup has. Raises ValueError."""
+    places = [each.path for each in found.folders]
+    if places.count("") != 1 or len(set(places)) != len(places):
+        raise ValueError("it does not name each folder once, the server's own among them")
+    allowed = set()
+    for folder in found.folders:
+        top, _, name = folder.path.partition("/")
+        if folder.path and not (top == layout.APPS_NAME and _is_name(name)):
+            raise ValueError(f"{folder.path!r} is no folder of a backup")
+        prefix = f"{folder.path}/" if folder.path else ""
+        allowed |= {prefix + each for each in (FILE_NAME, *BESIDE)}
+        if folder.configuration:
+            top, _, name = folder.configuration.partition("/")
+            if top != CONFIGURATION or not _is_name(name):
+                raise ValueError(f"{folder.configuration!r} is no configuration in a backup")
+            allowed.add(prefix + folder.configuration)
+        if folder.configured and not _is_text(folder.configured):
+            raise ValueError(f"{folder.configured!r} is no path")
+    names = [each.path for each in found.files]
+    if len(set(names)) != len(names):
+        raise ValueError("it names a file twice")
+    for each in found.files:
+        if each.path not in allowed:
+            raise ValueError(f"{each.path!r} is no file of a backup")
+        if not each.path.endswith(FILE_NAME) and each.bytes > BESIDE_MAX:
+            raise ValueError(f"{each.path!r} is too large")
+        if not _HASH.fullmatch(each.sha256):
+            raise ValueError(f"the hash of {each.path!r} is none")
+    for folder in found.folders:
+        if folder.configuration and f"{folder.path}/{folder.configuration}".lstrip("/") not in names:
+            raise ValueError(f"{folder.configuration!r} is not among its files")
+
+
+def _is_name(name: str) -> bool:
+    """Tell whether a text is the name of one file."""
+    return _is_text(name) and "/" not in name and name not in {".", ".."}
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether a text can be printed, and written down in UTF-8."""
+    return bool(text) and not any(each < " " or each == "\x7f" or "\ud800" <= each <= "\udfff" for each in text)
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesimqtt.backup import manifest
-from mesimqtt.backup.manifest import BackupError
-from mesimqtt.backup.take import CONFIGURATION
+from mesimqtt.backup.manifest import CONFIGURATION, BackupError
 from mesimqtt.backup.verify import verify
 from mesimqtt.store import layout, migrations, restored
 from mesimqtt.store.database import FILE_NAME, LOCK_NAME, lock
@@ -113,7 +112,7 @@ def _configure(stage: Path, data: Path, folder: Folder) -> None:
         former = Path(folder.configured)
         with contextlib.suppress(OSError):
             if former.read_bytes() == copied.read_bytes():
-                shutil.rmtree(copied.parent)
+                shutil.rmtree(stage / CONFIGURATION)
                 _write_note(note, former)
                 return
         _write_note(note, data.absolute() / folder.configuration)

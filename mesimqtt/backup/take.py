@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt import __version__
 from mesimqtt.backup import manifest, shelf, verify
-from mesimqtt.backup.manifest import BackupError, File, Folder, Manifest
+from mesimqtt.backup.manifest import BESIDE, CONFIGURATION, BackupError, File, Folder, Manifest
 from mesimqtt.store import layout, snapshot
 from mesimqtt.store.database import FILE_NAME, size_of
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from mesimqtt.domain.findings import Finding
 
-CONFIGURATION = "configuration"  # the folder within a backup that holds the configuration file
-_BESIDE = (layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE)
 _ROOM_LEFT = 64 * 1024 * 1024  # what a backup must leave free
 _IDENTITY = b"mesimqtt installation"
 
@@ -96,7 +94,7 @@ def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]
         snapshot.take(folder / FILE_NAME, place / FILE_NAME)
         _check_secret(folder)
         files.append(manifest.describe(partial, place / FILE_NAME))
-        for each in _BESIDE:
+        for each in BESIDE:
             with contextlib.suppress(FileNotFoundError):
                 files.append(_relative(partial, place / each, manifest.copy(folder / each, place / each)))
         configured = _configuration_of(folder)
