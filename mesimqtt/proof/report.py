@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.proof.promises import PROMISES, UNTRIED
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, merged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-# A figure whose name ends so is a measurement, of which the worst counts; any other is a count, which adds up.
-_MEASURED = ("_s", "_ms", "_us", "_mb", "_mib", "_kb", "_max", "_ratio", "_percent")
 FORMAT = 1
 
 
@@ -29,10 +27,17 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """`held`, `BROKEN` or `skipped`."""
+        """`held`, `BROKEN`, `skipped` or `not tried`."""
         if self.outcome.failed:
             return "BROKEN"
-        return "skipped" if self.outcome.skipped and not self.outcome.tried else "held"
+        if self.outcome.tried:
+            return "held"
+        return "skipped" if self.outcome.skipped else "not tried"
+
+    @property
+    def has_shown(self) -> bool:
+        """Whether it says anything of its promises: it tried them, or broke before it could."""
+        return bool(self.outcome.tried or self.outcome.failed)
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """How many tries broke a promise."""
+        """How many tries failed: a promise was broken, or the trial itself."""
         return sum(result.outcome.failed for result in self.results)
 
     def as_json(self) -> dict[str, Any]:
@@ -65,6 +70,7 @@ class Report:
                     "failed": each.outcome.failed,
                     "failures": [{"what": one.what, "repeat": one.repeat} for one in each.outcome.failures],
                     "figures": dict(each.outcome.figures),
+                    "largest": sorted(each.outcome.largest),
                     "skipped": each.outcome.skipped,
                     "seconds": round(each.seconds, 1),
                 }
@@ -78,9 +84,10 @@ class Report:
 
     def _head(self) -> Iterator[str]:
         broken = [each for each in self.results if each.outcome.failed]
-        tried = [each for each in self.results if each.outcome.tried]
-        yield f"{len(tried)} trials, {sum(each.seconds for each in self.results) / 60:.0f} minutes: " + (
-            f"**{self.failed} broken promises** in {', '.join(each.name for each in broken)}."
+        tried = sum(each.has_shown for each in self.results)
+        yield f"{tried} trials, {sum(each.seconds for each in self.results) / 60:.0f} minutes: " + (
+            f"**{self.failed} {'try' if self.failed == 1 else 'tries'} failed** in "
+            f"{', '.join(each.name for each in broken)}."
             if broken
             else "**no promise was broken.**"
         )
@@ -90,7 +97,7 @@ class Report:
         yield "| promise | tried by | |"
         yield "|---|---|---|"
         for number, promise in PROMISES.items():
-            by = [each for each in self.results if number in each.promises and each.outcome.tried]
+            by = [each for each in self.results if number in each.promises and each.has_shown]
             said = ", ".join(f"{_count(each.outcome.tried)} {each.unit}" for each in by)
             broken = any(each.outcome.failed for each in by)
             verdict = "BROKEN" if broken else "held" if by else f"not tried{_because(number)}"
@@ -102,11 +109,12 @@ class Report:
         yield "|---|---|---|---|---|---|"
         for each in self.results:
             out = each.outcome
-            figures = ", ".join(f"{name} {_count(value)}" for name, value in out.figures.items())
+            figures = [f"{name} {_count(value)}" for name, value in out.figures.items()]
+            figures += [f"skipped: {out.skipped}"] if out.skipped else [] if each.has_shown else ["not tried"]
             took = f"{each.seconds:.0f} s"
             yield (
                 f"| **{each.name}**: {each.title} | {_count(out.tried)} {each.unit} | {out.seeds} | {out.failed} "
-                f"| {took} | {f'skipped: {out.skipped}' if out.skipped else figures} |"
+                f"| {took} | {', '.join(figures)} |"
             )
         yield ""
 
@@ -131,7 +139,8 @@ def read(document: Mapping[str, Any]) -> Iterator[Result]:
     for each in document["trials"]:
         failures = tuple(Failure(one["what"], one["repeat"]) for one in each["failures"])
         outcome = Outcome(
-            each["tried"], each["seeds"], failures, each["failed"], dict(each["figures"]), each["skipped"]
+            each["tried"], each["seeds"], failures, each["failed"], dict(each["figures"]), each["skipped"],
+            frozenset(each.get("largest", ())),
         )  # fmt: skip
         yield Result(each["name"], each["title"], tuple(each["promises"]), each["unit"], outcome, each["seconds"])
 
@@ -139,19 +148,16 @@ def read(document: Mapping[str, Any]) -> Iterator[Result]:
 def together(outcomes: Iterable[Outcome]) -> Outcome:
     """Return several rounds of one trial as one outcome."""
     found = list(outcomes)
-    figures: dict[str, float] = {}
-    for outcome in found:
-        for name, value in outcome.figures.items():
-            before = figures.get(name, 0)
-            figures[name] = max(before, value) if name.endswith(_MEASURED) else before + value
+    largest = frozenset(name for outcome in found for name in outcome.largest)
     failures = [failure for outcome in found for failure in outcome.failures]
     return Outcome(
         tried=sum(outcome.tried for outcome in found),
         seeds=", ".join(outcome.seeds for outcome in found if outcome.seeds),
         failures=tuple(failures[:FAILURES_KEPT_MAX]),
         failed=sum(outcome.failed for outcome in found),
-        figures=figures,
+        figures=merged((outcome.figures for outcome in found), largest),
         skipped=next((outcome.skipped for outcome in found if outcome.skipped), ""),
+        largest=largest,
     )
 
 

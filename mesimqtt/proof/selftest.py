@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesimqtt import __version__
 from mesimqtt.bench.machine import file_system, machine_facts
 from mesimqtt.proof.report import Report, Result, together
-from mesimqtt.proof.trial import Failure, Outcome
+from mesimqtt.proof.trial import Failure, Outcome, broke
 from mesimqtt.proof.trials import TRIALS, trial
 
 if TYPE_CHECKING:
@@ -84,10 +83,8 @@ def _try(chosen: Trial, count: int, seed: int, where: Path, progress: Callable[[
     try:
         return chosen.run(count, seed=seed, folder=folder, progress=progress)
     except Exception as error:  # noqa: BLE001 - the report says it, and the other trials still run
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"the trial itself broke: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         again = f"python -m mesimqtt.proof {chosen.name} --count {count} --seed {seed}"
-        return Outcome(0, str(seed), (Failure(said, again),), 1)
+        return Outcome(0, str(seed), (Failure(broke(error), again),), 1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+# A figure whose name ends so is a measurement, of which the worst counts; any other is a count, which adds up.
+MEASURED = ("_s", "_ms", "_us", "_mb", "_mib", "_kb", "_max", "_ratio", "_percent")
 FAILURES_KEPT_MAX = 100  # of one trial: whoever has a hundred needs no more to look at
 
 
@@ -25,8 +30,10 @@ class Outcome:
     """What came of a trial.
 
     `tried` counts tries in the trial's own unit (kills, cuts, seeds). `seeds` says from which numbers they were
-    made, as `1..50`. `figures` are what was counted or measured, by name, units last (`messages`, `drain_s`).
-    `skipped` is why the machine could not run it (a tool is missing), empty if it ran.
+    made, as `1..50`. `figures` are what was counted or measured, by name, units last (`messages`, `drain_s`): counts
+    add up, of measurements the largest is the worst, and so it is of those that `largest` names, which are the same
+    however often one tries (`targets`). `skipped` is why the machine could not run it (a tool is missing), empty if it
+    ran.
     """
 
     tried: int
@@ -35,6 +42,37 @@ class Outcome:
     failed: int = 0
     figures: dict[str, float] = field(default_factory=dict)
     skipped: str = ""
+    largest: frozenset[str] = frozenset()
+
+
+def merged(parts: Iterable[Mapping[str, float]], largest: Collection[str] = frozenset()) -> dict[str, float]:
+    """Return the figures of several parts as those of one: measurements and `largest` by the largest, others added."""
+    figures: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            before = figures.get(name)
+            if before is None:
+                figures[name] = value
+            else:
+                figures[name] = max(before, value) if name in largest or name.endswith(MEASURED) else before + value
+    return figures
+
+
+def broke(error: Exception) -> str:
+    """Say that a trial broke by itself, and where: it has shown nothing."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"the trial itself broke: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+
+
+@contextmanager
+def quiet(level: int = logging.CRITICAL) -> Iterator[None]:
+    """Keep off the screen what servers in trouble log up to a level meanwhile; NOTSET: let all of it be heard."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class Trial(Protocol):

@@ -41,7 +41,8 @@ class Conformance:
         tried = [each for each in results if each.state in CHECKED or each in wrong]
         figures = {"statements": float(len(statements())), "checks": float(len(numbers))}
         failures = tuple(map(_failure, wrong[:FAILURES_KEPT_MAX]))
-        return Outcome(len(tried), "all" if is_all else str(seed), failures, len(wrong), figures)
+        seeds = "all" if is_all else str(seed)
+        return Outcome(len(tried), seeds, failures, len(wrong), figures, largest=frozenset(figures))
 
 
 def wrongs(results: Sequence[Result], options: Options) -> list[Result]:

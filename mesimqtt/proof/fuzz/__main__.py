@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.proof.trial import quiet
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -71,7 +73,6 @@ def _fuzz(name: str, seconds: int, found: Path, corpus: Path | None) -> None:
     with atheris.instrument_imports(include=_MODULES):
         target = import_module("mesimqtt.proof.fuzz.targets").TARGETS[name]
         bounds = import_module("mesimqtt.proof.fuzz.bounds")
-        trial = import_module("mesimqtt.proof.fuzz.trial")
     found.mkdir(parents=True, exist_ok=True)
 
     def one(data: bytes) -> None:
@@ -79,7 +80,7 @@ def _fuzz(name: str, seconds: int, found: Path, corpus: Path | None) -> None:
         if wrong:
             raise bounds.FindingError(wrong)
 
-    with tempfile.TemporaryDirectory(prefix="mesimqtt-fuzz-") as folder, trial.quiet():
+    with tempfile.TemporaryDirectory(prefix="mesimqtt-fuzz-") as folder, quiet():
         words, seeds = Path(folder) / "words", Path(folder) / "seeds"
         words.write_text("".join(_quoted(word) for word in target.words))
         seeds.mkdir()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from importlib.util import find_spec
 from random import Random
 from typing import TYPE_CHECKING
@@ -11,10 +9,10 @@ from typing import TYPE_CHECKING
 from mesimqtt.proof.fuzz.bounds import try_input
 from mesimqtt.proof.fuzz.mutate import make_input
 from mesimqtt.proof.fuzz.targets import TARGETS
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from mesimqtt.proof.fuzz.target import Target
@@ -48,7 +46,9 @@ class Parsers:
                         failures.append(Failure(f"{target.name}: {data!r:.{_SHOWN}}: {wrong}", again))
                 progress(number - seed + 1)
         figures = {"targets": float(len(targets)), "second_codec": float(find_spec("mqtt5") is not None)}
-        return Outcome(count, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures)
+        return Outcome(
+            count, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures, largest=frozenset(figures)
+        )
 
 
 def input_of(number: int, targets: list[Target]) -> tuple[Target, bytes]:
@@ -58,14 +58,3 @@ def input_of(number: int, targets: list[Target]) -> tuple[Target, bytes]:
     if target.is_slow and chance.randrange(_SLOW_ONE_IN):
         target = chance.choice([each for each in targets if not each.is_slow])
     return target, make_input(target, chance, target.seeds)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Log nothing meanwhile: what is refused a million times is told a million times."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)

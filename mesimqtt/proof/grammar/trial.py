@@ -50,4 +50,5 @@ class Grammar:
             "known_kinds_seen": float(len(used)),
             "known_kinds": float(len(DIFFERENCES)),
         }
-        return Outcome(count, seeds, tuple(failures), failed, figures)
+        largest = frozenset({"known_kinds_seen", "known_kinds"})
+        return Outcome(count, seeds, tuple(failures), failed, figures, largest=largest)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.proof.powercut import jobs
 from mesimqtt.proof.powercut.jobs import Done
+from mesimqtt.proof.trial import quiet
 from mesimqtt.store.database import FILE_NAME, sentence
 from mesimqtt.testing import wire
 from mesimqtt.testing.peer import mid_of
@@ -170,17 +171,16 @@ def read(folder: Path, tokens: dict[str, str]) -> Reading:
     log = logging.getLogger("mesimqtt")
     log.addHandler(listening)
     log.propagate = False
-    before, logging.root.manager.disable = logging.root.manager.disable, 0
     try:
-        world = StartedWorld(folder, history={"search": False})
-        try:
-            found = _read(world, tokens)
-        finally:
-            world.close()
+        with quiet(logging.NOTSET):
+            world = StartedWorld(folder, history={"search": False})
+            try:
+                found = _read(world, tokens)
+            finally:
+                world.close()
     finally:
         log.removeHandler(listening)
         log.propagate = True
-        logging.disable(before)
     found.told += listening.told
     return found
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, merged, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,10 +61,9 @@ def run(
     for done in _all(job, jobs, folder):
         tried += done.tried
         failed += len(done.failures)
-        again = f"python -m mesimqtt.proof {name} --count {per_job} --seed {done.seed}{extra}"
+        again = f"python -m mesimqtt.proof {name} --count {done.tried} --seed {done.seed}{extra}"
         failures += [Failure(what, again) for what in done.failures[: FAILURES_KEPT_MAX - len(failures)]]
-        for figure, value in done.figures.items():
-            figures[figure] = figures.get(figure, 0.0) + value
+        figures = merged((figures, done.figures))
         progress(tried)
     return Outcome(tried, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures)
 
@@ -90,8 +88,5 @@ def _one(job: Job, seed: int, tries: int, folder: Path) -> Done:
     """Run one job in this process; what the server logs about its bad disk is no news here."""
     own = folder / str(os.getpid())
     own.mkdir(exist_ok=True)
-    logging.disable(logging.CRITICAL)
-    try:
+    with quiet():
         return job(seed, tries, own)
-    finally:
-        logging.disable(logging.NOTSET)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, broke, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ _NUMBERED = re.compile(r"[\w-]*\d[\w-]*")
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """What came of one part: complaints, and figures, of which those with `_max` or `_s` are not sums but the worst."""
+    """What came of one part: complaints, and figures as an `Outcome` has them."""
 
     complaints: list[str]
     figures: dict[str, float] = field(default_factory=dict)
@@ -48,7 +48,8 @@ def in_eras(
     """Run `count` tries of a trial in parts of `size`, the seeds from `seed` on, as many at once as there are cores.
 
     `part` is `part(seed, count, folder, done)` at the top of a module. `prefix` stands before the command of its
-    process. `jobs`: at most so many at once.
+    process. `jobs`: at most so many at once. What counts as tried is what `done` was told, not what was asked for; a
+    part that breaks by itself is a complaint.
     """
     parts = [(seed + number, min(size, count - number * size)) for number in range((count + size - 1) // size)]
     tried = 0
@@ -63,7 +64,10 @@ def in_eras(
     def one(chosen: tuple[int, int]) -> Era:
         place = folder / str(chosen[0])
         place.mkdir()
-        return (part if len(parts) == 1 and not prefix else _beside(part, prefix))(*chosen, place, done)
+        try:
+            return (part if len(parts) == 1 and not prefix else _beside(part, prefix))(*chosen, place, done)
+        except Exception as error:  # noqa: BLE001 - what the others show counts all the same
+            return Era([broke(error)])
 
     with ThreadPoolExecutor(min(len(parts), jobs or os.cpu_count() or 1)) as pool:
         eras = list(pool.map(one, parts))
@@ -74,7 +78,8 @@ def in_eras(
     ]
     seeds = f"{parts[0][0]}..{parts[-1][0]}" if len(parts) > 1 else str(seed)
     failed = sum(len(each.complaints) for each in eras)
-    return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), failed, _together(eras))
+    figures = merged(each.figures for each in eras)
+    return Outcome(tried, seeds, tuple(failures[:FAILURES_KEPT_MAX]), failed, figures)
 
 
 def few(complaints: list[str]) -> list[str]:
@@ -83,15 +88,6 @@ def few(complaints: list[str]) -> list[str]:
     for said in complaints:
         kinds.setdefault(_NUMBERED.sub("#", said), []).append(said)
     return [f"{each[0]} (and {len(each) - 1} like it)" if len(each) > 1 else each[0] for each in kinds.values()]
-
-
-def _together(eras: list[Era]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for each in eras:
-        for name, value in each.figures.items():
-            is_worst = name.endswith(("_s", "_max", "_mb"))
-            figures[name] = max(figures.get(name, value), value) if is_worst else figures.get(name, 0) + value
-    return figures
 
 
 def _beside(part: Part, prefix: tuple[str, ...]) -> Part:
@@ -126,7 +122,10 @@ def main(arguments: list[str]) -> int:
     """Run one part; print a dot a try, then what came of it as JSON."""
     module, _, function = arguments[0].partition(":")
     part: Part = getattr(importlib.import_module(module), function)
-    era = part(int(arguments[1]), int(arguments[2]), Path(arguments[3]), lambda: print(_DONE, flush=True))
+    try:
+        era = part(int(arguments[1]), int(arguments[2]), Path(arguments[3]), lambda: print(_DONE, flush=True))
+    except Exception as error:  # noqa: BLE001 - who started it says so
+        era = Era([broke(error)])
     print(json.dumps(asdict(era)), flush=True)
     return 0
 

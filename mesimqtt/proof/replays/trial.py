@@ -50,7 +50,7 @@ class Replays:
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Record and replay `count` times."""
         failures: list[Failure] = []
-        figures = {"recordings": 0.0, "connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_s": 0.0}
+        figures = {"recordings": 0.0, "connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_seconds": 0.0}
         for number in range(seed, seed + count):
             place = folder / f"{number}"
             place.mkdir()
@@ -59,7 +59,7 @@ class Replays:
                 figures["recordings"] += 1
                 for name in ("connections", "bytes_in", "bytes_out"):
                     figures[name] += found.get(name, 0)
-                figures["recorded_s"] += found.get("seconds", 0)
+                figures["recorded_seconds"] += found.get("seconds", 0)
                 if not found.get("identical"):
                     repeat = f"python -m mesimqtt.proof {self.name} --seed {number}"
                     failures.append(Failure(f"seed {number}: {path.name}: {found.get('difference', found)}", repeat))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.proof.history import Marked
 from mesimqtt.proof.sim.plain import PlainPhone
-from mesimqtt.proof.sim.run import Plan, begin, finish, quiet, run_in
+from mesimqtt.proof.sim.run import Plan, begin, finish, run_in
 from mesimqtt.proof.sim.world import GROUPS, SimWorld
+from mesimqtt.proof.trial import quiet
 from mesimqtt.testing import wire
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from mesimqtt.proof.sim.bounds import Watch
 from mesimqtt.proof.sim.life import Life
 from mesimqtt.proof.sim.nemesis import Nemesis
 from mesimqtt.proof.sim.world import SimWorld
+from mesimqtt.proof.trial import quiet
 from mesimqtt.store import messages as rows
 from mesimqtt.store import scheduled
 
@@ -207,16 +207,3 @@ def _kept(world: SimWorld) -> Iterator[h.Kept]:
             format_mid(message.mid), sender.address if sender is not None else "", message.cid, place, message.seq,
             message.kind == MessageKind.EVENT, message.expires_at,
         )  # fmt: skip
-
-
-class quiet:  # noqa: N801 - as contextlib's
-    """Keep what the server logs off the screen: it is meant to be in trouble here."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._level = logging.root.manager.disable
-        logging.disable(logging.CRITICAL)
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-        logging.disable(self._level)

@@ -14,7 +14,8 @@ from mesimqtt.proof.fuzz import bounds, oracles
 from mesimqtt.proof.fuzz.mutate import make_input
 from mesimqtt.proof.fuzz.target import FindingError, Target, check_equal
 from mesimqtt.proof.fuzz.targets import TARGETS
-from mesimqtt.proof.fuzz.trial import Parsers, input_of, quiet
+from mesimqtt.proof.fuzz.trial import Parsers, input_of
+from mesimqtt.proof.trial import quiet
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 CASES = json.loads((VECTORS / "fuzz.json").read_text())["cases"]

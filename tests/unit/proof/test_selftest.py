@@ -56,7 +56,7 @@ def test_a_broken_promise_is_told_with_what_repeats_it(tmp_path):
     text = report.markdown()
 
     assert 2 == report.failed
-    assert "**2 broken promises** in finding." in text
+    assert "**2 tries failed** in finding." in text
     assert "- **finding**: lost: 1 of alice\n  again: `python -m mesimqtt.proof finding`" in text
     assert "| P1 An accepted message survives kill -9. | 2 tries, 2 tries | BROKEN |" in text
 
@@ -73,6 +73,34 @@ def test_a_trial_that_breaks_itself_is_a_failure_and_holds_up_no_other(tmp_path)
     assert re.match(
         r"the trial itself broke: RuntimeError: no such thing \(fakes\.py:\d+\)", broken.outcome.failures[0].what
     )
+
+
+def test_a_promise_is_broken_where_its_trial_broke_by_itself():
+    """What tried nothing because it broke has not held, and one failure is one try, not tries."""
+    outcome = Outcome(0, "1", (Failure("the trial itself broke", "again"),), 1)
+    text = Report(FACTS, [Result("kills", "kill -9", ("P1",), "kills", outcome, 1.0)]).markdown()
+
+    assert "1 trials, 0 minutes: **1 try failed** in kills." in text
+    assert "| P1 An accepted message survives kill -9. | 0 kills | BROKEN |" in text
+
+
+def test_a_trial_that_tried_nothing_has_not_held():
+    """Nothing tried, nothing failed and no reason: it is not tried, and neither is its promise."""
+    result = Result("kills", "kill -9", ("P1",), "kills", Outcome(0, "1"), 1.0)
+    text = Report(FACTS, [result]).markdown()
+
+    assert "not tried" == result.verdict
+    assert "0 trials, " in text
+    assert "| P1 An accepted message survives kill -9. | - | not tried |" in text
+    assert "| **kills**: kill -9 | 0 kills | 1 | 0 | 1 s | not tried |" in text
+
+
+def test_a_trial_that_was_skipped_in_part_shows_what_it_counted():
+    """The reason stands beside the figures, not in their place."""
+    outcome = Outcome(3, "1", figures={"messages": 7.0}, skipped="no disk")
+    text = Report(FACTS, [Result("kills", "kill -9", ("P1",), "kills", outcome, 1.0)]).markdown()
+
+    assert "| messages 7, skipped: no disk |" in text
 
 
 def test_what_could_not_be_tried_is_not_called_held(tmp_path):
@@ -106,6 +134,29 @@ def test_of_rounds_the_skipped_and_the_failed_are_kept():
     found = together([Outcome(1, "1", (Failure("a", "b"),), 1), Outcome(0, "", skipped="no disk")])
 
     assert Outcome(1, "1", (Failure("a", "b"),), 1, {}, "no disk") == found
+
+
+def test_figures_of_rounds_are_sums_worst_or_the_same():
+    """Counts add up, a measurement is the worst, below nothing too; what a trial says is the same stays the same."""
+    rounds = [
+        Outcome(
+            1, "1", figures={"targets": 60.0, "messages": 2.0, "grown_max_mb": each}, largest=frozenset({"targets"})
+        )
+        for each in (-5.0, -3.0)
+    ]
+    found = together([*rounds, Outcome(1, "1", figures={"targets": 60.0})])
+
+    assert {"targets": 60.0, "messages": 4.0, "grown_max_mb": -3.0} == found.figures
+    assert frozenset({"targets"}) == found.largest
+
+
+@pytest.mark.parametrize("name", ["parsers", "conformance"])
+def test_what_is_the_same_in_every_round_is_not_added_up(name, tmp_path):
+    """Trials declare such figures: two rounds say what one says."""
+    (tmp_path / "a").mkdir()
+    once = trial(name).run(1, seed=1, folder=tmp_path / "a", progress=lambda _: None)
+
+    assert once.figures == together([once, once]).figures
 
 
 def test_every_trial_says_what_it_is():
