@@ -144,6 +144,7 @@ class Forked:
 
 def main() -> int:
     """Import the server, then fork whatever the owner asks for, until he is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner: when he goes, all goes
     for name in _MODULES:
         with contextlib.suppress(ImportError):  # some are not everywhere
             importlib.import_module(name)
@@ -186,6 +187,7 @@ def _command(arguments: list[str], stdout: int, stderr: int) -> None:
     for each, place in ((stdout, 1), (stderr, 2)):
         os.dup2(each, place)
         os.close(each)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["mesimqtt", *arguments]
     runpy.run_module("mesimqtt", run_name="__main__", alter_sys=True)
 

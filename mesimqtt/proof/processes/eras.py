@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -65,12 +67,19 @@ def in_eras(
         place = folder / str(chosen[0])
         place.mkdir()
         try:
-            return (part if len(parts) == 1 and not prefix else _beside(part, prefix))(*chosen, place, done)
+            return (part if len(parts) == 1 and not prefix else beside.run)(*chosen, place, done)
         except Exception as error:  # noqa: BLE001 - what the others show counts all the same
             return Era([broke(error)])
 
+    beside = _Beside(part, prefix)
     with ThreadPoolExecutor(min(len(parts), jobs or os.cpu_count() or 1)) as pool:
-        eras = list(pool.map(one, parts))
+        futures = [pool.submit(one, chosen) for chosen in parts]
+        try:
+            eras = [future.result() for future in futures]
+        except BaseException:  # Ctrl-C: the threads would wait for their processes
+            pool.shutdown(wait=False, cancel_futures=True)
+            beside.end()
+            raise
     failures = [
         Failure(said, f"python -m mesimqtt.proof {name} --count {tries} --seed {number}")
         for (number, tries), each in zip(parts, eras, strict=True)
@@ -90,32 +99,47 @@ def few(complaints: list[str]) -> list[str]:
     return [f"{each[0]} (and {len(each) - 1} like it)" if len(each) > 1 else each[0] for each in kinds.values()]
 
 
-def _beside(part: Part, prefix: tuple[str, ...]) -> Part:
-    """Return `part` run in a process of its own."""
+class _Beside:
+    """A part in processes of its own, each with a process group: Ctrl-C reaches none of them, `end` all."""
 
-    def run(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
-        command = [
-            *prefix,
-            sys.executable,
-            "-m",
-            __name__,
-            f"{part.__module__}:{part.__name__}",
-            str(seed),
-            str(count),
-            str(folder),
-        ]
+    def __init__(self, part: Part, prefix: tuple[str, ...]) -> None:
+        self._command = [*prefix, sys.executable, "-m", __name__, f"{part.__module__}:{part.__name__}"]
+        self._running: set[int] = set()
+        self._has_ended = False
+        self._starting = threading.Lock()
+
+    def run(self, seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
+        """Run the part in a new process."""
+        with self._starting:
+            if self._has_ended:
+                return Era(["interrupted"])
+            process = subprocess.Popen(
+                [*self._command, str(seed), str(count), str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            self._running.add(process.pid)
         last = ""
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        with process:
             for line in process.stdout or ():
                 if line.strip() == _DONE:
                     done()
                 else:
                     last = line
+            self._running.discard(process.pid)
         if process.returncode or not last:
             return Era([f"the trial itself broke: its process ended with {process.returncode}"])
         return Era(**json.loads(last))
 
-    return run
+    def end(self) -> None:
+        """Kill every process with all that it has started, and start no more."""
+        with self._starting:
+            self._has_ended = True
+        for pid in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 def main(arguments: list[str]) -> int:
