@@ -66,7 +66,7 @@ proof-short: $(INSTALLED)  ## The short form of the proof: a minute or two, what
 
 proof: $(INSTALLED)  ## The long form of the proof, an hour or two: build/proof.md, .json, and the figures of PROOF.md
 	$(BIN)/mesimqtt selftest --form long --report build/proof; status=$$?; \
-		$(BIN)/python -m mesimqtt.proof.page PROOF.md build/proof.json && exit $$status
+		$(BIN)/python -m mesimqtt.proof.page PROOF.md build/proof.json $(wildcard build/mutants.json) && exit $$status
 
 kill: $(INSTALLED)  ## 50 times kill -9 at any moment of start, load and stop: nothing lost, nothing doubled
 	$(BIN)/python -m mesimqtt.proof kills --count 50 $(ARGS)

@@ -92,10 +92,17 @@ def _try(chosen: Trial, count: int, seed: int, where: Path, progress: Callable[[
 def _facts(folder: Path) -> dict[str, str]:
     kind, mount = file_system(folder)
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "version": f"mesimqtt {__version__}{_commit()}",
+        **origin(),
         **machine_facts(),
         "data": f"{kind} on {mount}" + (": in memory, where a sync means nothing" if kind == "tmpfs" else ""),
+    }
+
+
+def origin() -> dict[str, str]:
+    """Return when this is, and which version and commit runs."""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "version": f"mesimqtt {__version__}{_commit()}",
     }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from mesimqtt.proof.selftest import origin
 from mutants.catalogue import BugError, missing_tests, read_all
 from mutants.copies import HOME, Copy, CopyError, Run
 
@@ -127,13 +128,14 @@ def explore(bugs: Iterable[Bug], folder: Path) -> None:
 
 
 def as_json(bugs: Sequence[Bug], verdicts: Sequence[Verdict], seconds: float) -> str:
-    """Return the result for programs, and for PROOF.md."""
+    """Return the result for programs, and for PROOF.md (mesimqtt/proof/page.py)."""
     rows = [
         {**asdict(verdict), "title": bug.title, "promise": bug.promise, "file": bug.file, "suffers": bug.suffers}
         for bug, verdict in zip(bugs, verdicts, strict=True)
     ]
     killed = sum(verdict.outcome in (KILLED, ELSEWHERE) for verdict in verdicts)
-    return json.dumps({"planted": len(bugs), "killed": killed, "seconds": seconds, "bugs": rows}, indent=1) + "\n"
+    found = {"facts": origin(), "planted": len(bugs), "killed": killed, "seconds": seconds, "bugs": rows}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def tell(verdict: Verdict) -> None:

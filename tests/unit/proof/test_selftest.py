@@ -204,3 +204,30 @@ def test_one_trial_alone_is_tried_at_least_once(option, capsys):
 
     assert 2 == ended.value.code
     assert option[0] in capsys.readouterr().err
+
+
+def test_the_page_says_when_each_of_its_parts_was_tried():
+    """What is the same for all reports is said once; date and commit, where they differ, for the trials of each."""
+    documents = []
+    for names, date, commit in ((("kills", "cuts"), "Monday", "a1"), (("cuts", "seeds"), "Tuesday", "b2")):
+        results = [Result(name, "x", ("P1",), "tries", Outcome(1, "1"), 1.0) for name in names]
+        facts = {"date": date, "version": f"mesimqtt 1, commit {commit}", "cpu": "one", "room": date}
+        documents.append(Report(facts, results).as_json())
+    text = page.merged(documents).markdown()
+
+    assert [
+        "- cpu: one",
+        "- kills: Monday; mesimqtt 1, commit a1; room: Monday",
+        "- cuts, seeds: Tuesday; mesimqtt 1, commit b2; room: Tuesday",
+    ] == [line for line in text.splitlines() if line.startswith("- ")]
+    assert page.merged(documents[:1]).facts == documents[0]["facts"]
+
+
+def test_the_page_takes_the_planted_bugs():
+    """How many of them the suite noticed, which not, and of which commit and date; that is no trial."""
+    bugs = [{"bug": "blind", "by": []}, {"bug": "seen", "by": ["tests/x.py::test"]}]
+    document = {"facts": {"date": "Monday", "version": "mesimqtt 1"}, "planted": 2, "killed": 1, "bugs": bugs}
+    report = page.merged([document])
+
+    assert {"planted bugs": "1 of 2 noticed by the suite; not: blind; Monday; mesimqtt 1"} == report.facts
+    assert [] == report.results
