@@ -131,7 +131,7 @@ class Entries:
         message = item.message
         sender = self._directory.party(message.sender_id) if message.sender_id else None
         found: dict[str, Any] = {"mid": format_mid(message.mid), "seq": message.seq}
-        if message.kind == MessageKind.EVENT:
+        if message.kind == MessageKind.EVENT and message.state != CORRUPT:
             return found | {"kind": "event", "ts": message.ts, "event": _event(message.payload)}
         is_own = message.sender_id == user_id
         if is_own:

@@ -79,6 +79,24 @@ def test_what_was_delivered_before_keeps_its_status(world):
     assert "altered" not in str(world.do("inbox", address="bob"))
 
 
+@pytest.mark.parametrize(("column", "value"), [("payload", b""), ("ts", 1), ("kind", 0)])
+def test_an_event_that_is_damaged(world, column, value):
+    """History shows that there was something, to every member; the group's other events and messages are whole."""
+    world.group("team", "alice", "bob")
+    world.do("group_join", address="team", users=["carol"])
+    waiting(world, "hello", to="g/team")
+    ((mid,),) = world.rows("SELECT min(id) FROM message WHERE kind = 1")
+    world.store.read.execute(f"UPDATE message SET {column} = ? WHERE id = ?", (value, mid))  # noqa: S608 - names of ours
+    for _ in range(2):
+        page = world.do("history", address="bob", group="team")["messages"]
+        entries = {each["mid"]: each for each in page}
+
+        assert (True, None) == (entries[f"{mid:016x}"]["corrupt"], entries[f"{mid:016x}"].get("event"))
+        assert ["hello"] == [each["text"] for each in page if "text" in each]
+        world.advance(1.5)
+    assert 1 == world.do("stats")["damaged"]
+
+
 def test_an_edit_that_is_damaged(world):
     """Where the newest text is damaged the older one is not shown in its place."""
     bob = world.listener("bob")
