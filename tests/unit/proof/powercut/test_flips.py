@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import random
+import sqlite3
 
 import pytest
 
-from mesimqtt.proof.powercut.flips import KILLED, QUIET, STOPPED, Flips, alter, image_of, judge
+from mesimqtt.proof.powercut.flips import (
+    KILLED,
+    QUIET,
+    SILENT,
+    STOPPED,
+    STUMBLED,
+    Flips,
+    Listening,
+    alter,
+    image_of,
+    is_forgiven,
+    judge,
+    rows_of,
+)
+from mesimqtt.store.integrity import reseal
+
+CIDS = (b"alice-u-1", b"carol-u-39", b"alice-g-20")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +53,6 @@ def test_an_image_that_is_not_altered_is_whole(images, tmp_path):
 
 def test_it_is_not_blind(images, tmp_path):
     """A payload that is other than it was, and holds by its checksum, would be called altered; a lost one, lost."""
-    import contextlib
-    import sqlite3
-
-    from mesimqtt.store.integrity import reseal
-
     image = images[QUIET]
     for statement, outcome in (
         ("UPDATE message SET payload = x'00' WHERE id = ?", "altered"),
@@ -60,4 +74,50 @@ def test_the_same_number_is_the_same_alteration(tmp_path):
     first = [alter(image, random.Random(number)) for number in range(40)]
 
     assert first == [alter(image, random.Random(number)) for number in range(40)]
-    assert {"bit", "message", "zero", "cut", "swap"} == {what.split()[0] for what, _ in first}
+    assert {"bit", "message bytes", "message row", "zero", "cut", "swap"} == {
+        what.partition(" at ")[0] for what, _ in first
+    }
+
+
+def test_the_rows_of_messages_are_found(images):
+    """Every message has its row, up to where its bytes begin, and what stands there is its own: its cid, say."""
+    for image in images.values():
+        found = rows_of(image.files)
+        heads = [image.files[name][span.start : span.stop] for name, span in found]
+
+        assert 120 < len(found)
+        assert all(image.files[name][span.stop :].startswith(b"says|") for name, span in found)
+        assert {b"alice-u-1", b"carol-u-39", b"alice-g-20"} <= {cid for head in heads for cid in CIDS if cid in head}
+
+
+@pytest.mark.parametrize("column", ["sender_id", "seq", "cid", "ts", "flags", "kind", "state", "params"])
+def test_no_column_of_a_message_is_altered_in_silence(images, tmp_path, column):
+    """Whichever column of a message's row is another: it is found and said."""
+    image = images[QUIET]
+    (tmp_path / "mesimqtt.db").write_bytes(image.files["mesimqtt.db"])
+    with contextlib.closing(sqlite3.connect(tmp_path / "mesimqtt.db", isolation_level=None)) as connection:
+        (mid,) = connection.execute("SELECT min(id) FROM message WHERE kind = 0").fetchone()
+        connection.execute(f"UPDATE message SET {column} = 77 WHERE id = ?", (mid,))  # noqa: S608 - names of ours
+
+    files = {"mesimqtt.db": (tmp_path / "mesimqtt.db").read_bytes()}
+    assert ("found", []) == judge(image, files, tmp_path / "x")
+
+
+def test_only_what_is_no_messages_own_is_forgiven():
+    """A silent loss by a bit in a message's row is a failure, and so is one that only a mistake of ours tells of."""
+    outcomes = (SILENT, STUMBLED, "altered", "refused")
+    forgiven = {what: [each for each in outcomes if is_forgiven(what, each)] for what in ("bit", "message row")}
+
+    assert {"bit": [SILENT, STUMBLED], "message row": []} == forgiven
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_finding():
+    """What the log says with an exception that nobody meant to raise is no sentence about damage."""
+    log, listening = logging.getLogger("mesimqtt.of-a-test"), Listening()
+    log.addHandler(listening)
+    for error in (TypeError("no number"), sqlite3.DatabaseError("malformed"), None):
+        log.error("a read failed", exc_info=error)
+    log.removeHandler(listening)
+
+    assert (2, 1) == (len(listening.told), len(listening.stumbles))
+    assert "TypeError" in listening.stumbles[0]
