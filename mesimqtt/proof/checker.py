@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof import rules_messages, rules_people, rules_statuses
+from mesimqtt.proof.steps import DELIVERED, FAILED, READ, may_follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mesimqtt.proof.history import History
-
-SENT, DELIVERED, READ, UNCONFIRMED = 1, 2, 3, 0x80
-_DELETED, _FAILURES = (0x21, 0x22), range(0x80, 0x92)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +131,14 @@ def backward(steps: Iterable[StatusStep]) -> Iterator[str]:
     newest: dict[tuple[str, str, str], StatusStep] = {}
     cids: dict[tuple[str, str], str] = {}
     for step in steps:
-        if step.code < UNCONFIRMED and cids.setdefault((step.sender, step.cid), step.mid) != step.mid:
+        if step.code < FAILED and cids.setdefault((step.sender, step.cid), step.mid) != step.mid:
             yield f"{step.cid} of {step.sender} is {cids[step.sender, step.cid]} and {step.mid}"
         key = (step.sender, step.mid, step.peer)
         before = newest.get(key)
         if before is not None and before.code == step.code:
             if before.text != step.text:
                 yield f"a repeat differs: {before.text} and {step.text}"
-        elif before is not None and not _may_follow(before, step):
+        elif before is not None and not may_follow(before.code, before.reason, step.code):
             yield f"backward: {step.cid} of {step.sender} went from {before.code} to {step.code}"
         newest[key] = step
 
@@ -161,16 +159,6 @@ def without_verdict(accepted: Iterable[Accepted], steps: Iterable[StatusStep]) -
     for sender, cid in {(one.sender, one.cid): None for one in accepted}:
         if (sender, cid) not in told:
             yield f"no verdict: {cid} of {sender} was accepted and never told as delivered"
-
-
-def _may_follow(before: StatusStep, after: StatusStep) -> bool:
-    if after.code in _DELETED:
-        return before.code in (SENT, DELIVERED, READ)
-    if before.code == UNCONFIRMED and before.reason == "unconfirmed":
-        return after.code == READ
-    if before.code == SENT:
-        return after.code in (DELIVERED, READ) or after.code in _FAILURES
-    return (before.code, after.code) == (DELIVERED, READ)
 
 
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (

@@ -212,6 +212,7 @@ class History:
     crashed: list[Crashed] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    steps: list[Verdict] = field(default_factory=list)  # every status in the store, of all times, in its order
     stopped: list[int] = field(default_factory=list)  # when the server had stopped in good order
     bounds: list[Bound] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)

@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from mesimqtt.proof.history import BLOCKED, DELETED, DISABLED, GROUP_DELETED, JOINED, LEFT, UNBLOCKED
+from mesimqtt.proof.history import DELETED
+from mesimqtt.proof.reasons import SETTLED_MS, is_blocked, is_member, is_true, may_be_refused, may_stay_sent
+from mesimqtt.proof.steps import ACCEPTED, DELIVERED, FAILED, GONE, READ, SENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesimqtt.proof.history import Got, History, Kept, Online, Sent
 
-SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
-UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 TRANSIENT_MS = 60_000  # for which the cid of a message of expiry 0 is kept
 UNSAFE_MS = 90_000  # what a crash may make the server forget of acknowledgements
-SENT, DELIVERED, READ, DELETED_CODE, WIPED, FAILED = 1, 2, 3, 0x21, 0x22, 0x80
-INVALID, EXPIRED, BLOCKED_CODE, DENIED, NOT_MEMBER = 0x83, 0x84, 0x88, 0x8D, 0x91
-_SOON_MS = 10_000
-_STEPS = (SENT, DELIVERED, READ, DELETED_CODE, WIPED)
 
 
 def doubled(history: History) -> Iterator[str]:
     """One cid of a sender is one message, whatever was sent again, wherever."""
     mids: dict[tuple[str, str], str] = {}
     bodies: dict[str, str] = {}
-    pairs = [((one.user, one.cid), one.mid) for one in history.told if one.code in _STEPS]
+    pairs = [((one.user, one.cid), one.mid) for one in history.told if one.code in ACCEPTED]
     pairs += [((one.sender, one.cid), one.mid) for one in history.kept if one.cid]
     for key, mid in pairs:
         if mids.setdefault(key, mid) != mid and not _is_anew(history, history.by_cid.get(key), mids[key], mid):
@@ -83,7 +79,7 @@ def repeated(history: History) -> Iterator[str]:
 def unexpected(history: History) -> Iterator[str]:
     """Name what came and was not sent so: by another, to another, never, or refused."""
     refused = {one.mid for one in history.told if one.code >= FAILED and one.mid}
-    refused -= {one.mid for one in history.told if one.code in _STEPS} | {one.mid for one in history.kept}
+    refused -= {one.mid for one in history.told if one.code in ACCEPTED} | {one.mid for one in history.kept}
     for got in history.got:
         if got.is_event or not got.body:
             continue
@@ -189,10 +185,9 @@ def lost(history: History) -> Iterator[str]:
     verdicts: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
     for one in history.verdicts:
         verdicts[one.mid].append((one.recipient, one.code, one.reason))
-    changes = {(one.what, one.user, one.group) for one in history.changes}
     for key in sorted(told_sent | taken):
         sent = history.by_cid.get(key)
-        if sent is None or sent.expiry == 0 or (DELETED, sent.user, "") in changes:
+        if sent is None or sent.expiry == 0 or _is_deleted_after(history, sent.user, sent.at):
             continue  # nobody is told of what a deleted user sent
         mid = history.mids.get(key)
         if mid is None or mid not in verdicts:
@@ -220,105 +215,11 @@ def _judge(
             recipient
             and sent.to != f"u/{sent.user}"
             and sent.flags & 1
-            and not _may_stay_sent(history, sent, mid, recipient)
+            and not may_stay_sent(history, sent, mid, recipient)
         ):
             yield f"no verdict: {what} is still only sent"
-    elif not _is_true(history, sent, mid, recipient, code, reason):
+    elif not is_true(history, sent, mid, recipient, code, reason):
         yield f"lost: {what} ended as {code:#x} {reason}, and there was no reason for it"
-
-
-def _may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> bool:
-    """Tell whether a message is judged at its deadline only.
-
-    Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it; or it
-    was written to him at QoS 0, nobody confirmed it, and no device that could was there before, or he left the group
-    since.
-    """
-    drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
-    if is_group and _is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
-        return True
-    confirmed = [one.at for one in history.acked if one.mid == mid and one.user == recipient]
-    if any(_is_blocked(history, recipient, sent.user, at, late_ms=SETTLED_MS) for at in confirmed):
-        return True  # whom somebody blocks gets no receipt, of what he wrote before neither (docs/people.md)
-    unsure = {one.connection for one in history.online if one.user == recipient and one.qos == 0}
-    if not any(one.mid == mid and one.connection in unsure for one in history.got):
-        return False
-    is_there = any(one.user == recipient and one.qos and one.written < drawn for one in history.online)
-    return not is_there or (is_group and not is_member(history, recipient, sent.to[2:], drawn))
-
-
-def _is_true(history: History, sent: Sent, mid: str, recipient: str, code: int, reason: str) -> bool:  # noqa: PLR0911 - a table
-    """Tell whether what a verdict says did happen."""
-    changes = {(one.what, one.user, one.group) for one in history.changes}
-    group = sent.to[2:] if sent.to[0] == "g" else ""
-    if code == EXPIRED:
-        return sent.expiry is not None and _deadline(history, sent, mid) <= history.finished_at
-    if code == DELETED_CODE:
-        return history.first_of(mid) in history.recalled
-    if code == WIPED:
-        first = history.by_mid.get(history.first_of(mid), sent)
-        return first.age > 0
-    if code == NOT_MEMBER:
-        return (
-            bool(group)
-            and {(LEFT, recipient, group), (LEFT, sent.user, group), (DELETED, recipient, "")} & changes != set()
-        )
-    if code == BLOCKED_CODE:
-        return (BLOCKED, recipient or sent.to[2:], sent.user) in changes
-    if code == INVALID:
-        return (DELETED, recipient or sent.to[2:], "") in changes or (GROUP_DELETED, "", group) in changes
-    if code == DENIED and reason == "user-disabled":
-        return sent.when > 0 and (DISABLED, sent.user, "") in changes
-    if code == FAILED and reason == "user-deleted":
-        return (DELETED, recipient or sent.to[2:], "") in changes
-    if code == FAILED and reason == "group-deleted":
-        return (GROUP_DELETED, "", group) in changes
-    if code == FAILED and reason == "unconfirmed":
-        return _may_be_written_only(history, sent, mid, recipient)
-    return False
-
-
-def _may_be_written_only(history: History, sent: Sent, mid: str, recipient: str) -> bool:
-    """Tell whether a message may have been written to a device at QoS 0, and then no device confirmed it.
-
-    Writing counts as acknowledgement (contract section 3), also of what is lost on its way: so it is enough that such
-    a device was subscribed, or looked so to the server, some time between SENT and the deadline.
-    """
-    if any(one.user == recipient and one.mid == mid for one in history.got):
-        return True
-    kind, place = sent.to[0], f"{sent.to[0]}/{sent.user if sent.to[0] == 'u' else sent.to[2:]}"
-    ended = {one.connection: one.at for one in history.ended}
-    drawn, deadline = history.drawn_at(mid), _deadline(history, sent, mid)
-    return sent.expiry is not None and any(
-        one.user == recipient
-        and one.qos == 0
-        and {"#", f"{kind}/#", f"{place}/#"} & set(one.filters)
-        and one.written <= deadline
-        and drawn <= ended.get(one.connection, deadline) + UNNOTICED_MS
-        for one in history.online
-    )
-
-
-def may_be_refused(history: History, sent: Sent) -> bool:
-    """Tell whether a message may have been refused without its sender knowing: the status went down with the link."""
-    if (
-        sent.amends
-        or sent.when
-        or sent.to[2:] not in {one.user for one in history.online} | {one[2:] for one in _groups(history)}
-    ):
-        return True
-    for one in history.changes:
-        if one.what == BLOCKED and (one.user, one.group) == (sent.to[2:], sent.user):
-            return True
-        if one.what in (LEFT, GROUP_DELETED) and f"g/{one.group}" == sent.to:
-            return True
-        if one.what == DELETED and (f"u/{one.user}" == sent.to or one.user == sent.user):
-            return True
-    return False
-
-
-def _groups(history: History) -> set[str]:
-    return {one.place for one in history.got if one.place[0] == "g"}
 
 
 def place_of(got: Got) -> str:
@@ -344,49 +245,15 @@ def _selects(online: Online, kept: Kept, user: str) -> bool:
 
 def _is_excused(history: History, kept: Kept, user: str, code: int) -> bool:
     """Tell whether a device need not get a message: the legal gaps."""
-    if code in (DELETED_CODE, WIPED) or code >= FAILED or kept.expires_at - history.epoch_ms <= history.finished_at:
+    if code in GONE or code >= FAILED or kept.expires_at - history.epoch_ms <= history.finished_at:
         return True
     drawn = history.drawn_at(kept.mid)
     sent = history.by_cid.get((kept.sender, kept.cid))
     due = drawn + (sent.when * 1000 if sent is not None else 0)
     if "/" in kept.place:
         return False
-    return _is_blocked(history, user, kept.sender, due) or not is_member(history, user, kept.place, drawn)
-
-
-def is_member(history: History, user: str, group: str, begin: int) -> bool:
-    """Tell whether a user was in a group for certain from a time on, and is still."""
-    if group not in history.members or user not in history.members[group]:
-        return False
-    inside = user in history.first_members.get(group, ())
-    spans = [one for one in history.changes if one.group == group and one.user in (user, "")]
-    since = 0
-    for one in spans:
-        if one.what == JOINED:
-            inside, since = True, one.at
-        elif one.what in (LEFT, GROUP_DELETED):
-            inside = False
-    return inside and since <= begin
-
-
-def _is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int = _SOON_MS) -> bool:
-    """Tell whether a user may have blocked another at a time, or up to `late_ms` later."""
-    began: int | None = None
-    for one in history.changes:
-        if (one.user, one.group) != (user, peer) or one.what not in (BLOCKED, UNBLOCKED):
-            continue
-        if one.what == BLOCKED:
-            began = one.begin if began is None else began
-        elif began is not None:
-            if began <= at + late_ms and one.at >= at - _SOON_MS:
-                return True
-            began = None
-    return began is not None and began <= at + late_ms
+    return is_blocked(history, user, kept.sender, due) or not is_member(history, user, kept.place, drawn)
 
 
 def _is_deleted_after(history: History, user: str, at: int) -> bool:
     return any(one.what == DELETED and one.user == user and one.at >= at for one in history.changes)
-
-
-def _deadline(history: History, sent: Sent, mid: str) -> int:
-    return history.drawn_at(mid) + (sent.when + (sent.expiry or 0)) * 1000

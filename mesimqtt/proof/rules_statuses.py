@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from mesimqtt.proof.rules_messages import DELIVERED, EXPIRED, FAILED, READ, SENT
+from mesimqtt.proof.steps import DELIVERED, EXPIRED, FAILED, GONE, READ, is_end, may_follow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesimqtt.proof.history import History, Marked, Told
-
-_DELETED, _FAILURES = (0x21, 0x22), range(0x80, 0x92)
 
 
 def backward(history: History) -> Iterator[str]:
@@ -22,7 +20,7 @@ def backward(history: History) -> Iterator[str]:
     for one in history.told:
         key = (one.user, one.device, one.mid, one.peer)
         before = newest.get(key)
-        if before is not None and before.code != one.code and not may_follow(before, one):
+        if before is not None and before.code != one.code and not may_follow(before.code, before.reason, one.code):
             yield (
                 f"backward: {one.cid} of {one.user} for {one.peer or one.group} went from {before.code:#x} to "
                 f"{one.code:#x} on {one.device}"
@@ -76,38 +74,29 @@ def too_late(history: History) -> Iterator[str]:
 
 
 def two_verdicts(history: History) -> Iterator[str]:
-    """In the end each (mid, recipient) has one state."""
-    states: dict[tuple[str, str], int] = {}
-    for one in history.verdicts:
-        if states.setdefault((one.mid, one.recipient), one.code) != one.code:
-            first = states[one.mid, one.recipient]
-            yield f"two verdicts: {one.mid} for {one.recipient} is {first:#x} and {one.code:#x}"
+    """Each (mid, recipient) ends once, and as its sender was told."""
+    ends: dict[tuple[str, str], str] = {}
+    for step in history.steps:
+        if is_end(step.code):
+            end = f"{step.code:#x} {step.reason}".rstrip()
+            if (first := ends.get((step.mid, step.recipient))) is not None:
+                yield f"two verdicts: {step.mid} for {step.recipient} is {first} and {end}"
+            ends[step.mid, step.recipient] = end
+    states = {(one.mid, one.recipient): one.code for one in history.verdicts}
     last: dict[tuple[str, str, str], Told] = {}
     for told in history.told:
         if not history.finished_at or told.at <= history.finished_at:  # the states are of then: later steps follow them
             last[told.user, told.mid, told.peer] = told
     for (user, mid, peer), told in last.items():
         state = states.get((mid, peer))
-        is_final = told.code in _DELETED or told.code in _FAILURES
         if (
             state is not None
-            and is_final
+            and is_end(told.code)
             and state != told.code
             and (told.code, state) != (FAILED, READ)
-            and state not in _DELETED
+            and state not in GONE
         ):
             yield f"two verdicts: {told.cid} of {user} was told {told.code:#x} for {peer} and ended as {state:#x}"
-
-
-def may_follow(before: Told, after: Told) -> bool:
-    """Tell whether a device that was told `before` may be told `after`: it may have missed what is between."""
-    if after.code in _DELETED:
-        return before.code in (SENT, DELIVERED, READ)
-    if before.code == FAILED and before.reason == "unconfirmed":
-        return after.code == READ
-    if before.code == SENT:
-        return after.code in (DELIVERED, READ) or after.code in _FAILURES
-    return (before.code, after.code) == (DELIVERED, READ)
 
 
 def _is_marked(history: History, marks: dict[tuple[str, str], list[Marked]], told: Told) -> bool:

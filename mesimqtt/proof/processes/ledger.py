@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.proof import checker
 from mesimqtt.proof.checker import Accepted, Delivery, StatusStep
+from mesimqtt.proof.steps import READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,7 @@ class Ledger:
                     yield f"no verdict: {one.cid} of {one.sender} was accepted and never told as delivered to {user}"
 
     def _unread(self) -> Iterator[str]:
-        told = {(step.peer, step.mid) for step in self.steps if step.code == checker.READ}
+        told = {(step.peer, step.mid) for step in self.steps if step.code == READ}
         for reader, mid in self.marked.keys() - told:
             yield f"unread: {self.marked[reader, mid]} was never told that {reader} read {mid}"
 

@@ -6,9 +6,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from mesimqtt.proof.checker import DELIVERED, READ, SENT, UNCONFIRMED, Delivery, StatusStep
+from mesimqtt.proof.checker import Delivery, StatusStep
 from mesimqtt.proof.processes.ledger import Aside
 from mesimqtt.proof.processes.link import Link
+from mesimqtt.proof.steps import DELIVERED, FAILED, READ, SENT
 from mesimqtt.testing import stream
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Peer(Link):
             return
         text, user = message.payload.decode(), self.device.user
         reason = fields.get("reason", "")
-        if code >= UNCONFIRMED:
+        if code >= FAILED:
             self._refused(cid, text, reason)
             return
         self._ledger.steps.append(StatusStep(user, self.connection, cid, fields["mid"], peer, code, text, reason))

@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mesimqtt.bench.machine import Process, raise_file_limit
-from mesimqtt.proof.checker import DELIVERED
 from mesimqtt.proof.processes.cast import accounts
 from mesimqtt.proof.processes.eras import Era, in_eras
 from mesimqtt.proof.processes.link import Device, Link, LinkError
 from mesimqtt.proof.processes.stage import Stage, play
+from mesimqtt.proof.steps import DELIVERED
 from mesimqtt.proof.trial import Outcome
 from mesimqtt.testing import stream
 

@@ -173,6 +173,7 @@ async def _collect(world: SimWorld) -> None:
         seen = len(history.told)
         history.kept.clear()
         history.verdicts.clear()
+        history.steps.clear()
         await _look(world)
         if len(history.told) == seen:
             return
@@ -190,6 +191,16 @@ async def _look(world: SimWorld) -> None:
             h.Verdict(mid, row.get("peer", ""), row["status"], row.get("reason", ""))
             for row in answer.get("status", ())
         ]
+        history.steps += _steps(world, mid)
+
+
+def _steps(world: SimWorld, mid: str) -> Iterator[h.Verdict]:
+    """Return every status that a message ever had; a scheduled one's before its time are not in a conversation."""
+    directory, read = world.server.messaging.directory, world.server.store.read
+    message = rows.by_mid(read, int(mid, 16))
+    for step in rows.steps_of(read, message) if message is not None else ():
+        user = directory.party(step.recipient_id) if step.recipient_id else None
+        yield h.Verdict(mid, user.address if user is not None else "", step.status, step.reason)
 
 
 def _kept(world: SimWorld) -> Iterator[h.Kept]:

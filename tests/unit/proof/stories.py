@@ -98,3 +98,8 @@ def second() -> h.History:
 def rules_of(history: h.History) -> set[str]:
     """Return which rules a history breaks, by the words before the colon."""
     return {complaint.partition(":")[0] for complaint in judge(history)}
+
+
+def without(items: list, **fields: object) -> list:
+    """Return the items that differ from `fields` somewhere."""
+    return [one for one in items if any(getattr(one, key) != value for key, value in fields.items())]

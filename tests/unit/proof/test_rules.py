@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mesimqtt.proof import history as h
-from unit.proof.stories import EPOCH_MS, PAIR, ROOM, good, got, mid_at, rules_of, second, told
+from unit.proof.stories import EPOCH_MS, PAIR, ROOM, good, got, mid_at, rules_of, second, told, without
 
 TWIN = mid_at(1_500)
-
-
-def without(items, **fields):
-    """Return the items that differ from `fields` somewhere."""
-    return [one for one in items if any(getattr(one, key) != value for key, value in fields.items())]
 
 
 def test_a_good_history_breaks_nothing():

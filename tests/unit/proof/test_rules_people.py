@@ -103,8 +103,17 @@ def test_too_early():
 def test_two_verdicts():
     """The store says one thing and then another, or another thing than the sender was told."""
     history = good()
-    history.verdicts.append(h.Verdict(ROOM, "carol", 3))
-    assert {"two verdicts"} == rules_of(history)
+    for first, then, broken in (
+        ((0x84, ""), (0x91, ""), {"two verdicts"}),
+        ((0x80, "unconfirmed"), (0x80, "corrupt"), {"two verdicts"}),
+        ((0x21, ""), (0x22, ""), {"two verdicts"}),
+        ((0x80, "unconfirmed"), (3, ""), set()),
+        ((3, ""), (0x21, ""), set()),
+        ((0x84, ""), (0x84, ""), {"two verdicts"}),
+    ):
+        history.steps = [h.Verdict(ROOM, "carol", 1), *(h.Verdict(ROOM, "carol", *each) for each in (first, then))]
+
+        assert broken == rules_of(history), (first, then)
 
     history = good()
     history.told[4] = told(2_070, "bob", "c2", ROOM, 0x91, peer="carol", group="team")
