@@ -72,14 +72,7 @@ def in_eras(
             return Era([broke(error)])
 
     beside = _Beside(part, prefix)
-    with ThreadPoolExecutor(min(len(parts), jobs or os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(one, chosen) for chosen in parts]
-        try:
-            eras = [future.result() for future in futures]
-        except BaseException:  # Ctrl-C: the threads would wait for their processes
-            pool.shutdown(wait=False, cancel_futures=True)
-            beside.end()
-            raise
+    eras = _at_once(min(len(parts), jobs or os.cpu_count() or 1), one, parts, beside)
     failures = [
         Failure(said, f"python -m mesimqtt.proof {name} --count {tries} --seed {number}")
         for (number, tries), each in zip(parts, eras, strict=True)
@@ -89,6 +82,19 @@ def in_eras(
     failed = sum(len(each.complaints) for each in eras)
     figures = merged(each.figures for each in eras)
     return Outcome(tried, seeds, tuple(failures[:FAILURES_KEPT_MAX]), failed, figures)
+
+
+def _at_once(
+    jobs: int, one: Callable[[tuple[int, int]], Era], parts: list[tuple[int, int]], beside: _Beside
+) -> list[Era]:
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, chosen) for chosen in parts]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:  # Ctrl-C: the threads would wait for their processes
+            pool.shutdown(wait=False, cancel_futures=True)
+            beside.end()
+            raise
 
 
 def few(complaints: list[str]) -> list[str]:
