@@ -85,6 +85,8 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
         for _ in readers:
             done()
         await _return(stage, readers[:: max(1, count // 5)])
+        for one in readers:
+            await one.close()
 
     return play(Stage(seed, folder, config=CONFIG), story)
 
