@@ -6,14 +6,15 @@ What a suspended laptop, a paused virtual machine or a debugger does to a server
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-import socket
 from typing import TYPE_CHECKING, Final
 
 from mesimqtt.bench.machine import Process
 from mesimqtt.proof.processes.eras import Era, in_eras
-from mesimqtt.proof.processes.link import Bystander, Device
+from mesimqtt.proof.processes.link import ANSWER_S, Bystander, Device
 from mesimqtt.proof.processes.stage import Stage, play
+from mesimqtt.testing import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ ERA: Final = 10  # freezes of one server
 REST_AFTER: Final = 3  # freezes under load comes one at rest
 MESSAGES: Final = 1_000
 KEEP_ALIVE_S: Final = 1
+HALF_S: Final = 0.1  # after SIGCONT, until the rest of a CONNECT comes
+WELCOME: Final = b"\x20\x02\x00\x00"  # CONNACK of a new session
 CONNECT_DEADLINE_S: Final = 1.0
 FREEZE_S: Final = (1.8, 2.6)  # longer than 1.5 times the keep alive, and than the deadline of a CONNECT
 LOAD_S: Final = 0.3
@@ -72,13 +75,22 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
 async def _freeze(stage: Stage) -> None:
     cast, server = stage.cast, stage.server
     before = {one: one.connection for one in cast.everybody}
-    half = socket.create_connection((server.host, server.port))  # had it time to say who it is?
+    heard, half = await asyncio.open_connection(server.host, server.port)  # had it time to say who it is?
+    greeting = stream.connect("half", "r1", cast.tokens["r1"], keep_alive_s=KEEP_ALIVE_S)
     server.send_signal(signal.SIGSTOP)
     newcomer = Bystander(Device("r1", "newcomer", cast.tokens["r1"], keep_alive_s=KEEP_ALIVE_S))
     coming = asyncio.ensure_future(newcomer.connect(server.port))
     await asyncio.sleep(stage.chance.uniform(*FREEZE_S))
-    half.sendall(b"\x10")
+    half.write(greeting[:1])
     server.send_signal(signal.SIGCONT)
+    await asyncio.sleep(HALF_S)
+    half.write(greeting[1:])
+    answer = b""
+    with contextlib.suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+        async with asyncio.timeout(ANSWER_S):
+            answer = await heard.readexactly(4)
+    if answer != WELCOME:
+        stage.complain(f"cut off: who was about to say who he is got {answer!r}, as the server stood still meanwhile")
     await coming
     await newcomer.close()
     await asyncio.sleep(SETTLE_S)
