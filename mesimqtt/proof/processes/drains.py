@@ -62,12 +62,14 @@ async def _stop(stage: Stage, size: int) -> None:
     slow = stage.chance.choice(cast.receivers)
     slow.hold(True)
     await asyncio.sleep(stage.chance.uniform(0, LOAD_S))
+    allowed_s = stage.deadline(END_S)
+    stage.worst("allowed_max_s", allowed_s)
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
-    code = await asyncio.to_thread(server.wait)
+    code = await asyncio.to_thread(server.wait, allowed_s)
     took = time.monotonic() - began
     stage.worst("stop_max_s", took)
-    if code or took > stage.deadline(END_S):
+    if code or took > allowed_s:
         stage.complain(f"SIGTERM: exit code {code} after {took:.2f} s, with {size} idle clients: {server.printed}")
     slow.hold(False)
     await cast.lost()
