@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.strict_json import read_json
@@ -16,7 +18,7 @@ from mesimqtt.store.database import FILE_NAME
 from mesimqtt.store.snapshot import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMAT = 1
@@ -105,9 +107,11 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        if path.stat().st_size > MANIFEST_MAX:
+        with open_regular(path) as file:
+            text = file.read(MANIFEST_MAX + 1)
+        if len(text) > MANIFEST_MAX:
             raise BackupError(f"{path} is no manifest of ours: it is too large")
-        body = read_json(path.read_bytes())
+        body = read_json(text)
     except OSError as error:
         raise BackupError(f"{folder} is no backup: {path}: {error.strerror}") from None
     except ValueError:
@@ -216,24 +220,65 @@ def _digest(body: dict[str, Any]) -> str:
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
-def describe(root: Path, path: Path) -> File:
-    """Return a file as a manifest names it. Raises OSError."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return File(path.relative_to(root).as_posix(), file.tell(), digest)
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a file for reading; `follow`: a link to one will do.
+
+    What never ends, and what waits for somebody (devices, pipes), is none.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+
+    """
+    found = (path.stat() if follow else path.lstat()).st_mode
+    if stat.S_ISREG(found):
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        file = os.fdopen(os.open(path, flags), "rb")
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+    raise OSError(errno.EINVAL, f"{path.name} is no regular file")
 
 
-def copy(source: Path, target: Path) -> File:
-    """Copy a file, private and on disk when this returns; return what was copied, as `target`. Raises OSError."""
-    digest, size = hashlib.sha256(), 0
-    with source.open("rb") as file, _new(target) as copied:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            copied.write(chunk)
-            size += len(chunk)
+def describe(root: Path, path: Path, *, wanted: int | None = None) -> File:
+    """Return a file as a manifest names it; one that has not `wanted` bytes is not read, and has no hash.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+
+    """
+    name = path.relative_to(root).as_posix()
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if wanted is not None and size != wanted:
+            return File(name, size, "")
+        return File(name, *_digested(file, size, lambda _: None))
+
+
+def copy(source: Path, target: Path, *, wanted: int | None = None) -> File:
+    """Copy a file, private and on disk when this returns; return what was copied, as `target`.
+
+    `wanted`: the source is of a backup, in which there are no links, and no more than so many bytes of it are copied.
+
+    Raises:
+        OSError: it cannot be read or written, or is no regular file.
+
+    """
+    with open_regular(source, follow=wanted is None) as file, _new(target) as copied:
+        size = os.fstat(file.fileno()).st_size if wanted is None else wanted
+        found = File(target.name, *_digested(file, size, copied.write))
         copied.flush()
         os.fsync(copied.fileno())
-    return File(target.name, size, digest.hexdigest())
+    return found
+
+
+def _digested(file: BinaryIO, size: int, take: Callable[[bytes], object]) -> tuple[int, str]:
+    """Read a file as far as it had `size` bytes, and one more if it grew; return what was read, and its hash."""
+    digest, left = hashlib.sha256(), size + 1
+    while left and (chunk := file.read(min(_CHUNK, left))):
+        digest.update(chunk)
+        take(chunk)
+        left -= len(chunk)
+    return size + 1 - left, digest.hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:

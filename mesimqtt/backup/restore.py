@@ -78,7 +78,7 @@ def _staged(backup: Path, found: Manifest, data: Path, now_ms: int) -> Path:
     for each in found.files:
         target = stage / each.path
         manifest.make_folders(stage, target.parent)
-        copied = manifest.copy(backup / each.path, target)
+        copied = manifest.copy(backup / each.path, target, wanted=each.bytes)
         if (copied.bytes, copied.sha256) != (each.bytes, each.sha256):
             raise BackupError(f"{backup / each.path} was altered while it was read; check the disk")
     for folder in found.folders:
@@ -111,7 +111,9 @@ def _configure(stage: Path, data: Path, folder: Folder) -> None:
         copied = stage / folder.configuration
         former = Path(folder.configured)
         with contextlib.suppress(OSError):
-            if former.read_bytes() == copied.read_bytes():
+            with manifest.open_regular(copied) as ours, manifest.open_regular(former, follow=True) as theirs:
+                is_same = ours.read() == theirs.read(manifest.BESIDE_MAX + 1)
+            if is_same:
                 shutil.rmtree(stage / CONFIGURATION)
                 _write_note(note, former)
                 return

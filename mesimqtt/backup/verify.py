@@ -94,7 +94,7 @@ def _named(folder: Folder, findings: Iterable[Finding]) -> list[Finding]:
 def _files(backup: Path, found: Manifest) -> Findings:
     for each in found.files:
         try:
-            there = manifest.describe(backup, backup / each.path)
+            there = manifest.describe(backup, backup / each.path, wanted=each.bytes)
         except OSError as error:
             yield Finding("files", Level.FAILURE, f"{each.path}: {error.strerror}", _ANOTHER, "it is not complete")
             continue
@@ -117,11 +117,13 @@ def _files(backup: Path, found: Manifest) -> Findings:
 def _form(place: Path, folder: Folder) -> Findings:
     """Look at one database: its pages, its schema, and whether it is the one that the manifest says."""
     try:
+        manifest.open_regular(place / FILE_NAME).close()  # SQLite would wait for what is none
         with contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:
             yield from inspection.form(connection)
             there = snapshot.facts(connection)
-    except sqlite3.Error as error:
-        yield Finding("contents", Level.FAILURE, f"cannot read the database: {error}", _ANOTHER, _LOST)
+    except (sqlite3.Error, OSError) as error:
+        why = getattr(error, "strerror", None) or error
+        yield Finding("contents", Level.FAILURE, f"cannot read the database: {why}", _ANOTHER, _LOST)
         return
     if there != folder.facts:
         odd = [f"{name} {now} instead of {then}" for name, now, then in _pairs(there, folder.facts) if now != then]
@@ -139,7 +141,8 @@ def _content(backup: Path, folder: Folder, time_ms: int, *, quick: bool = False)
     settings = Settings()
     if folder.configuration:
         # Whether it can be loaded here, where its files may not be, says nothing of the backup.
-        with contextlib.suppress(MesimqttError):
+        with contextlib.suppress(MesimqttError, OSError):
+            manifest.open_regular(place / folder.configuration).close()
             settings = load_settings(place / folder.configuration, is_app=bool(folder.path))
     view = View(now_ms=time_ms, expiry_default_s=settings.messaging.expiry_default_s)
     with contextlib.suppress(sqlite3.Error), contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:

@@ -102,6 +102,7 @@ class Database:
         self._lock = lock(self.folder)
         try:
             _check_restored(self.folder)
+            check_regular(self.path)
             self._look()
             self._create_private()
             is_new = self._is_new()
@@ -234,9 +235,17 @@ def lock(folder: Path) -> int:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a database file for reading only, beside a server that has it or on a stopped folder.
 
-    It takes no lock that a server could wait for. Raises sqlite3.Error if there is no such file.
+    It takes no lock that a server could wait for. Raises sqlite3.Error if there is no such file: SQLite would wait for
+    ever for what is a pipe or a device.
     """
+    check_regular(path)
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+
+
+def check_regular(path: Path) -> None:
+    """Raise sqlite3.Error where a path leads to a pipe or a device; SQLite itself refuses a folder."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise sqlite3.OperationalError(f"{path.name} is no regular file")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store.database import APPLICATION_ID, open_reader
+from mesimqtt.store.database import APPLICATION_ID, check_regular, open_reader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,11 @@ def take(source: Path, target: Path) -> None:
 
 
 def open_copy(path: Path) -> sqlite3.Connection:
-    """Open a copy that nobody writes: nothing is made beside it, and it may lie on a disk that is read-only."""
+    """Open a copy that nobody writes: nothing is made beside it, and it may lie on a disk that is read-only.
+
+    Raises sqlite3.Error if it is no regular file.
+    """
+    check_regular(path)
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sqlite3
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from mesimqtt.backup import manifest
 from mesimqtt.backup.manifest import BackupError
 from mesimqtt.backup.restore import restore
 from mesimqtt.backup.take import take
 from mesimqtt.backup.verify import verify
+from mesimqtt.cli.main import app
+from mesimqtt.domain.errors import StoreError
+from mesimqtt.domain.findings import Level
+from mesimqtt.store.database import Database, open_reader
 from unit.backup.conftest import NOW_S
 from unit.backup.test_verify import rewrite
 
@@ -159,3 +167,93 @@ def test_a_manifest_without_end(backup, tmp_path):
         file.truncate(manifest.MANIFEST_MAX + 1)
 
     assert "it is too large" in refused(backup, tmp_path / "place")
+
+
+def pipe(path):
+    """Make a pipe that nobody writes into."""
+    os.mkfifo(path)
+
+
+def endless(path):
+    """Make a link to what never ends."""
+    path.symlink_to("/dev/zero")
+
+
+def elsewhere(path):
+    """Make a link to a file that is just as it should be."""
+    kept = path.with_name("kept")
+    kept.write_bytes(WRITTEN[path.name])
+    path.symlink_to(kept)
+
+
+WRITTEN: dict[str, bytes] = {}
+
+
+@pytest.mark.parametrize("make", [pipe, endless, elsewhere, Path.mkdir])
+@pytest.mark.parametrize("name", ["token.secret", "mesimqtt.db", "serve.json", "configuration/chat.yaml"])
+def test_what_is_no_file(backup, tmp_path, name, make):
+    """Pipes, devices, links and folders in the place of a file: nobody waits for them or reads them, they are named."""
+    path = backup / name
+    WRITTEN[path.name] = path.read_bytes()
+    path.unlink()
+    make(path)
+    found = [each.what for each in verify(backup).unlike if each.level is Level.FAILURE]
+
+    assert f"{name}: {path.name} is no regular file" == found[0]
+    with pytest.raises(BackupError, match=f"nothing was restored: .*{path.name} is no regular file"):
+        restore(backup, tmp_path / "place", now_ms=LATER_MS)
+    assert not (tmp_path / "place").exists()
+
+
+@pytest.mark.parametrize("make", [pipe, endless])
+def test_a_manifest_that_is_no_file(backup, tmp_path, make):
+    """It is no manifest."""
+    (backup / "manifest.json").unlink()
+    make(backup / "manifest.json")
+
+    assert "manifest.json is no regular file" in refused(backup, tmp_path / "place")
+
+
+def test_a_file_of_another_size_is_not_read(backup):
+    """However large it is."""
+    with (backup / "token.secret").open("ab") as file:
+        file.truncate(2**40)
+    found = [each.what for each in verify(backup).unlike if each.level is Level.FAILURE]
+
+    assert [f"token.secret is not what was written: {2**40} bytes of 32"] == found
+
+
+@pytest.mark.parametrize("make", [pipe, endless])
+def test_a_configuration_that_has_become_something_else(backup, tmp_path, make):
+    """Where it stood is no file now: the server takes the copy, and nobody waits."""
+    (tmp_path / "chat.yaml").unlink()
+    make(tmp_path / "chat.yaml")
+    done = restore(backup, tmp_path / "place", now_ms=LATER_MS)
+
+    assert tmp_path / "place" / "configuration" / "chat.yaml" == done.configuration
+
+
+@pytest.mark.parametrize("make", [pipe, endless])
+def test_data_whose_database_is_no_file(tmp_path, make):
+    """Whoever opens it, to look, to copy or to serve, says so at once."""
+    folder = tmp_path / "odd"
+    folder.mkdir(mode=0o700)
+    make(folder / "mesimqtt.db")
+
+    with pytest.raises(sqlite3.Error, match=r"mesimqtt\.db is no regular file"):
+        open_reader(folder / "mesimqtt.db")
+    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db is no regular file"):
+        Database(folder).open()
+    asked = CliRunner().invoke(app, ["check", "--data", str(folder)])
+    assert (1, True) == (asked.exit_code, "mesimqtt.db is no regular file" in asked.output)
+
+
+def test_a_linked_database_is_an_operators_choice(data, shelf, tmp_path):
+    """So is a linked secret or configuration: all of it is served, and backed up as what it is."""
+    (tmp_path / "secrets").mkdir()
+    (data / "token.secret").rename(tmp_path / "secrets" / "secret")
+    (data / "token.secret").symlink_to(tmp_path / "secrets" / "secret")
+    made = take(data, shelf, now=NOW_S).path
+
+    assert not (made / "token.secret").is_symlink()
+    assert verify(made).is_whole
