@@ -13,11 +13,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mesimqtt import __version__
-from mesimqtt.domain.errors import InUseError
+from mesimqtt.domain.errors import InUseError, MesimqttError
 from mesimqtt.record.recorder import Recorder
 from mesimqtt.record.start import SUFFIX, check_recordable, copy_data, files_of
 from mesimqtt.record.tape import Kind
-from mesimqtt.record.writer import Writer
+from mesimqtt.record.writer import Writer, check_new
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -127,6 +127,7 @@ async def recorded(path: Path, settings: Settings, data: Path, make: Make) -> As
 
     """
     check_recordable(settings)
+    check_new(path)
     started = copy_data(data, path.with_name(path.name + SUFFIX))
     now_us = time.monotonic_ns() // 1000
     anchor_us = time.time_ns() // 1000 - now_us
@@ -136,7 +137,12 @@ async def recorded(path: Path, settings: Settings, data: Path, make: Make) -> As
         "anchor_us": anchor_us, "settings": values, "files": files_of(values, {}), "start": started,
         "output": settings.record.output,
     }  # fmt: skip
-    writer = Writer(path, header, size_max=settings.record.size_max)
+    try:
+        writer = Writer(path, header, size_max=settings.record.size_max)
+    except MesimqttError:
+        if started:  # by us, and a copy of everything: nobody else would remove it
+            await asyncio.to_thread(shutil.rmtree, path.with_name(path.name + SUFFIX), ignore_errors=True)
+        raise
     recorder = Recorder(writer, anchor_us=anchor_us, now_us=now_us, keeps_output=settings.record.output)
     stopped: asyncio.Future[None] = recorder.core.create_future()
     opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -67,11 +67,15 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
         held = lock(data)
         try:
             target.mkdir(mode=0o700)
-            for name in found:
-                copy = target / name
-                copy.touch(mode=0o600)
-                shutil.copyfile(data / name, copy)
-                hashes[name] = hash_of(copy)
+            try:
+                for name in found:
+                    copy = target / name
+                    copy.touch(mode=0o600)
+                    shutil.copyfile(data / name, copy)
+                    hashes[name] = hash_of(copy)
+            except OSError:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
         finally:
             os.close(held)
     except FileExistsError:

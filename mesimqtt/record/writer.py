@@ -20,6 +20,12 @@ END_S = 2.0  # for the disk, at the end
 log = logging.getLogger(__name__)
 
 
+def check_new(path: Path) -> None:
+    """Raise MesimqttError if there is something at a path already, be it a link that leads nowhere."""
+    if os.path.lexists(path):
+        raise MesimqttError(f"{path} exists; a recording is never written over: choose another --record")
+
+
 class Writer:
     """A recording that is written. `add` takes records, `flush` makes a chunk of them; `is_over`: no more is taken."""
 
