@@ -113,6 +113,16 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path.with_name(path.name + SUFFIX), ignore_errors=True)
 
 
+def _begun(path: Path, header: dict[str, Any], size_max: int) -> Writer:
+    """Begin a recording; where it cannot be, nobody else would remove the copy of the data that was made for it."""
+    try:
+        return Writer(path, header, size_max=size_max)
+    except MesimqttError:
+        if header["start"]:
+            shutil.rmtree(path.with_name(path.name + SUFFIX), ignore_errors=True)
+        raise
+
+
 def _stop(stopped: asyncio.Future[None]) -> None:
     if not stopped.done():
         stopped.set_result(None)
@@ -137,12 +147,7 @@ async def recorded(path: Path, settings: Settings, data: Path, make: Make) -> As
         "anchor_us": anchor_us, "settings": values, "files": files_of(values, {}), "start": started,
         "output": settings.record.output,
     }  # fmt: skip
-    try:
-        writer = Writer(path, header, size_max=settings.record.size_max)
-    except MesimqttError:
-        if started:  # by us, and a copy of everything: nobody else would remove it
-            await asyncio.to_thread(shutil.rmtree, path.with_name(path.name + SUFFIX), ignore_errors=True)
-        raise
+    writer = _begun(path, header, settings.record.size_max)
     recorder = Recorder(writer, anchor_us=anchor_us, now_us=now_us, keeps_output=settings.record.output)
     stopped: asyncio.Future[None] = recorder.core.create_future()
     opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"mesimqtt recording 1\n"
 _BYTES, _OBJECT = "$b", "$o"  # the one key of an object that stands for bytes, or for an object of such a key
+_UNREADABLE = (ValueError, LookupError, TypeError, RecursionError)
+_SHIFT_MAX = 63  # no number of a recording has more bits
 _HEAD = struct.Struct("<III")  # how long, its checksum, and a checksum of these two: a cut is not damage
 
 
@@ -158,7 +160,14 @@ class Tape:
         if not first:
             self._file.close()
             raise TapeError(f"{path}: it ends within its header{self.cut and ': ' + self.cut}")
-        self.header: dict[str, Any] = from_json(first[1])
+        try:
+            header = from_json(first[1])
+        except _UNREADABLE:
+            header = None
+        if not isinstance(header, dict):
+            self._file.close()
+            raise TapeError(f"{path}: its header is none of a recording; it is damaged, or somebody else made it")
+        self.header: dict[str, Any] = header
 
     def records(self) -> Iterator[Record]:
         """Yield every record up to the end, or to where the file was cut (`cut` says so). Raises TapeError: damage."""
@@ -167,7 +176,7 @@ class Tape:
                 offset, chunk = found
                 try:
                     yield from decode(chunk, offset)
-                except (ValueError, IndexError) as error:
+                except _UNREADABLE as error:
                     raise TapeError(f"{self._path}: offset {offset}: it cannot be read: {error}") from None
 
     def close(self) -> None:
@@ -217,6 +226,8 @@ def _read_number(chunk: bytes, position: int) -> tuple[int, int]:
         if byte < 128:
             return number, position
         shift += 7
+        if shift > _SHIFT_MAX:
+            raise ValueError("a number is too large")
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON

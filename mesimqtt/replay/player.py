@@ -16,7 +16,7 @@ from mesimqtt.configuration import settings_from
 from mesimqtt.record.core import Core
 from mesimqtt.record.line import Line
 from mesimqtt.record.recorder import digest, outcome, settle
-from mesimqtt.record.start import SUFFIX, hash_of, with_files
+from mesimqtt.record.start import KEPT, SUFFIX, hash_of, with_files
 from mesimqtt.record.tape import Kind, Tape, TapeError
 from mesimqtt.replay.streams import Difference, Stream
 from mesimqtt.replay.world import ReplayedWorld
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _CANCELS_MAX = 1_000
+_CALLS = frozenset({"wait", "stop", "hurry", "reload", "admit", "leave"})
+# What comes of a recording whose checksums are good and that no server has made.
+_NO_RECORDING = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _TLS = frozenset({"ssl", "certfile", "keyfile", "cafile", "capath", "cadata"})
 
 
@@ -70,6 +73,9 @@ class Player:
         self._follow = follow or _nobody
         try:
             self._settings = self._prepare()
+        except _NO_RECORDING as error:
+            self._tape.close()
+            raise TapeError(f"{path}: its header says what no server writes ({_told(error)}); it is damaged") from None
         except BaseException:
             self._tape.close()
             raise
@@ -106,7 +112,12 @@ class Player:
         data = folder / "data"
         data.mkdir(mode=0o700)
         started = self._path.with_name(self._path.name + SUFFIX)
+        for key in ("now_us", "anchor_us"):
+            if type(header[key]) is not int:
+                raise TypeError(key)
         for name, wanted in header["start"].items():
+            if name not in KEPT:  # it would be written, wherever it leads
+                raise ValueError(name)
             kept = started / name
             if not kept.exists():
                 raise TapeError(f"{kept} is missing: a recording of a server with data needs the folder beside it")
@@ -135,6 +146,8 @@ class Player:
             self._run()
         except DivergedError:
             log.debug("the replay ends at its first difference")
+        except _NO_RECORDING as error:
+            raise TapeError(f"{self._path} says what no server writes ({_told(error)}); it is damaged") from None
         finally:
             self._close()
         self.played.seconds = (self._at_us - self._began_us) / 1_000_000
@@ -153,8 +166,8 @@ class Player:
                 break
             try:
                 self._core.enter(self._at_us, self._actions[record.kind], *record.fields[1:])
-            except Exception:
-                log.exception("what came from outside could not be taken; the server goes on")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the replay is not what was
+                self._differ(0, 0, f"what came in then ({record.kind.name}) cannot be taken now: {_told(error)}")
             if self.played.difference is not None:  # it was told inside of something that takes every exception
                 raise DivergedError
         else:
@@ -266,6 +279,8 @@ class Player:
 
     def _called(self, said: list[str]) -> None:
         what, *about = said
+        if what not in _CALLS:
+            self._differ(0, 0, f"then the server was called by a name that there is not: {what!r}")
         if what == "wait":
             self._core.create_task(self._live())
         elif what in ("admit", "leave") and self._world.listeners is not None:
@@ -337,6 +352,10 @@ def _tls_names(values: dict[str, Any]) -> frozenset[str]:
     listeners = values["broker"].get("listeners", {})
     found = {name for name, listener in listeners.items() if listener.get("ssl")}
     return frozenset(found | ({HTTP} if values["http"]["certfile"] or "default" in found else set()))
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _quietly(core: Core) -> None:
