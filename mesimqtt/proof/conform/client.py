@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mesimqtt.proof.conform.people import Person
     from mesimqtt.proof.conform.stage import Stage
 
+BYTES_MAX = 16 * 2**20
+PACKETS_MAX = 20_000
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Client:
         self._bell = asyncio.Event()
         self._packet_id = 0
         self._malformed = ""
+        self._came_bytes = self._came_packets = 0
         self._task = asyncio.create_task(self._listen())
 
     # ---- what comes --------------------------------------------------------------------------------------------
@@ -50,6 +53,7 @@ class Client:
         try:
             while data := await self._link.read():
                 for raw in cutter.feed(data):
+                    self._count(len(raw))
                     self._take(codec.read(raw, five=self.five))
                 self._bell.set()
         except (WireError, WebSocketError) as error:
@@ -59,6 +63,13 @@ class Client:
         self._note("< the connection ends")
         self._bell.set()
         self._link.close()
+
+    def _count(self, size: int) -> None:
+        """Take no more of one connection than any check asks for: all of it is kept. Raises WireError."""
+        self._came_bytes += size
+        self._came_packets += 1
+        if self._came_bytes > BYTES_MAX or self._came_packets > PACKETS_MAX:
+            raise WireError(f"more than the kit takes of one connection ({BYTES_MAX} bytes, {PACKETS_MAX} packets)")
 
     def _take(self, packet: Packet) -> None:
         if packet.kind != "PINGRESP":

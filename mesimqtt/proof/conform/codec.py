@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAILURE = 0x80
+PACKET_MAX = 256 * 1024 + 2**20  # bytes: the contract's largest payload, and whatever may stand around it
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Cutter:
         for place, byte in enumerate(self.rest[1:5]):
             length |= (byte & 127) << 7 * place
             if byte < 128:
+                if length > PACKET_MAX:
+                    raise WireError(f"a packet of {length} bytes, more than the kit takes ({PACKET_MAX})")
                 return 2 + place + length
         if len(self.rest) > 4:
             raise WireError(f"a remaining length of more than four bytes: {self.rest[:5].hex(' ')}")

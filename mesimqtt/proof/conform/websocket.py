@@ -9,6 +9,7 @@ import os
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CLOSE, _PING, _PONG = 2, 8, 9, 10
 _HEAD_MAX = 16_384
+_FRAME_MAX = 4 * 2**20  # bytes: some of the largest packets at once
 
 
 class WebSocketError(Exception):
@@ -76,6 +77,8 @@ class WebSocketClient:
         if size > 125:
             start = 4 if size == 126 else 10
             size = int.from_bytes(raw[2:start])
+        if size > _FRAME_MAX and len(raw) >= start:
+            raise WebSocketError(f"a frame of {size} bytes, more than the kit takes ({_FRAME_MAX})")
         if len(raw) < start + size:
             return None
         payload = bytes(raw[start : start + size])
