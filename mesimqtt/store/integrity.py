@@ -1,7 +1,10 @@
 """Checksums of what is stored to be read back later: made in its commit, verified wherever it is given out.
 
-A message's covers everything that decides who gets what: its place, sender, times, parameters and bytes, and
-whether it was edited or taken back. It is a CRC-32: one flipped bit, and any run of 32 flipped bits, is always found.
+A message's covers what it is: its place in its conversation, sender, times, parameters and bytes, and whether it was
+edited or taken back. Who takes part in a conversation stands in other rows (lanes, members), which have none: of
+those `mesimqtt check` finds what cannot be, and a start finds nothing.
+
+It is a CRC-32: one flipped bit, and any run of 32 flipped bits, is always found.
 Reads that give out nothing of a message do without: how many wait, which mids are due, which seqs are one's own.
 """
 
