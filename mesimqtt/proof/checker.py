@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mesimqtt.proof import rules_messages, rules_people, rules_statuses
+from mesimqtt.proof import rules_deliveries, rules_messages, rules_people, rules_statuses
 from mesimqtt.proof.steps import DELIVERED, FAILED, READ, may_follow
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     rules_messages.out_of_order,
     rules_messages.disagreeing,
     rules_messages.gaps,
+    rules_deliveries.marked_again,
     rules_statuses.backward,
     rules_statuses.forged,
     rules_statuses.too_late,
