@@ -171,6 +171,8 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     rules_messages.disagreeing,
     rules_messages.gaps,
     rules_deliveries.marked_again,
+    rules_deliveries.withheld,
+    rules_deliveries.denied,
     rules_statuses.backward,
     rules_statuses.forged,
     rules_statuses.too_late,

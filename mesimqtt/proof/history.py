@@ -61,6 +61,7 @@ class Online:
     qos: int = 1
     has_cursor: bool = True
     filters: tuple[str, ...] = ("#",)
+    is_prompt: bool = False  # it lets the server send without waiting for its acknowledgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,16 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Harmed:
+    """Something was made to go wrong from `at` to `until`: with one connection, or (0) with all that there is."""
+
+    at: int
+    until: int
+    what: str
+    connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Crashed:
     """The server's memory was lost."""
 
@@ -210,6 +221,7 @@ class History:
     changes: list[Change] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     crashed: list[Crashed] = field(default_factory=list)
+    harmed: list[Harmed] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     steps: list[Verdict] = field(default_factory=list)  # every status in the store, of all times, in its order

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from mesimqtt.proof.sim.world import SimWorld
 
+EVER_MS = 1 << 50  # until the end of any run
+
 
 class Nemesis:
     """Does each kind of harm so many times an hour."""
@@ -61,6 +63,7 @@ class Nemesis:
             phone = self._random.choice(phones)
             self._world.figures["cuts"] += 1
             self._world.note(f"cut {phone.connection}")
+            self._lost(phone.connection)
             phone.cut(self._random.choice(("both", "both", "client", "server")))
 
     async def _stall(self) -> None:
@@ -70,12 +73,20 @@ class Nemesis:
             return
         link = self._random.choice(links)
         self._world.figures["stalls"] += 1
+        since = self._world.loop.ms
         link.stall()
         await asyncio.sleep(self._random.choice((0.5, 5, 40, 200)) * self._random.random())
         if self._random.random() < 0.6:
             link.heal()
+            self._world.harmed(since, "stall", link.number)
         else:
             link.cut(told=self._random.choice(("both", "client", "server")))
+            self._world.harmed(since, "stall", link.number)
+            self._lost(link.number)
+
+    def _lost(self, connection: int) -> None:
+        """Write down that a connection is of no use any more, whoever knows it."""
+        self._world.history.harmed.append(h.Harmed(self._world.loop.ms, EVER_MS, "cut", connection))
 
     async def _nap(self) -> None:
         """Switch a device off for a while."""
@@ -88,17 +99,20 @@ class Nemesis:
         phone = self._random.choice(self._world.phones)
         link = phone.link
         if link is not None:
+            since = self._world.loop.ms
             link.read(on=False)
             await asyncio.sleep(self._random.choice((1, 10, 60)) * self._random.random())
             link.read(on=True)
+            self._world.harmed(since, "slow reader", link.number)
 
     async def _busy(self) -> None:
         """Keep the loop busy, or links slow: more happens in one turn."""
-        world = self._world
+        world, since = self._world, self._world.loop.ms
         world.loop.coarse_ms = self._random.choice((1, 5, 20, 100))
         world.weather.slow_ms = self._random.choice((1.0, 40.0, 400.0, 2_000.0))
         await asyncio.sleep(self._random.uniform(5, 60))
         world.loop.coarse_ms, world.weather.slow_ms = 1, 40.0
+        world.harmed(since, "busy")
 
     # ---- the server --------------------------------------------------------------------------------------------------
 
@@ -124,7 +138,7 @@ class Nemesis:
         """Let the wall clock jump a day, or stand still, and put it right again; nothing of that may be noticed."""
 
         async def harm() -> None:
-            wall = self._world.wall
+            wall, since = self._world.wall, self._world.loop.ms
             draw = self._random.random()
             if draw < 0.4:
                 wall.jump(-DAY_S)
@@ -135,23 +149,27 @@ class Nemesis:
             await asyncio.sleep(self._random.uniform(1, 120))
             wall.jump(0.0)
             wall.freeze(on=False)
+            self._world.harmed(since, "clock")
 
         await self._alone("server", harm)
 
     async def _slow_disk(self) -> None:
-        disk = self._world.server.disk
+        disk, since = self._world.server.disk, self._world.loop.ms
         disk.slow_ms, disk.hiccup_ms = self._random.choice(((200.0, 2_000.0), (1_500.0, 6_000.0)))
         await asyncio.sleep(self._random.uniform(2, 30))
         disk.slow_ms, disk.hiccup_ms = 4.0, 300.0
+        self._world.harmed(since, "slow disk")
 
     async def _bad_disk(self) -> None:
         async def harm() -> None:
             server = self._world.server
             code = self._random.choice((sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR))
             self._world.note(f"commits fail with {code}")
+            since = self._world.loop.ms
             server.fail_commits(code)
             await asyncio.sleep(self._random.choice((0.1, 3, 20)) * self._random.random())
             server.fail_commits(0)
+            self._world.harmed(since, "bad disk")
 
         await self._alone("disk", harm)
 

@@ -216,6 +216,7 @@ class Phone:
                 self.connection,
                 habits.qos,
                 filters=habits.filters,
+                is_prompt=not habits.receive_maximum,
             )
         )
         self.subscribed()

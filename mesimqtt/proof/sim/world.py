@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.chance import SeededChance
 from mesimqtt.domain.errors import OperationError
-from mesimqtt.proof.history import BLOCKED, Change, Crashed, History
+from mesimqtt.proof.history import BLOCKED, Change, Crashed, Harmed, History
 from mesimqtt.proof.sim.core import CorePhone
 from mesimqtt.proof.sim.disk import Disk
 from mesimqtt.proof.sim.link import Link, Weather
@@ -91,6 +91,7 @@ class SimWorld:
         self._connections = 0
         self._cids = 0
         self._background: set[asyncio.Task[None]] = set()
+        self._down_since = 0
 
     # ---- what everybody needs ----------------------------------------------------------------------------------------
 
@@ -136,6 +137,10 @@ class SimWorld:
         """How many coroutines of the trial's own run."""
         return len(self._background)
 
+    def harmed(self, since: int, what: str, connection: int = 0) -> None:
+        """Write down what was wrong from a time until now; with one connection, or with all."""
+        self.history.harmed.append(Harmed(since, self.loop.ms, what, connection))
+
     # ---- the network -------------------------------------------------------------------------------------------------
 
     def connect(self, phone: Phone) -> Link | None:
@@ -163,6 +168,7 @@ class SimWorld:
         if not self.server.is_running:
             return
         self.note("crash")
+        self._down_since = self.loop.ms
         self.figures["crashes"] += 1
         self.history.crashed.append(Crashed(self.loop.ms))
         self.server.kill()
@@ -173,6 +179,7 @@ class SimWorld:
     async def stop(self) -> None:
         """Stop the server in good order."""
         self.note("stop")
+        self._down_since = self.loop.ms
         self.figures["restarts"] += 1
         await self.server.stop()
         self.history.stopped.append(self.loop.ms)
@@ -180,6 +187,7 @@ class SimWorld:
     def start(self) -> None:
         """Start the server again."""
         self.note("start")
+        self.harmed(self._down_since, "no server")
         self.server.start()
 
     def _fatal(self, reason: str) -> None:
