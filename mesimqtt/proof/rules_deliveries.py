@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof.history import BLOCKED, DELETED, DISABLED, REVOKED
-from mesimqtt.proof.rules_messages import is_member
+from mesimqtt.proof.reasons import is_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

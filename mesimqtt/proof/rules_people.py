@@ -31,11 +31,18 @@ def after_removal(history: History) -> Iterator[str]:
         group: _spans(history, {LEFT, GROUP_DELETED}, {JOINED, GROUP_MADE}, group)
         for group in {one.group for one in history.changes if one.what in (LEFT, GROUP_DELETED)}
     }
+    written: dict[
+        str, int
+    ] = {}  # when it was handed over first: a scheduled one was sent after it was due, and by then
+    for got in history.got:
+        written[got.mid] = min(written.get(got.mid, got.written), got.written)
     for got in history.got:
         if got.place[0] == "g" and not got.is_copy and not got.is_event and got.seq:
             sent = history.by_body.get(got.body)
-            drawn = history.drawn_at(got.mid) + (sent.when * 1000 if sent is not None else 0)
-            if _is_within(spans.get(got.place[2:], {}).get(got.user, ()), drawn):
+            when = sent.when * 1000 if sent is not None else 0
+            sent_at = {history.drawn_at(got.mid) + when, *([written[got.mid]] if when else [])}
+            away = spans.get(got.place[2:], {}).get(got.user, ())
+            if all(_is_within(away, at) for at in sent_at):
                 yield f"after removal: {got.user}/{got.device} got {got.mid} of {got.place}, accepted after he had left"
     for key, mid in history.mids.items():
         sent = history.by_cid.get(key)

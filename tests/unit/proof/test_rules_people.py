@@ -144,6 +144,19 @@ def test_delivered_after_a_removal():
     assert set() == rules_of(history)
 
 
+def test_who_joins_before_a_scheduled_message_is_sent():
+    """It is sent at the first moment after its time: who joined between gets it, who joined after that does not."""
+    for joined, broken in ((3_005, set()), (3_400, {"after removal"})):
+        history = good()
+        history.sent[1] = replace(history.sent[1], when=1)
+        history.got = [replace(one, at=3_500, written=3_015) if one.mid == ROOM else one for one in history.got]
+        history.changes += [
+            h.Change(900, 950, h.LEFT, "carol", "team"), h.Change(joined - 5, joined, h.JOINED, "carol", "team"),
+        ]  # fmt: skip
+
+        assert broken == rules_of(history) & {"after removal"}, joined
+
+
 def test_accepted_after_a_removal():
     """Bob had left before his message to the group was accepted."""
     history = good()
