@@ -43,7 +43,7 @@ class Seeds:
 
     name = "seeds"
     title = "virtual hours with cuts, crashes, clock jumps and failing disks: nothing lost, doubled, inverted or forged"
-    promises = ("P3", "P4", "P5", "P6", "P7", "P8", "P13", "P18")
+    promises = ("P3", "P4", "P5", "P6", "P7", "P8", "P13", "P18", "N2")
     unit = "seeds"
     plan: ClassVar[Plan] = Plan()
 
