@@ -71,7 +71,7 @@ def adding(shelf: Path, time_ms: int) -> Iterator[tuple[Path, Path]]:
 def backups(shelf: Path) -> list[Path]:
     """Return the complete backups of a folder, the oldest first. Raises OSError."""
     found = [each for each in shelf.iterdir() if _NAME.fullmatch(each.name) and (each / MANIFEST_NAME).is_file()]
-    return sorted(found, key=lambda each: (each.name[:20], int(each.name[21:] or 1)))
+    return sorted(found, key=_order)
 
 
 def prune(shelf: Path, keep: int, installation: str) -> list[Path]:
@@ -101,15 +101,26 @@ def find(folder: Path) -> Path:
     """Return the backup that a folder is, or the newest one that it holds.
 
     Raises:
-        BackupError: it is none and holds none.
+        BackupError: it is none and holds none, or the newest has lost its manifest.
 
     """
     if (folder / MANIFEST_NAME).is_file():
         return folder
+    if _NAME.fullmatch(folder.name) and folder.is_dir():
+        raise BackupError(f"the backup {folder} is damaged: it has no {MANIFEST_NAME}; choose another one")
     try:
         found = backups(folder)
+        lost = [each for each in folder.iterdir() if _NAME.fullmatch(each.name) and each not in found]
     except OSError as error:
         raise BackupError(f"cannot look into {folder}: {error.strerror}") from None
+    damaged = max(lost, key=_order, default=None)
+    if damaged is not None and (not found or _order(damaged) > _order(found[-1])):
+        older = f"the newest that has one: {found[-1]}" if found else "there is no other"
+        raise BackupError(f"the backup {damaged} is damaged: it has no {MANIFEST_NAME}; {older}")
     if not found:
         raise BackupError(f"there is no backup in {folder}; make one with: mesimqtt backup {folder}")
     return found[-1]
+
+
+def _order(backup: Path) -> tuple[str, int]:
+    return backup.name[:20], int(backup.name[21:] or 1)

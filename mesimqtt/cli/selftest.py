@@ -65,7 +65,8 @@ def selftest(
 ) -> None:
     """Break servers of its own on purpose, look whether every promise holds, and write a report.
 
-    Nothing is asked of a server that runs already, and no data folder is touched. Exit code 1: a promise was broken.
+    Nothing is asked of a server that runs already, and no data folder is touched.
+    Exit code 1: a promise was broken; 2: nothing was tried.
     """
     asked = {name: n for name, n in (("kills", kills), ("cuts", cuts), ("seeds", seeds)) if n is not None}
     chosen = _counts(form, trials or (), asked | dict(_count(text) for text in counts or ()))
@@ -90,6 +91,8 @@ def _tell(found: Report, report: Path, *, json: bool) -> int:
         line(f"the report is in {' and '.join(map(str, _files(report)))}")
     if "interrupted" in found.facts:
         return 130
+    if not found.failed and not any(each.has_shown for each in found.results):
+        return 2
     return 1 if found.failed else 0
 
 

@@ -85,13 +85,24 @@ class Report:
     def _head(self) -> Iterator[str]:
         broken = [each for each in self.results if each.outcome.failed]
         tried = sum(each.has_shown for each in self.results)
-        yield f"{tried} trials, {sum(each.seconds for each in self.results) / 60:.0f} minutes: " + (
-            f"**{self.failed} {'try' if self.failed == 1 else 'tries'} failed** in "
-            f"{', '.join(each.name for each in broken)}."
-            if broken
-            else "**no promise was broken.**"
+        yield (
+            f"{tried} trials, {sum(each.seconds for each in self.results) / 60:.0f} minutes: "
+            + (
+                f"**{self.failed} {'try' if self.failed == 1 else 'tries'} failed** in "
+                f"{', '.join(each.name for each in broken)}."
+                if broken
+                else "**no promise was broken.**"
+                if tried
+                else "**nothing was tried.**"
+            )
+            + self._but()
         )
         yield ""
+
+    def _but(self) -> str:
+        skipped = [each.name for each in self.results if each.outcome.skipped]
+        said = f" Skipped, with the reason below: {', '.join(skipped)}." if skipped else ""
+        return said + (" It was interrupted: what had begun is not counted." if "interrupted" in self.facts else "")
 
     def _promises(self) -> Iterator[str]:
         yield "| promise | tried by | |"

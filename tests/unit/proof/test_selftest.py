@@ -90,7 +90,7 @@ def test_a_trial_that_tried_nothing_has_not_held():
     text = Report(FACTS, [result]).markdown()
 
     assert "not tried" == result.verdict
-    assert "0 trials, " in text
+    assert "0 trials, 0 minutes: **nothing was tried.**" in text
     assert "| P1 An accepted message survives kill -9. | - | not tried |" in text
     assert "| **kills**: kill -9 | 0 kills | 1 | 0 | 1 s | not tried |" in text
 
@@ -109,6 +109,7 @@ def test_what_could_not_be_tried_is_not_called_held(tmp_path):
 
     assert "skipped" == report.results[0].verdict
     assert "skipped: strace is not installed" in report.markdown()
+    assert "**nothing was tried.** Skipped, with the reason below: " in report.markdown()
     assert "| P1 An accepted message survives kill -9. | - | not tried |" in report.markdown()
 
 
@@ -118,6 +119,7 @@ def test_an_interrupted_run_reports_what_was_done(tmp_path):
 
     assert ["fake"] == [each.name for each in report.results]
     assert "interrupted" in report.facts
+    assert "It was interrupted: what had begun is not counted." in report.markdown()
 
 
 def test_a_report_in_json_can_be_read_back():
