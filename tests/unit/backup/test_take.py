@@ -88,9 +88,9 @@ def test_no_backup_is_overwritten(data, shelf):
     assert ["2026-09-21T15-13-20Z", "2026-09-21T15-13-20Z-2", "2026-09-21T15-13-20Z-3"] == [each.name for each in made]
     assert made[-1] == find(shelf)
     (made[-1] / "manifest.json").unlink()
-    with pytest.raises(BackupError, match=f"{made[-1].name} is damaged: .*has one: {made[-2]}"):
+    with pytest.raises(BackupError, match=rf"{made[-1].name} is damaged: .*has one: {made[-2]}"):
         find(shelf)
-    with pytest.raises(BackupError, match="is damaged: it has no .*; choose another"):
+    with pytest.raises(BackupError, match=r"is damaged: it has no .*; choose another"):
         find(made[-1])
     assert "mine" == (shelf / "mine.txt").read_text()
 
