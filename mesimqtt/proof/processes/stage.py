@@ -127,5 +127,6 @@ async def _play(stage: Stage, story: Callable[[Stage], Coroutine[None, None, Non
         complaints = stage.cast.check(stage.data)
     finally:
         await stage.close()
-    stage.figures["messages"] = len(stage.cast.ledger.accepted)
+    if stage.cast.ledger.accepted:
+        stage.figures["messages"] = len(stage.cast.ledger.accepted)
     return Era(complaints, stage.figures)

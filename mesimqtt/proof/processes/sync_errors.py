@@ -22,7 +22,12 @@ FIRST: Final = (1, 50)  # which sync of a thread is the first to fail
 MESSAGES: Final = 2_000
 END_S: Final = 30.0  # strace makes everything slow
 EXIT: Final = 2
-SENTENCES: Final = ("three times in a row; check the disk, then start the server again", "cannot open", "cannot write")
+SENTENCES: Final = (
+    "three times in a row; check the disk, then start the server again",
+    "cannot open",
+    "cannot write",
+    "or the disk fails; look at both",
+)
 
 
 class SyncErrors:
