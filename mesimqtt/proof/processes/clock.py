@@ -23,6 +23,7 @@ MESSAGES: Final = 300
 LIBRARIES: Final = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
 STEPS: Final = {"-1d": -86_400, "+1d": 86_400, "-1h": -3_600, "+1h": 3_600, "+0": 0}  # seconds; all far apart
 NEAR_S: Final = 600  # no two of them are so near to each other
+LOADED_S: Final = 0.1  # under load when the clock steps
 SETTLE_S: Final = 1.0
 LOOK: Final = "import time; print(time.time(), time.monotonic(), flush=True)"
 LOOKS: Final = f"{LOOK}; input(); {LOOK}"
@@ -124,6 +125,7 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
                 await stage.start()
                 await asyncio.to_thread(stage.cast.take_new_tokens, stage.server)
                 await stage.cast.come(stage.server.port, MESSAGES, away=0)
+                await stage.cast.complete()  # of what was before the restart statuses are of the clock of that time
             done()
 
     return play(stage, story)
@@ -131,9 +133,10 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
 
 async def _step(stage: Stage, now: Now) -> None:
     connections = {one: one.connection for one in stage.cast.everybody}
-    now.step_away(stage.chance)
     told = len(stage.cast.ledger.steps)
     stage.cast.go_on(MESSAGES)
+    await asyncio.sleep(LOADED_S)
+    now.step_away(stage.chance)
     await asyncio.sleep(SETTLE_S)
     for one, connection in connections.items():
         if one.lost.is_set() or one.connection != connection:
