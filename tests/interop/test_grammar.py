@@ -90,6 +90,14 @@ EXAMPLES: dict[str, tuple[int, list[Step]]] = {
             said("PUBLISH", wire.publish("x/a", b"x:1:", qos=1), "PUBACK"),
         ],
     ),
+    "no local, changed": (
+        5,
+        [
+            said("SUBSCRIBE", wire5.subscribe(("x/#", 4)), "SUBACK"),
+            said("SUBSCRIBE", wire5.subscribe(("x/#", 0)), "SUBACK"),
+            said("PUBLISH", wire5.publish("x/a", b"x:1:", qos=1), "PUBACK"),
+        ],
+    ),
     "retained for a share": (
         4,
         [

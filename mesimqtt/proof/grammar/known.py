@@ -92,6 +92,22 @@ def _overlaps(moment: Moment) -> bool:
     return bool(unlike) and is_rest_alike and are_messages and has_more
 
 
+def _keeps_no_local(moment: Moment) -> bool:
+    """Tell whether A, who changed No Local of a filter by subscribing again, got own messages of one server only."""
+    told: dict[bytes, set[int]] = {}
+    for step in moment.before:
+        if moment.version == 5 and step.who == "a" and step.name == "SUBSCRIBE":
+            body = step.data[2:]
+            at = 3 + body[2]  # behind the packet id and the properties, whose length is one byte in these sequences
+            while at + 2 < len(body):
+                size = int.from_bytes(body[at : at + 2])
+                told.setdefault(body[at + 2 : at + 2 + size], set()).add(body[at + 2 + size] & 4)
+                at += 3 + size
+    ours, theirs = set(moment.ours.a), set(moment.theirs.a)
+    are_messages = all(event[0] == "message" for event in ours ^ theirs)
+    return moment.ours.b == moment.theirs.b and are_messages and any(len(bits) > 1 for bits in told.values())
+
+
 def _is_share(moment: Moment) -> bool:
     return moment.is_named(f"{_SUBSCRIBING}with a share that is none") and not moment.ours.is_closed
 
@@ -194,6 +210,12 @@ DIFFERENCES: tuple[Known, ...] = (
         "who breaks the protocol before a commit is closed without that answer",
     ),
     Known("overlapping", "MQTT-3.3.5-1", _overlaps, "we deliver at the highest QoS, it at that of one of the filters"),
+    Known(
+        "no local, changed",
+        "MQTT-3.8.4-3",
+        _keeps_no_local,
+        "it keeps No Local of the first of two SUBSCRIBEs to a filter",
+    ),
     Known(
         "retained for a share",
         "MQTT 5.0, 4.8.2",
