@@ -80,6 +80,8 @@ def _recipients(history: History, sent: Sent, due: int) -> list[str]:
         for user in (one.user, one.group)
         if one.at <= due + PROMPT_MS
     }
+    if sent.user in unsure:  # whose scheduled messages are refused when their time comes
+        return []
     if sent.to[0] == "u":
         found = [sent.to[2:]]
     else:

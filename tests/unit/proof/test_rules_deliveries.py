@@ -56,6 +56,10 @@ def test_what_may_come_late():
     assert {"withheld"} == only(replace_harm(calm(60), replace(harmed, connection=3)), "withheld")
     assert set() == only(late, "withheld") | only(waiting, "withheld")
 
+    disabled = calm(60)
+    disabled.changes.append(h.Change(DRAWN - 9, DRAWN - 5, h.DISABLED, "alice"))
+    assert set() == only(disabled, "withheld")
+
 
 def replace_harm(history: h.History, harmed: h.Harmed) -> h.History:
     """Return a history in which something was made to go wrong."""
