@@ -124,7 +124,9 @@ class Directory:
         if conversation.kind == GROUP:
             group = self.room(conversation.a)
             return group.thread if group else None
-        one, other = self.party(conversation.a), self.party(conversation.b)
+        one = self.party(conversation.a)
+        # Who is deleted is made anew each time he is looked up: notes to oneself have one party, not two.
+        other = one if conversation.a == conversation.b else self.party(conversation.b)
         return self.pair(one, other) if one and other else None
 
     def lane(self, thread: Thread, user: User) -> Lane | None:

@@ -223,3 +223,17 @@ def test_a_failure_of_the_first_message_survives_a_restart(world):
     bob.publish("read/u/alice", f"<={mid}")
 
     assert [("bob", 0x84)] == [(row["peer"], row["status"]) for row in world.do("status", mid=mid)["status"]]
+
+
+def test_a_note_of_a_deleted_user_ends_once(make_world):
+    """Who wrote to himself and is deleted is one party also after a restart: his note has one verdict in the store."""
+    world = make_world()
+    alice = world.connect("alice", "phone")
+    alice.publish("u/alice/1/expiry=60", "note")
+    alice.disconnect()
+    world.do("user_delete", addresses=["alice"])
+    world.restart()
+    world.advance(120)
+
+    ends = world.store.read.execute("SELECT count(*) FROM step WHERE status >= 0x80").fetchone()[0]
+    assert 1 == ends
