@@ -31,9 +31,8 @@ def after_removal(history: History) -> Iterator[str]:
         group: _spans(history, {LEFT, GROUP_DELETED}, {JOINED, GROUP_MADE}, group)
         for group in {one.group for one in history.changes if one.what in (LEFT, GROUP_DELETED)}
     }
-    written: dict[
-        str, int
-    ] = {}  # when it was handed over first: a scheduled one was sent after it was due, and by then
+    # When each was handed over first: a scheduled one was sent after it was due, and by then.
+    written: dict[str, int] = {}
     for got in history.got:
         written[got.mid] = min(written.get(got.mid, got.written), got.written)
     for got in history.got:

@@ -27,7 +27,7 @@ class Runner(Protocol):
         """Run `last` after all that was submitted, and wait for it."""
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Do no work."""
 
 
@@ -62,7 +62,7 @@ class ThreadRunner:
 
     def abandon(self) -> None:
         """Let the thread end after what was submitted, without waiting for it."""
-        self._jobs.put((_nothing, None))
+        self._jobs.put((nothing, None))
 
     def close(self, last: Work) -> None:
         """Run `last` as the last job and join the thread."""

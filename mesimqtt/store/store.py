@@ -14,7 +14,7 @@ from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database, size_of
-from mesimqtt.store.runner import InlineRunner, ThreadRunner
+from mesimqtt.store.runner import InlineRunner, ThreadRunner, nothing
 from mesimqtt.store.search import SearchIndex
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Store:
         """While the disk is full, give back the room that logs take: the messages' and the index'."""
         if not self.has_room():
             self.committer.shrink_log()
-            self._index_runner().submit(self.search.shrink, _nothing)
+            self._index_runner().submit(self.search.shrink, nothing)
 
     async def close(self) -> None:
         """Commit what is left, checkpoint, close."""
@@ -324,7 +324,3 @@ class Store:
 
 def _runners(loop: asyncio.AbstractEventLoop, *, inline: bool) -> Callable[[str], Runner]:
     return lambda name: InlineRunner() if inline else ThreadRunner(name, loop)
-
-
-def _nothing() -> None:
-    """Wait for no answer."""

@@ -7,11 +7,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
-from mesimqtt.bench.machine import Process, raise_file_limit
+from mesimqtt.bench.machine import Process
 from mesimqtt.proof.processes.cast import accounts
 from mesimqtt.proof.processes.eras import Era, in_eras
 from mesimqtt.proof.processes.link import Device, Link, LinkError
-from mesimqtt.proof.processes.stage import Stage, play
+from mesimqtt.proof.processes.stage import Stage, play, too_few_files
 from mesimqtt.proof.steps import DELIVERED
 from mesimqtt.proof.trial import Outcome
 from mesimqtt.testing import stream
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 WRITER: Final = "writer"
 INSTALLED: Final = ("env", "-u", "PYTHONDONTWRITEBYTECODE")  # a package that is installed is compiled already
-SPARE_FILES: Final = 200
 FIRST_S: Final = 1.0  # from the start of the process to the first CONNACK
 BACK_S: Final = 60.0  # until all are back and have what waited
 MEMORY_MB: Final = 300.0
@@ -46,9 +45,7 @@ class Sessions:
 
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Bring `count` sessions back. Skipped where so many connections may not be open."""
-        allowed = raise_file_limit(count + SPARE_FILES)
-        if allowed < count + SPARE_FILES:
-            reason = f"{count} connections need {count + SPARE_FILES} open files, {allowed} are allowed: ulimit -Hn"
+        if reason := too_few_files(count):
             return Outcome(0, "", skipped=reason)
         return in_eras(self.name, era, count, seed=seed, size=count, folder=folder, progress=progress)
 

@@ -9,19 +9,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mesimqtt.bench.machine import Process, raise_file_limit
+from mesimqtt.bench.machine import Process
 from mesimqtt.proof.processes.cast import accounts
 from mesimqtt.proof.processes.eras import Era, in_eras
 from mesimqtt.proof.processes.link import Device, Link
 from mesimqtt.proof.processes.neighbours import Neighbours
-from mesimqtt.proof.processes.stage import Stage, play
+from mesimqtt.proof.processes.stage import Stage, play, too_few_files
 from mesimqtt.proof.trial import Outcome
 from mesimqtt.testing import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SPARE_FILES: Final = 200
 DEVICES: Final = 20  # of each user
 AT_ONCE: Final = 100
 RECEIVE_BUFFER: Final = 4_096
@@ -50,9 +49,7 @@ class SlowReaders:
 
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Let `count` readers not read. Skipped where so many connections may not be open."""
-        allowed = raise_file_limit(count + SPARE_FILES)
-        if allowed < count + SPARE_FILES:
-            reason = f"{count} connections need {count + SPARE_FILES} open files, {allowed} are allowed: ulimit -Hn"
+        if reason := too_few_files(count):
             return Outcome(0, "", skipped=reason)
         return in_eras(self.name, era, count, seed=seed, size=count, folder=folder, progress=progress)
 

@@ -7,6 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
+from mesimqtt.bench.machine import raise_file_limit
 from mesimqtt.broker.loop import loop_factory
 from mesimqtt.proof.processes.cast import Cast
 from mesimqtt.proof.processes.eras import Era
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROBE_S: Final = 0.05
+SPARE_FILES: Final = 200  # beside one for each connection
 SLOWER_MAX: Final = 10.0
 FRESH_EVERY: Final = 25  # starts, of which one is by a new interpreter: the others are forked from one that waits
 
@@ -107,6 +109,15 @@ class Stage:
     def worst(self, name: str, value: float) -> None:
         """Keep the largest of a figure."""
         self.figures[name] = max(self.figures.get(name, value), value)
+
+
+def too_few_files(connections: int) -> str:
+    """Raise the limit of open files for so many connections; return why that is not enough, '' if it is."""
+    needed = connections + SPARE_FILES
+    allowed = raise_file_limit(needed)
+    if allowed >= needed:
+        return ""
+    return f"{connections} connections need {needed} open files, {allowed} are allowed: ulimit -Hn"
 
 
 def play(stage: Stage, story: Callable[[Stage], Coroutine[None, None, None]]) -> Era:
