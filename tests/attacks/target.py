@@ -17,6 +17,7 @@ from attacks.attacker import Attacker, as_message, publish
 
 PRODUCTION = Path(__file__).resolve().parents[2] / "config" / "production.yaml"
 CHAT_S = 0.03  # between two messages of the innocents: 33 a second
+LOG_S = 10  # for a line of the log
 
 
 class Target:
@@ -103,7 +104,18 @@ class Target:
 
     @property
     def log(self):
+        """What is written of the log so far: a thread writes it, so a line may be later than the answer it is about."""
         return self._log.read_text()
+
+    def logged(self, *parts):
+        """Return the log's lines in which all `parts` stand; wait for the first of them for at most LOG_S."""
+        end = time.monotonic() + LOG_S
+        while not (lines := self._lines(parts)) and time.monotonic() < end:
+            time.sleep(0.01)
+        return lines
+
+    def _lines(self, parts):
+        return [line for line in self.log.splitlines() if all(part in line for part in parts)]
 
     @property
     def rss_mb(self):

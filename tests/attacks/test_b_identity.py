@@ -40,7 +40,7 @@ def test_folders_of_others_are_closed_to_publishes(target, three):
 
     assert [] == victim.exchange()
     assert 0 == target.ask("inbox", address=other)["result"]["messages"]
-    lines = [line for line in target.log.splitlines() if "denied: " in line and f"user='{me}'" in line]
+    lines = target.logged("denied: ", f"user='{me}'")
     assert 1 <= len(lines) <= 10
     assert not any("forged" in line for line in lines)
 

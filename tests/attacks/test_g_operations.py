@@ -50,7 +50,7 @@ def test_no_files_left_and_a_hang_up(tmp_path):
             each.reset()
 
         assert 0 == target.raw().enter("alice", target.tokens["alice"], "late").code
-        assert "SIGHUP" in target.log
+        assert target.logged("SIGHUP")
     finally:
         assert 0 == target.stop()
 
