@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYS_MAX = 100_000  # of one user
 BYTES_MAX = 256 * 1024 * 1024  # of the answers to them
 PURGE_S = 60.0
-PURGED_MAX = 1_000  # at a time
+PURGED_MAX = 200  # in one transaction: each answer may be as large as one can be
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NONCE_BYTES = 12
 
@@ -82,12 +82,25 @@ class Idempotency:
         return answer
 
     def tick(self, now: float) -> None:
-        """Forget what is older than it must be, a bounded number at a time."""
+        """Forget what is older than it must be."""
         if now >= self._purge_at:
             self._purge_at = now + PURGE_S
             self._sizes.clear()
-            before = self._messaging.now_ms() - self._kept_ms
-            self._messaging.store.committer.row(rows.PURGE, before, PURGED_MAX)
+            before_ms = self._messaging.now_ms() - self._kept_ms
+            if rows.is_any_older(self._messaging.store.read, before_ms):
+                self._purge(before_ms)
+
+    def _purge(self, before_ms: int) -> None:
+        """Forget a bounded number in one transaction, and go on in the next ones until there is no more.
+
+        So what runs out goes as fast as it was made: each of those answers took a commit, too.
+        """
+
+        def done(gone: int | BaseException) -> None:
+            if gone == PURGED_MAX:  # not after a failure: the next look is soon enough
+                self._purge(before_ms)
+
+        self._messaging.store.committer.call(lambda connection: rows.purge(connection, before_ms, PURGED_MAX), done)
 
     def _found(self, user: str, key: str, digest: bytes) -> Answer | None:
         since_ms = self._messaging.now_ms() - self._kept_ms

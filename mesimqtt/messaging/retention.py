@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesimqtt.domain.errors import MesimqttError, OperationError
-from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.domain.keeping import EVERY_GROUP, EVERY_TYPE, Rule, Rules, parse_keep_types
 from mesimqtt.store import retention
 
@@ -129,11 +128,10 @@ class Retention:
     async def forget_cids(self, *, dry_run: bool = False) -> int:
         """Forget the cids of messages for which no resend is recognised any more; return how many."""
         kept_ms = self._hub.now_ms() - self._hub.settings.messaging.status_kept_s * 1000
-        before = first_mid_at(kept_ms)
         return await self._sweep(
             _BEGIN,
-            lambda after, connection: retention.old_cids(connection, after, before, _LOOK),
-            None if dry_run else lambda keys, connection: retention.forget_cids(connection, keys, before),
+            lambda after, connection: retention.old_cids(connection, after, kept_ms, _LOOK),
+            None if dry_run else lambda keys, connection: retention.forget_cids(connection, keys, kept_ms),
         )
 
     async def _sweep(

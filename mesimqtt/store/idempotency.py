@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import sqlite3
 
-PURGE = """DELETE FROM idempotency WHERE (owner, key_hash) IN
-    (SELECT owner, key_hash FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
-
 
 class Kept(NamedTuple):
     """What is known of a key: what was asked, and the sealed answer."""
@@ -35,6 +32,23 @@ def add(connection: sqlite3.Connection, owner: str, key_hash: bytes, kept: Kept,
         " VALUES (?, ?, ?, ?, ?, ?)",
         (owner, key_hash, kept.digest, kept.status, kept.answer, now_ms),
     )
+
+
+def is_any_older(connection: sqlite3.Connection, before_ms: int) -> bool:
+    """Tell whether something is kept that is older than `before_ms`."""
+    return (
+        connection.execute("SELECT 1 FROM idempotency WHERE created_at < ? LIMIT 1", (before_ms,)).fetchone()
+        is not None
+    )
+
+
+def purge(connection: sqlite3.Connection, before_ms: int, limit: int) -> int:
+    """Forget up to `limit` answers that are older than `before_ms`; return how many."""
+    return connection.execute(
+        """DELETE FROM idempotency WHERE (owner, key_hash) IN
+        (SELECT owner, key_hash FROM idempotency WHERE created_at < ? ORDER BY created_at LIMIT ?)""",
+        (before_ms, limit),
+    ).rowcount
 
 
 def size(connection: sqlite3.Connection, owner: str) -> tuple[int, int]:

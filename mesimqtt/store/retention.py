@@ -22,6 +22,10 @@ _TYPE = re.compile(r"(?:^|&)type=(\d+)")
 _OLD = """SELECT m.id, m.conversation_id, m.seq, m.sender_id, m.kind, m.params, m.ts, m.expires_at, length(m.payload),
     c.kind, c.a, c.b, m.edits FROM message m JOIN conversation c ON c.id = m.conversation_id
     WHERE m.id > ? AND m.id < ? ORDER BY m.id LIMIT ?"""
+_CIDS = """SELECT sender_id, cid, message_id < ?
+    AND NOT EXISTS (SELECT 1 FROM scheduled WHERE id = cid.message_id)
+    AND NOT EXISTS (SELECT 1 FROM message WHERE id = cid.message_id AND ts >= ?)
+    FROM cid WHERE (sender_id, cid) > (?, ?) ORDER BY sender_id, cid LIMIT ?"""
 
 
 class Old(NamedTuple):
@@ -161,18 +165,19 @@ def _forget_steps(connection: sqlite3.Connection, conversation: int, first: int,
 Key = tuple[int, int | str]
 
 
-def old_cids(connection: sqlite3.Connection, after: Key, before_mid: int, limit: int) -> tuple[list[Key], Key | None]:
-    """Return those of up to `limit` cids behind `after` whose message is older, and where to go on."""
-    rows = connection.execute(
-        "SELECT sender_id, cid, message_id FROM cid WHERE (sender_id, cid) > (?, ?) ORDER BY sender_id, cid LIMIT ?",
-        (*after, limit),
-    ).fetchall()
-    found = [(row[0], row[1]) for row in rows if row[2] < before_mid]
+def old_cids(connection: sqlite3.Connection, after: Key, before_ms: int, limit: int) -> tuple[list[Key], Key | None]:
+    """Return those of up to `limit` cids behind `after` whose message was sent before a time, and where to go on.
+
+    A scheduled message has the mid of its acceptance, but is sent when it is due.
+    """
+    rows = connection.execute(_CIDS, (first_mid_at(before_ms), before_ms, *after, limit)).fetchall()
+    found = [(row[0], row[1]) for row in rows if row[2]]
     return found, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
 
-def forget_cids(connection: sqlite3.Connection, cids: list[Key], before_mid: int) -> int:
+def forget_cids(connection: sqlite3.Connection, cids: list[Key], before_ms: int) -> int:
     """Forget cids, unless one stands for a newer message by now; return how many."""
+    before_mid = first_mid_at(before_ms)
     return sum(
         connection.execute(
             "DELETE FROM cid WHERE sender_id = ? AND cid = ? AND message_id < ?", (*key, before_mid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mesimqtt.api import idempotency
+from mesimqtt.store import idempotency as rows
 
 WEEK_S = 7 * 86_400
 
@@ -88,6 +89,37 @@ def test_a_key_outlives_a_restart_and_a_week(ask) -> None:
     world.advance(2)
     world.do("user_add", addresses=["dave"])
     assert [(0,)] == world.rows("SELECT COUNT(*) FROM idempotency")
+
+
+def test_keys_are_forgotten_as_fast_as_they_are_made(ask) -> None:
+    """All that ran out goes at the next look, however many there are, in transactions that each hold up nobody."""
+    world = ask.world
+    committer, count = world.store.committer, 5 * idempotency.PURGED_MAX + 7
+
+    def fill(connection):
+        for number in range(count):
+            rows.add(connection, "shop", number.to_bytes(4), rows.Kept(b"", 200, b""), world.now_ms())
+
+    async def keep():
+        await committer.run(fill)
+
+    world.run(keep())
+    world.jump(WEEK_S + 1)
+    before = committer.commits
+    ask.application.keys.tick(world.now())
+    world.turn()
+
+    assert [(0,)] == world.rows("SELECT COUNT(*) FROM idempotency")
+    assert 6 == committer.commits - before
+
+
+def test_nothing_to_forget_is_no_commit(ask) -> None:
+    """A server at rest leaves the disk alone."""
+    before = ask.world.store.committer.commits
+    ask.application.keys.tick(ask.world.now())
+    ask.world.turn()
+
+    assert before == ask.world.store.committer.commits
 
 
 def test_what_is_kept_of_one_user_has_a_bound(ask, monkeypatch) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+DAY = 86_400
 DELETED = 0x21
 
 
@@ -155,6 +156,29 @@ def test_a_resend_is_no_second_message(world):
 
     assert first.payload == again.payload
     assert ([(0x85, "cid-reused")], ["later"], [("1", 2)]) == (reused, bob.payloads(), alice.steps())
+
+
+def test_its_cid_is_kept_as_long_as_it_waits(world):
+    """A resend in the third week is no second message, nor one in the week after it was sent; then the cid is free."""
+    sender = world.listener("alice")
+    for cid, days in (("1", 30), ("gone", 1)):
+        sender.publish(f"u/bob/{cid}/when={days * DAY}", "later")
+    world.listener("bob")
+    world.jump(2 * DAY)
+    world.jump(18 * DAY)
+    (waiting,) = world.rows("SELECT cid FROM cid")
+    sender.statuses()
+    sender.publish(f"u/bob/1/when={30 * DAY}", "later")
+    sender.publish(f"u/bob/1/when={30 * DAY}", "other")
+    told = sender.steps()
+    world.jump(11 * DAY)
+    sender.statuses()
+    sender.publish(f"u/bob/1/when={30 * DAY}", "later")
+
+    assert (("1",), [("1", 1), ("1", 0x85)], [("1", 2)]) == (waiting, told, sender.steps())
+    assert [(2,)] == world.rows("SELECT count(*) FROM message")
+    world.jump(8 * DAY)
+    assert [(0,)] == world.rows("SELECT count(*) FROM cid")
 
 
 def test_a_returning_device_is_told(world):
