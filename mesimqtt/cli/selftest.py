@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +78,8 @@ def selftest(
     from mesimqtt.proof.selftest import selftest as run
 
     _writable(report)  # not only after an hour
-    found = run(Plan(chosen, seed, minutes, *_at(folder)), _Bar() if sys.stderr.isatty() else _Lines())
+    plan = Plan(chosen, seed, minutes, _usable(folder))
+    found = run(plan, _Bar() if sys.stderr.isatty() else _Lines())
     raise typer.Exit(_tell(found, report, json=json))
 
 
@@ -127,14 +129,18 @@ def _count(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _at(folder: Path | None) -> tuple[Path, ...]:
-    if folder is None:
-        return ()
+def _usable(folder: Path | None) -> Path:
+    """Return the folder for the data of trials, in which one can be made. Raises MesimqttError: now, not in a trial."""
     try:
+        folder = folder or Path(tempfile.gettempdir())
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="mesimqtt-look-", dir=folder) as made:
+            (Path(made) / "file").write_bytes(b"written")
     except OSError as error:
-        raise MesimqttError(f"cannot make the folder {folder}: {error.strerror}") from None
-    return (folder,)
+        where = f"the folder {folder}" if folder else "any folder for temporary files"
+        said = f"trials cannot keep their data in {where}: {error.strerror}; choose another --folder"
+        raise MesimqttError(said) from None
+    return folder
 
 
 def _files(report: Path) -> tuple[Path, Path]:

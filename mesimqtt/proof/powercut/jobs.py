@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _INLINE_MAX = 4  # so few jobs are done sooner than processes are started
 NO_APSW = "needs apsw: pip install 'mesimqtt[proof]'"
+BROKEN_APSW = "apsw is installed and cannot be loaded ({}): pip install --force-reinstall apsw"
 
 
 class Done(NamedTuple):
@@ -35,9 +36,15 @@ class Job(Protocol):
         ...
 
 
-def has_apsw() -> bool:
-    """Tell whether SQLite can be put on a disk of ours here."""
-    return importlib.util.find_spec("apsw") is not None
+def lacking() -> str:
+    """Return why SQLite cannot be put on a disk of ours here, '' if it can: a library may be there and not load."""
+    try:
+        importlib.import_module("mesimqtt.proof.powercut.connection")  # the one place that imports it
+    except (ImportError, AttributeError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "apsw":
+            return NO_APSW
+        return BROKEN_APSW.format(" ".join(str(error).split()))
+    return ""
 
 
 def run(
@@ -52,8 +59,8 @@ def run(
     extra: str = "",
 ) -> Outcome:
     """Try `count` times, `per_job` in a job; the job that begins with try n has the seed `seed` + n."""
-    if not has_apsw():
-        return Outcome(0, "", skipped=NO_APSW)
+    if reason := lacking():
+        return Outcome(0, "", skipped=reason)
     jobs = [(seed + n, min(per_job, count - n)) for n in range(0, count, per_job)]
     failures: list[Failure] = []
     figures: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ class Clock:
 
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Step the clock `count` times. Skipped where there is no libfaketime: it cannot be done honestly otherwise."""
+        if shutil.which("env") is None:
+            return Outcome(0, "", skipped="another time for one process needs the command env: it is nowhere in PATH")
         if not self._preload:
             return Outcome(0, "", skipped="another time for one process needs libfaketime: apt-get install faketime")
         if not steps(self._preload, folder):

@@ -25,11 +25,19 @@ from mesimqtt.cli.selftest import _writable
             ["parsers", "--report", "/proc/nowhere/x"],
             "cannot write the report to /proc/nowhere/x: No such file or directory; choose another --report",
         ),
+        (
+            ["parsers", "--folder", "/proc"],
+            "trials cannot keep their data in the folder /proc: No such file or directory; choose another --folder",
+        ),
+        (
+            ["parsers", "--folder", "/dev/null/x"],
+            "trials cannot keep their data in the folder /dev/null/x: Not a directory; choose another --folder",
+        ),
         (["parsers", "--report", "."], "--report takes a file, not the folder . See: mesimqtt selftest --help"),
     ],
 )
 def test_what_cannot_be_done_is_said_at_once(arguments, said, capsys, monkeypatch, tmp_path):
-    """A trial that there is not, a form, a count, a place for the report: exit code 2, one line, and no trial runs."""
+    """A trial that there is not, a form, a count, a place for report or data: exit code 2, one line, no trial runs."""
     monkeypatch.chdir(tmp_path)
 
     assert 2 == run(["selftest", *arguments])

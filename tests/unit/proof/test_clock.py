@@ -20,6 +20,17 @@ def test_a_clock_that_does_not_step_proves_nothing(tmp_path):
     assert (0, True) == (outcome.tried, outcome.skipped.startswith("the clock did not step:"))
 
 
+def test_without_env_it_is_skipped_and_says_so(monkeypatch, tmp_path):
+    """Where PATH has no `env`, which gives one process another clock, nothing is tried and the reason is told."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = Clock("libfaketime.so").run(1, seed=1, folder=tmp_path, progress=print)
+
+    assert (0, "another time for one process needs the command env: it is nowhere in PATH") == (
+        outcome.tried,
+        outcome.skipped,
+    )
+
+
 def test_each_step_leads_elsewhere(tmp_path):
     """No step is drawn that leads to where the clock is."""
     now, chance, found = Now(tmp_path / "now"), random.Random(1), set()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +50,31 @@ def test_what_is_silenced_is_as_loud_as_before(level):
         raise LookupError
 
     assert level == logging.root.manager.disable
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (
+            "raise ImportError('undefined symbol:\\n no_such_thing')",
+            jobs.BROKEN_APSW.format("undefined symbol: no_such_thing"),
+        ),
+        (
+            "",
+            jobs.BROKEN_APSW.format("module 'apsw' has no attribute 'SQLITE_ERROR'"),
+        ),
+        ("raise ModuleNotFoundError('no apsw', name='apsw')", "needs apsw: pip install 'mesimqtt[proof]'"),
+    ],
+)
+def test_a_library_that_cannot_be_loaded_is_said_in_a_sentence(tmp_path, source, reason):
+    """A broken wheel, half of one and none: the trial is skipped, and says what to do; a mistake of ours is none."""
+    (tmp_path / "apsw.py").write_text(source)
+    alone = subprocess.run(
+        [sys.executable, "-m", "mesimqtt.proof", "cuts"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, f"cuts: skipped: {reason}\n", "") == (alone.returncode, alone.stdout, alone.stderr)
