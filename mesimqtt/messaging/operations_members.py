@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import OperationError
-from mesimqtt.domain.groups import ADMIN_USUAL, RIGHTS, Role
+from mesimqtt.domain.groups import ADMIN_USUAL, RIGHTS, AdminFlag, Role
 from mesimqtt.domain.policies import Block
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.operations_base import (
@@ -20,6 +20,7 @@ from mesimqtt.messaging.operations_base import (
     operation,
 )
 from mesimqtt.messaging.operations_groups import acting, listed_members, visible_group
+from mesimqtt.messaging.rights import Bench, no_member
 from mesimqtt.store import members
 from mesimqtt.store.pins import PinRow
 
@@ -35,7 +36,8 @@ async def group_join(desk: Desk, *, address: str, users: list[str], by: str | No
     """Make users members of a group; who is one already stays as he is."""
     actor = acting(desk, by)
     group = visible_group(desk, address, actor)
-    if actor is not None:
+    if actor is not None:  # the right first: who lacks it learns nothing of anybody, and uses up no invitation
+        Bench(desk.read, group.id, actor).need(int(AdminFlag.ADD_USER), "add members")
         _check_known(desk, actor, users)
     wanted = [user.address for user in known_users(desk.read, users)]
     found = {user: desk.messaging.groups.user(user).id for user in wanted}
@@ -77,10 +79,13 @@ async def group_leave(desk: Desk, *, address: str, users: list[str] | None = Non
     if users is None and actor is None:
         raise ArgumentError("name the users who are to leave")
     leaving = checked_addresses(users if users is not None else [actor.address if actor is not None else ""])
+    others = [name for name in leaving if actor is not None and name != actor.address]
+    if others:  # before it is looked at who is a member: he may not be one who may know
+        Bench(desk.read, group.id, actor).need(int(AdminFlag.REM_USER), f"remove {others[0]!r}")
     for name in leaving:
         user = desk.messaging.find_user(name)
         if user is None or members.find(desk.read, group.id, user.id) is None:
-            raise OperationError("not-member", f"{name!r} is not a member of {address!r}; nothing was changed")
+            raise no_member(name, address)
     await desk.messaging.groups.leave(address, leaving, by=actor)
     return {"address": address, "left": leaving}
 

@@ -80,6 +80,32 @@ def test_no_group_and_no_member_are_the_same_answer(team):
     assert known["message"].replace("team", "maet") == unknown["message"]
 
 
+@pytest.mark.parametrize("op", ["group_leave", "group_join"])
+def test_who_may_not_list_members_learns_of_none(team, op):
+    """What he may not do is refused in the same words for an owner, an admin, a member, a stranger and nobody."""
+    team.do("group_set", address="team", profile={"flags": "0x10000", "role:bob": "admin"})
+    team.user("erin")
+    team.do("group_join", address="team", users=["erin"])
+    carol = team.listener("carol")
+    answers = {}
+    for name in ("alice", "bob", "erin", "dave", "zoe"):
+        (answer,) = carol.rpc(op, address="team", users=[name])
+        answers[name] = (answer["code"], answer["message"].replace(name, "X"))
+
+    assert "not-allowed" == ask(carol, "group_members", address="team")
+    assert {"not-allowed"} == {code for code, _ in answers.values()}
+    assert 1 == len(set(answers.values()))
+
+
+def test_who_may_not_add_uses_up_no_invitations(team):
+    """Refused a hundred times: whoever may add somebody still can."""
+    alice, carol = team.listener("alice"), team.listener("carol")
+    for _ in range(10):
+        assert "not-allowed" == ask(carol, "group_join", address="team", users=["dave"])
+
+    assert ["dave"] == ask(alice, "group_join", address="team", users=["dave"])["joined"]
+
+
 def test_a_member_can_leave_and_no_more(team):
     """He removes nobody, adds nobody, changes nothing; his leaving is told to all, and to him as the last thing."""
     alice, bob = team.listener("alice"), team.listener("bob")
