@@ -18,7 +18,6 @@ from mesimqtt.api.routes import GENERIC, Router, all_routes, generic, plain_rout
 from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.domain.rates import RateLimit, parse_windows
-from mesimqtt.domain.strict_json import read_json
 from mesimqtt.hooks import ConnectRequest, Refusal
 from mesimqtt.messaging.operations import OPERATIONS, Caller
 from mesimqtt.tokens import claimed_subject
@@ -159,13 +158,7 @@ class Application:
         raw = await self._body(dict(scope["headers"]), receive)
         if raw is None:
             return None
-        try:
-            body = read_json(raw)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            body = {}
-        answer = await self._backend.answer(body, scope["client"][0])
+        answer = await self._backend.reply(raw, scope["client"][0])
         return Response(200, json.dumps(answer, separators=(",", ":")).encode())  # it echoes what may be no Unicode
 
     async def _do(self, route: Route, arguments: dict[str, Any], caller: Caller) -> tuple[int, bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.mesibo_otp import Otps
 from mesimqtt.api.mesibo_words import (
+    AUTH_FAILED,
     BAD_OP,
     BAD_REQUEST,
     PAGE_MAX,
@@ -19,6 +20,7 @@ from mesimqtt.api.mesibo_words import (
     names,
     number,
     object_of,
+    request_of,
     text,
 )
 from mesimqtt.domain.errors import MesimqttError
@@ -64,6 +66,14 @@ class Backend:
             "message": self._message,
         }
 
+    async def reply(self, raw: bytes, address: str) -> Json:
+        """Return the answer to a body from `address`; to one that is no request, too."""
+        try:
+            body = request_of(raw)
+        except MesiboError as error:
+            return {"error": error.code, "message": str(error), "op": "", "result": False}
+        return await self.answer(body, address)
+
     async def answer(self, body: Json, address: str) -> Json:
         """Return the answer to one request from `address`; a refusal is an answer, too."""
         said = body.get("op")
@@ -84,7 +94,9 @@ class Backend:
 
     def _caller(self, body: Json, address: str) -> Caller:
         token = body.get("token")
-        caller = self._caller_of(token.encode("utf-8", "replace") if isinstance(token, str) else b"", address)
+        if not token or not isinstance(token, str):
+            raise MesiboError(AUTH_FAILED, "token is missing: the app token, a text")
+        caller = self._caller_of(token.encode("utf-8", "replace"), address)
         if caller.power < Scope.BACKEND:
             raise MesiboError("DENIED", "the app token is one of our tokens of scope backend")
         return caller

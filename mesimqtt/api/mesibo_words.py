@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.strict_json import read_json
+
 if TYPE_CHECKING:
     from mesimqtt.domain.errors import MesimqttError
 
@@ -11,11 +13,13 @@ if TYPE_CHECKING:
 
 BAD_OP = "BADOP"  # Mesibo's documentation names this one; the others are its result codes without their prefix
 BAD_REQUEST = "BADREQ"
+AUTH_FAILED = "AUTHFAIL"
 PAGE_MAX = 20  # of users and members in one answer
 NAMES_MAX = 1_000
+_TYPES = {list: "a list", str: "a text", type(None): "null", bool: "true or false", int: "a number", float: "a number"}
 _FLAGS = {True: True, False: False, "1": True, "0": False, "true": True, "false": False}
 _ERRORS = {
-    "unauthorized": "AUTHFAIL",
+    "unauthorized": AUTH_FAILED,
     "forbidden": "DENIED",
     "denied": "DENIED",
     "blocked": "BLOCKED",
@@ -46,6 +50,21 @@ def error_of(error: MesimqttError | None, code: str = "") -> str:
     """Return Mesibo's name for a refusal of ours; what it has no name for is a bad request."""
     code = code or getattr(error, "code", "store")
     return _ERRORS.get(code, BAD_REQUEST)
+
+
+def request_of(raw: bytes) -> Json:
+    """Return the request that a body is; raise MesiboError, whose text says what is wrong with it."""
+    try:
+        found = read_json(raw)
+    except UnicodeDecodeError:
+        why = "it is not UTF-8"
+    except ValueError as error:
+        why = f"it is no JSON: {error}"
+    else:
+        if isinstance(found, dict):
+            return found
+        why = f"it is {_TYPES[type(found)]}"
+    raise MesiboError(BAD_REQUEST, f"a request is a JSON object with op and token; {why}")
 
 
 def object_of(body: Json, name: str) -> Json:

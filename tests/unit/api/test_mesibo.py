@@ -85,7 +85,7 @@ def test_every_refusal_is_an_answer(backend, request_, error) -> None:
 
 
 def test_the_app_token_is_a_token_of_scope_backend(backend) -> None:
-    """None, a wrong one, a user's: refused; a body that is no JSON, too."""
+    """None, a wrong one, a user's: refused."""
     for token, error in (
         ("", "AUTHFAIL"),
         ("nonsense", "AUTHFAIL"),
@@ -93,10 +93,43 @@ def test_the_app_token_is_a_token_of_scope_backend(backend) -> None:
         (backend.ask.token("alice"), "DENIED"),
     ):
         assert error == backend({"op": "usersget"}, token)["error"]
-    reply = backend.ask(
-        "POST", "/backend", body=b"op=useradd&token=x", content_type="application/x-www-form-urlencoded"
-    )
-    assert (200, False, "AUTHFAIL") == (reply.status, reply.json["result"], reply.json["error"])
+    reply = backend.ask("POST", "/backend", {"op": "usersget"})
+    assert ("AUTHFAIL", "token is missing: the app token, a text") == (reply.json["error"], reply.json["message"])
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"op=useradd&token=x", "it is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b"", "it is no JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b'{"op":"useradd","op":"userdel"}', "it is no JSON: a key stands twice"),
+        (b'{"op":"\xff"}', "it is not UTF-8"),
+        (b'["useradd"]', "it is a list"),
+        (b'"useradd"', "it is a text"),
+        (b"null", "it is null"),
+        (b"7", "it is a number"),
+    ],
+)
+def test_a_body_that_is_no_request(backend, body, why) -> None:
+    """BADREQ, and what is wrong with it: nobody is sent to look for a mistake in his token."""
+    reply = backend.ask("POST", "/backend", body=body, content_type="application/x-www-form-urlencoded")
+
+    assert 200 == reply.status
+    assert {
+        "error": "BADREQ",
+        "message": f"a request is a JSON object with op and token; {why}",
+        "op": "",
+        "result": False,
+    } == reply.json
+
+
+def test_a_body_that_is_no_request_is_no_failed_login(backend) -> None:
+    """However often it comes, the app token is still looked at; wrong tokens from there are bounded as they were."""
+    for _ in range(30):
+        backend.ask("POST", "/backend", body=b"nonsense")
+        backend.ask("POST", "/backend", {"op": "usersget"})
+
+    assert backend({"op": "usersget"})["result"]
 
 
 def test_the_slash_of_mesibos_url_stays(backend) -> None:
