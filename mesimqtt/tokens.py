@@ -16,6 +16,7 @@ import jwt
 from mesimqtt.domain.access_rules import SCOPES
 from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ TOKEN_MAX_BYTES = 4096
 EXP_MAX = 2**40
 KID_MAX = 256
 KEYS_MAX = 100
+_SECRET_MAX = 64 * 1024  # bytes of the secret's file
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
 _read_json = json.JSONDecoder().raw_decode  # without `json.loads`' look for encodings and blanks around
 _REQUIRED_KEYS = frozenset(_REQUIRED)
@@ -297,7 +299,7 @@ def load_secret(path: Path, chance: Chance = SYSTEM) -> bytes:
                 file.write(chance.draw(32))
                 file.flush()
                 os.fsync(file.fileno())
-        return path.read_bytes()
+        return read_regular(path, size_max=_SECRET_MAX)
     except OSError as error:
         raise MesimqttError(f"cannot read or make the token secret {path}: {error.strerror}") from None
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
-import stat
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.strict_json import read_json
+from mesimqtt.files import open_regular
 from mesimqtt.store import layout
 from mesimqtt.store.database import FILE_NAME
 from mesimqtt.store.snapshot import Facts
@@ -218,25 +217,6 @@ def _digest(body: dict[str, Any]) -> str:
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
-
-
-def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
-    """Open a file for reading; `follow`: a link to one will do.
-
-    What never ends, and what waits for somebody (devices, pipes), is none.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-
-    """
-    found = (path.stat() if follow else path.lstat()).st_mode
-    if stat.S_ISREG(found):
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-        file = os.fdopen(os.open(path, flags), "rb")
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return file
-        file.close()
-    raise OSError(errno.EINVAL, f"{path.name} is no regular file")
 
 
 def describe(root: Path, path: Path, *, wanted: int | None = None) -> File:

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 from mesimqtt.backup import manifest
 from mesimqtt.backup.manifest import CONFIGURATION, BackupError
 from mesimqtt.backup.verify import verify
+from mesimqtt.files import open_regular
 from mesimqtt.store import layout, migrations, restored
-from mesimqtt.store.database import FILE_NAME, LOCK_NAME, lock
+from mesimqtt.store.database import FILE_NAME, lock
+from mesimqtt.store.notes import NoteError, configuration_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mesimqtt.backup.manifest import Folder, Manifest
     from mesimqtt.domain.findings import Finding
 
-_LEFT = frozenset({LOCK_NAME, layout.RESTORING_NAME, "lost+found"})  # what may lie in an empty folder
+_LEFT = frozenset({layout.LOCK_NAME, layout.RESTORING_NAME, "lost+found"})  # what may lie in an empty folder
 # … and what an interrupted restore may have moved already.
 _MOVED = frozenset({
     layout.SECRET_NAME, layout.KEYS_NAME, layout.CONFIG_NOTE, layout.UP_NOTE, layout.APPS_NAME, CONFIGURATION,
@@ -33,13 +37,15 @@ _MIB = 2**20
 class Restored:
     """What was put back. `configuration` is the file to start the server with, None for none.
 
-    `already` is what the content was like when it was backed up: it was put back as it was.
+    `already` is what the content was like when it was backed up: it was put back as it was. `notes` are sentences for
+    who restores.
     """
 
     backup: Path
     manifest: Manifest
     configuration: Path | None
     already: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
@@ -61,20 +67,48 @@ def restore(backup: Path, data: Path, *, now_ms: int) -> Restored:
         held = lock(data)
         try:
             _check_empty(data)
-            stage = _staged(backup, found, data, now_ms)
+            stage = data / layout.RESTORING_NAME
+            with _left_as_it_was(stage):
+                notes = _fill(stage, backup, found, data, now_ms)
+                configuration = configuration_of(stage)
             _reveal(stage, data)
         finally:
             os.close(held)
     except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"cannot restore into {data}: {getattr(error, 'strerror', None) or error}") from None
-    return Restored(backup, found, _noted(data), looked.already)
+        left = data / layout.RESTORING_NAME
+        then = (
+            f"; no server begins there: restore again, which removes {left}"
+            if left.exists()
+            else "; nothing is left of it"
+        )
+        why = getattr(error, "strerror", None) or error
+        raise BackupError(f"cannot restore into {data}: {why}{then}") from None
+    return Restored(backup, found, configuration, looked.already, notes)
 
 
-def _staged(backup: Path, found: Manifest, data: Path, now_ms: int) -> Path:
-    """Copy everything into a folder within `data`, which no server takes for its own, and let it begin anew."""
-    stage = data / layout.RESTORING_NAME
+@contextlib.contextmanager
+def _left_as_it_was(stage: Path) -> Iterator[None]:
+    """Leave nothing of what was copied where copying fails.
+
+    What an earlier restore left stays: files of it may be in their place already, and it bars a server from them.
+    """
+    was_begun = stage.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_begun:
+            shutil.rmtree(stage, ignore_errors=True)
+        raise
+
+
+def _fill(stage: Path, backup: Path, found: Manifest, data: Path, now_ms: int) -> tuple[str, ...]:
+    """Copy everything into a folder within `data`, which no server takes for its own, and let it begin anew.
+
+    Return sentences for who restores.
+    """
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(mode=0o700)
+    notes = []
     for each in found.files:
         target = stage / each.path
         manifest.make_folders(stage, target.parent)
@@ -84,8 +118,16 @@ def _staged(backup: Path, found: Manifest, data: Path, now_ms: int) -> Path:
     for folder in found.folders:
         _renew(stage / folder.path / FILE_NAME, now_ms)
         _configure(stage / folder.path, data / folder.path, folder)
+        try:
+            configuration_of(stage / folder.path)
+        except NoteError:
+            (stage / folder.path / layout.CONFIG_NOTE).unlink()
+            notes.append(
+                f"{Path(folder.path) / layout.CONFIG_NOTE} of the backup, which notes the configuration, cannot be "
+                "read and was not put back: start with the configuration that the server had: --config FILE"
+            )
     manifest.sync_tree(stage)
-    return stage
+    return tuple(notes)
 
 
 def _renew(path: Path, now_ms: int) -> None:
@@ -111,7 +153,7 @@ def _configure(stage: Path, data: Path, folder: Folder) -> None:
         copied = stage / folder.configuration
         former = Path(folder.configured)
         with contextlib.suppress(OSError):
-            with manifest.open_regular(copied) as ours, manifest.open_regular(former, follow=True) as theirs:
+            with open_regular(copied) as ours, open_regular(former, follow=True) as theirs:
                 is_same = ours.read() == theirs.read(manifest.BESIDE_MAX + 1)
             if is_same:
                 shutil.rmtree(stage / CONFIGURATION)
@@ -144,16 +186,8 @@ def _give_to_owner(stage: Path, data: Path) -> None:
     with contextlib.suppress(OSError):
         data.chmod(0o700)
     if os.geteuid() == 0 and owner.st_uid != 0:
-        for each in (stage, *stage.rglob("*"), data / LOCK_NAME):
+        for each in (stage, *stage.rglob("*"), data / layout.LOCK_NAME):
             os.chown(each, owner.st_uid, owner.st_gid)
-
-
-def _noted(data: Path) -> Path | None:
-    try:
-        noted = json.loads((data / layout.CONFIG_NOTE).read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Path(noted) if noted else None
 
 
 # ---- what stands in the way ------------------------------------------------------------------------------------------

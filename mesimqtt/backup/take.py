@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import json
 import os
 import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesimqtt import __version__
 from mesimqtt.backup import manifest, shelf, verify
-from mesimqtt.backup.manifest import BESIDE, CONFIGURATION, BackupError, File, Folder, Manifest
+from mesimqtt.backup.manifest import BESIDE, BESIDE_MAX, CONFIGURATION, BackupError, File, Folder, Manifest
+from mesimqtt.files import read_regular
 from mesimqtt.store import layout, snapshot
-from mesimqtt.store.database import FILE_NAME, size_of
+from mesimqtt.store.database import FILE_NAME, check_files, size_of
+from mesimqtt.store.notes import NoteError, configuration_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mesimqtt.domain.findings import Finding
 
@@ -91,24 +92,11 @@ def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]
         name = folder.relative_to(data).as_posix() if folder != data else ""
         place = partial / name
         manifest.make_folders(partial, place)
+        check_files(folder)
         snapshot.take(folder / FILE_NAME, place / FILE_NAME)
         _check_secret(folder)
         files.append(manifest.describe(partial, place / FILE_NAME))
-        for each in BESIDE:
-            with contextlib.suppress(FileNotFoundError):
-                files.append(_relative(partial, place / each, manifest.copy(folder / each, place / each)))
-        configured = _configuration_of(folder)
-        copied = ""
-        if configured:
-            copied = f"{CONFIGURATION}/{configured.name}"
-            (place / CONFIGURATION).mkdir(mode=0o700)
-            try:
-                found = manifest.copy(configured, place / copied)
-            except OSError as error:
-                notes.append(f"the configuration {configured} is not in the backup: {error.strerror}")
-                copied = ""
-            else:
-                files.append(_relative(partial, place / copied, found))
+        configured, copied = _copy_beside(folder, partial, place, files, notes)
         with contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:
             try:
                 facts = snapshot.facts(connection)
@@ -116,11 +104,35 @@ def _fill(data: Path, partial: Path, time_ms: int) -> tuple[Manifest, list[str]]
                 raise BackupError(
                     f"the copy of {folder / FILE_NAME} cannot be read ({error}): mesimqtt check"
                 ) from None
-        folders.append(Folder(name, facts, copied, str(configured or "")))
+        folders.append(Folder(name, facts, copied, configured))
     said = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ms / 1000))
     made = Manifest(__version__, said, time_ms, _installation(data), tuple(folders), tuple(files))
     manifest.write(partial, made)
     return made, notes
+
+
+def _copy_beside(folder: Path, partial: Path, place: Path, files: list[File], notes: list[str]) -> tuple[str, str]:
+    """Copy what lies beside a database; return where its configuration is, and where in the copy, '' for none."""
+    configured, names = None, set(BESIDE)
+    try:
+        configured = configuration_of(folder)
+    except NoteError as error:
+        notes.append(f"the configuration is not in the backup, nor what notes which it is: {error}")
+        names.remove(layout.CONFIG_NOTE)
+    for each in sorted(names):
+        with contextlib.suppress(FileNotFoundError):
+            files.append(_relative(partial, place / each, manifest.copy(folder / each, place / each)))
+    if configured is None:
+        return "", ""
+    copied = f"{CONFIGURATION}/{configured.name}"
+    (place / CONFIGURATION).mkdir(mode=0o700)
+    try:
+        found = manifest.copy(configured, place / copied)
+    except OSError as error:
+        notes.append(f"the configuration {configured} is not in the backup: {error.strerror}")
+        return str(configured), ""
+    files.append(_relative(partial, place / copied, found))
+    return str(configured), copied
 
 
 def _relative(root: Path, path: Path, file: File) -> File:
@@ -139,15 +151,6 @@ def data_folders(data: Path) -> list[Path]:
     return [data, *sorted(path for path in (data / layout.APPS_NAME).glob("*") if (path / FILE_NAME).is_file())]
 
 
-def _configuration_of(folder: Path) -> Path | None:
-    """Return the configuration file that the last server of a folder had."""
-    try:
-        noted = json.loads((folder / layout.CONFIG_NOTE).read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return Path(noted) if noted else None
-
-
 def _check_secret(folder: Path) -> None:
     """Raise BackupError where nothing signs tokens: what would be copied is no server that anybody could get into."""
     if not (folder / layout.SECRET_NAME).is_file():
@@ -158,7 +161,8 @@ def _check_secret(folder: Path) -> None:
 
 
 def _installation(data: Path) -> str:
-    return hmac.digest((data / layout.SECRET_NAME).read_bytes(), _IDENTITY, hashlib.sha256).hex()[:16]
+    secret = read_regular(data / layout.SECRET_NAME, size_max=BESIDE_MAX)
+    return hmac.digest(secret, _IDENTITY, hashlib.sha256).hex()[:16]
 
 
 def _check_room(data: Path, target: Path) -> None:

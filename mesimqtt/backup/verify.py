@@ -11,6 +11,7 @@ from mesimqtt.backup.manifest import BackupError
 from mesimqtt.configuration import load_settings
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.findings import Finding, Findings, Level
+from mesimqtt.files import open_regular
 from mesimqtt.settings import Settings
 from mesimqtt.store import inspection, snapshot
 from mesimqtt.store.database import FILE_NAME
@@ -117,7 +118,7 @@ def _files(backup: Path, found: Manifest) -> Findings:
 def _form(place: Path, folder: Folder) -> Findings:
     """Look at one database: its pages, its schema, and whether it is the one that the manifest says."""
     try:
-        manifest.open_regular(place / FILE_NAME).close()  # SQLite would wait for what is none
+        open_regular(place / FILE_NAME).close()  # SQLite would wait for what is none
         with contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:
             yield from inspection.form(connection)
             there = snapshot.facts(connection)
@@ -142,7 +143,7 @@ def _content(backup: Path, folder: Folder, time_ms: int, *, quick: bool = False)
     if folder.configuration:
         # Whether it can be loaded here, where its files may not be, says nothing of the backup.
         with contextlib.suppress(MesimqttError, OSError):
-            manifest.open_regular(place / folder.configuration).close()
+            open_regular(place / folder.configuration).close()
             settings = load_settings(place / folder.configuration, is_app=bool(folder.path))
     view = View(now_ms=time_ms, expiry_default_s=settings.messaging.expiry_default_s)
     with contextlib.suppress(sqlite3.Error), contextlib.closing(snapshot.open_copy(place / FILE_NAME)) as connection:

@@ -160,6 +160,8 @@ def _restore(found: Path, data: Path, *, json: bool) -> None:
         done = put_back(found, data, now_ms=int(time.time() * 1000))
     finally:
         os.umask(before)
+    for note in done.notes:
+        tell(f"mesimqtt: {note}")
     config = ["--config", shlex.quote(str(done.configuration))] if done.configuration else []
     start = " ".join(["mesimqtt serve --data", shlex.quote(str(data)), *config])
     if json:

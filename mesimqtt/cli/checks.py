@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.bench.machine import MEMORY_FILE_SYSTEMS, file_system
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.hosts import is_loopback
+from mesimqtt.files import odd
 from mesimqtt.store.database import FILE_NAME, newest_mid
+from mesimqtt.store.layout import strangers
 
 if TYPE_CHECKING:
     from mesimqtt.settings import Settings
@@ -71,10 +73,14 @@ def folder(data: Path) -> Findings:
             "data", Level.FAILURE, f"{path} can be read by other users of this machine",
             f"chmod {mode} {shlex.quote(str(path))}",
         )  # fmt: skip
+    found = strangers(data)
+    for path, kind in found:
+        what = f"{path.parent}: {odd(path, kind)}"
+        yield Finding("data", Level.FAILURE, what, "look who made it, and move it away", "no server can start")
     if not os.access(data, os.W_OK):
         owner = f"chown -R $(id -u) {shlex.quote(str(data))}"
         yield Finding("data", Level.FAILURE, f"{data} cannot be written by this user", owner)
-    elif not open_ones:
+    elif not open_ones and not found:
         yield Finding("data", Level.OK, f"{data.absolute()}, private")
 
 

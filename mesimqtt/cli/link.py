@@ -13,6 +13,7 @@ from typing import Any
 
 from mesimqtt.api.names import SOCKET_NAME, with_short_name
 from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
+from mesimqtt.files import read_regular
 from mesimqtt.store.layout import CONFIG_NOTE
 
 HELLO_S = 5.0
@@ -160,20 +161,22 @@ def no_data(data: Path) -> MesimqttError:
 def remembered_settings(data: Path) -> Any:  # noqa: ANN401 - Settings, whose import costs too much at the top
     """Load the settings that the last server of this folder had, so that its tokens are signed alike."""
     from mesimqtt.configuration import load_settings
+    from mesimqtt.store.notes import configuration_of
 
-    note = data / CONFIG_NOTE
-    try:
-        config = json.loads(note.read_text(encoding="utf-8"))["config"]
-    except (FileNotFoundError, NotADirectoryError):
-        return load_settings(None)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise MesimqttError(f"cannot read {note}; remove it, or start the server once with its --config") from None
-    if config and not Path(config).is_file():
+    config = configuration_of(data)
+    if config is not None and not config.is_file():
         again = f"start the server once: mesimqtt serve --data {shlex.quote(str(data))} --config FILE"
         raise MesimqttError(
-            f"cannot read the configuration {config}, which {note} names as the server's; put it back, or {again}"
+            f"cannot read the configuration {config}, which {data / CONFIG_NOTE} names as the server's; put it back, "
+            f"or {again}"
         )
-    return load_settings(Path(config) if config else None)
+    return load_settings(config)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return read_regular(path, size_max=len(content)) == content
+    return False
 
 
 def remember_config(data: Path, config: Path | None) -> None:
@@ -181,7 +184,7 @@ def remember_config(data: Path, config: Path | None) -> None:
     note = data / CONFIG_NOTE
     text = json.dumps({"config": str(config.resolve()) if config else None}) + "\n"
     try:
-        if not note.exists() or note.read_text(encoding="utf-8") != text:
+        if not _holds(note, text.encode()):
             note.write_text(text, encoding="utf-8")
     except OSError as error:  # a full disk must not keep a server from starting
         import logging

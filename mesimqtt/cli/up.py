@@ -16,6 +16,8 @@ from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
 from mesimqtt.cli.output import emit, line, shortest
 from mesimqtt.cli.serve import Http, Mqtt, Ws, announce, is_free, run_server, server_settings
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.strict_json import read_json
+from mesimqtt.files import read_regular
 from mesimqtt.store.layout import UP_NOTE
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 USERS = ("alice", "bob")
 _PORT, _WS_PORT, _HTTP_PORT = 1883, 8083, 8080
+_NOTE_MAX = 64 * 1024
 _JTI = re.compile("[0-9a-f]{24}")
 
 
@@ -84,7 +87,7 @@ async def _welcome(app: Served) -> dict[str, str]:
 
 def _remembered(note: Path) -> list[str]:
     try:
-        found = json_text.loads(note.read_text(encoding="utf-8"))
+        found = read_json(read_regular(note, size_max=_NOTE_MAX))
     except (OSError, ValueError):
         return []
     # Nothing but ids: `token_revoke` takes an address, too.

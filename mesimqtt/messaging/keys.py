@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.strict_json import read_json
+from mesimqtt.files import read_regular
 from mesimqtt.messaging.fetch import FetchError, check_url, fetch
 from mesimqtt.tokens import load_public_keys, parse_jwks
 
@@ -28,6 +30,7 @@ FRESH_MIN_S = 60.0
 FRESH_MAX_S = 86_400.0
 FRESH_DEFAULT_S = 3_600.0
 UNKNOWN_S = 60.0  # an unknown kid asks for the keys at most so often; so do failures
+_CACHE_MAX = 16 * 1024 * 1024  # bytes
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?([0-9]{1,9})")
 
 log = logging.getLogger(__name__)
@@ -158,7 +161,7 @@ class Keys:
         if self._cache is None or not self._settings.jwks_url:
             return []
         try:
-            kept = json.loads(self._cache.read_bytes())
+            kept = read_json(read_regular(self._cache, size_max=_CACHE_MAX))
             return parse_jwks(kept["jwks"].encode()) if kept["url"] == self._settings.jwks_url else []
         except FileNotFoundError:
             return []

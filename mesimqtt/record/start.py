@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.store.database import FILE_NAME, lock
+from mesimqtt.files import open_regular
+from mesimqtt.store.database import FILE_NAME, check_files, lock
 from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
 from mesimqtt.store.search import FILE_NAME as INDEX_NAME
 
@@ -55,7 +56,7 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
     """Copy a data folder that nobody uses; return the SHA-256 of each file, nothing where there is no data yet.
 
     Raises:
-        StoreError: a server or a command has the folder, or nothing can be written there.
+        StoreError: a server or a command has the folder, nothing can be written there, or it holds what is no file.
         MesimqttError: it cannot be copied.
 
     """
@@ -66,6 +67,7 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
     try:
         held = lock(data)
         try:
+            check_files(data)
             target.mkdir(mode=0o700)
             try:
                 for name in found:
@@ -87,7 +89,7 @@ def copy_data(data: Path, target: Path) -> dict[str, str]:
 
 def hash_of(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
+    with open_regular(path, follow=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +141,7 @@ class Tape:
         self._path = path
         self.cut = ""  # how the file ends, if not as it should
         try:
-            self._file = path.open("rb")
+            self._file = open_regular(path, follow=True)
         except OSError as error:
             raise TapeError(f"cannot read {path}: {error.strerror}") from None
         magic = self._file.read(len(MAGIC))

@@ -11,6 +11,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
+from mesimqtt.files import open_regular, read_regular
+from mesimqtt.store.layout import SUM_SUFFIX
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -23,9 +26,9 @@ _INDEX_SIZE = 48
 _PAGE_SIZES = {1 << n for n in range(9, 17)}
 _MASK = 0xFFFFFFFF
 _FRAMES_MAX = 20_000  # of a log that is looked at: some 2 s
-SUM_SUFFIX = "-sum"
 _SUMMED_MAX = 1 << 28  # bytes of a database whose checksum is kept over a stop
 _CHUNK = 1 << 20
+_SUM_MAX = 64
 CHANGED = (
     "was changed while no server ran: its bytes are not those that the last stop left. If nobody did that on purpose "
     "look at the disk, and compare with a backup"
@@ -49,7 +52,7 @@ class LogDamage(NamedTuple):
 
 def head_of(log: Path) -> bytes:
     """Return as much of a log as is looked at."""
-    with log.open("rb") as file:
+    with open_regular(log, follow=True) as file:
         return file.read(_HEADER_SIZE + _FRAMES_MAX * (_FRAME_SIZE + 4096))
 
 
@@ -184,7 +187,7 @@ def take_sum(database: Path) -> str:
     """
     path = _sum_of(database)
     try:
-        size, kept = (int(part) for part in path.read_text().split())
+        size, kept = (int(part) for part in read_regular(path, size_max=_SUM_MAX).split())
     except (OSError, ValueError):
         path.unlink(missing_ok=True)
         return ""
@@ -206,7 +209,7 @@ def _sum_of(database: Path) -> Path:
 
 def _checksum(database: Path) -> int:
     found = 0
-    with database.open("rb") as file:
+    with open_regular(database, follow=True) as file:
         while chunk := file.read(_CHUNK):
             found = crc32(chunk, found)
     return found

@@ -15,17 +15,17 @@ from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
+from mesimqtt.files import kind_of, odd
 from mesimqtt.store import damage, migrations, model_base
-from mesimqtt.store.layout import RESTORING_NAME
+from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
+FILE_NAME = DATABASE_NAME
 _CHECK_STEPS = 100_000  # of SQLite, between two looks at the clock
-FILE_NAME = "mesimqtt.db"
-LOCK_NAME = "lock"
 _SUSPECTS_MAX = 100_000  # damaged messages that were read and not looked into yet
 APPLICATION_ID = 0x4D65_7369  # "Mesi"
 # synchronous=FULL: NORMAL loses acknowledged commits at power loss (589 of 7 240 in a simulation, FULL none).
@@ -102,7 +102,7 @@ class Database:
         self._lock = lock(self.folder)
         try:
             _check_restored(self.folder)
-            check_regular(self.path)
+            check_files(self.folder)
             self._look()
             self._create_private()
             is_new = self._is_new()
@@ -174,7 +174,7 @@ class Database:
         if not self._log.exists():
             return
         index = self.path.with_name(f"{FILE_NAME}-shm")
-        found = damage.in_log(damage.head_of(self._log), index.read_bytes()[:4096] if index.exists() else b"")
+        found = damage.in_log(damage.head_of(self._log), damage.head_of(index)[:4096] if index.exists() else b"")
         if found is None:
             return
         if not self._cuts_log:
@@ -197,6 +197,12 @@ class Database:
         if tables and found != APPLICATION_ID:
             raise StoreError(f"{self.path} is an SQLite file of another program; choose another --data")
         return not tables
+
+
+def check_files(folder: Path) -> None:
+    """Raise StoreError if something stands in a data folder for which a server would wait, or read without end."""
+    for path, kind in strangers(folder):
+        raise StoreError(f"cannot open {path}: {odd(path, kind)}; look who made it, and move it away")
 
 
 def _check_restored(folder: Path) -> None:
@@ -243,9 +249,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 
 def check_regular(path: Path) -> None:
-    """Raise sqlite3.Error where a path leads to a pipe or a device; SQLite itself refuses a folder."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise sqlite3.OperationalError(f"{path.name} is no regular file")
+    """Raise sqlite3.Error where a database, or what SQLite has beside it, is a pipe, a device or a folder."""
+    for each in (path.with_name(path.name + name.removeprefix(FILE_NAME)) for name in DATABASE_FILES):
+        if kind := kind_of(each):
+            raise sqlite3.OperationalError(odd(each, kind))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import cut_log
 from mesimqtt.store.history import EDITED, edited_of
 from mesimqtt.store.integrity import CORRUPT
+from mesimqtt.store.layout import INDEX_NAME
 from mesimqtt.store.messages import rows_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
-FILE_NAME = "search.db"
+FILE_NAME = INDEX_NAME
 TEXT_MAX = 64 * 1024  # bytes of a payload that are searched
 TAKE_BYTES_MAX = 512 * 1024  # of texts in one transaction of the index, which SQLite holds in memory meanwhile
 _VERSION = 1

@@ -14,6 +14,7 @@ from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database, size_of
+from mesimqtt.store.layout import BALLAST_NAME
 from mesimqtt.store.runner import InlineRunner, ThreadRunner, nothing
 from mesimqtt.store.search import SearchIndex
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-BALLAST_NAME = "ballast"
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _BEAT = "INSERT OR REPLACE INTO heartbeat (id, beat_at) VALUES (1, ?)"
 

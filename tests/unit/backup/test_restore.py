@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 from stat import S_IMODE
 
 import pytest
@@ -238,6 +240,46 @@ def test_a_configuration_that_was_not_in_the_backup(data, shelf, place, tmp_path
 
     assert restore(backup, place, now_ms=LATER_MS).configuration is None
     assert not (place / "serve.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"config": 5}', '{"config": "a", "config": "b"}'])
+def test_what_notes_the_configuration_and_cannot_be_read(data, shelf, place, text):
+    """It is in no backup, and both say so; one that has it all the same is put back without, and says so."""
+    (data / "serve.json").write_text(text)
+    made = take(data, shelf, now=NOW_S)
+    plain = restore(made.path, place, now_ms=LATER_MS)
+    (made.path / "serve.json").write_text(text)
+    found = manifest.describe(made.path, made.path / "serve.json")
+    rewrite(made.path, lambda body: body["files"].append(asdict(found)))
+    with_note = restore(made.path, place.with_name("other"), now_ms=LATER_MS)
+
+    assert 1 == len(made.notes)
+    assert "the configuration is not in the backup, nor what notes which it is: cannot read" in made.notes[0]
+    assert (None, ()) == (plain.configuration, plain.notes)
+    assert None is with_note.configuration
+    assert "serve.json of the backup, which notes the configuration, cannot be read" in with_note.notes[0]
+    assert not (place.with_name("other") / "serve.json").exists()
+
+
+@pytest.mark.parametrize("was_begun", [False, True])
+def test_a_restore_that_fails_while_it_copies(backup, place, was_begun):
+    """Nothing of it is left, and the sentence says so; what bars a server from an earlier one's files stays."""
+    if was_begun:
+        (place / ".restoring" / "x").mkdir(parents=True)
+        (place / "token.secret").write_bytes(SECRET)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(BackupError, match=r"cannot restore into .*: File too large") as told:
+            restore(backup, place, now_ms=LATER_MS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert was_begun == (place / ".restoring").exists()
+    assert was_begun == ("no server begins there: restore again" in str(told.value))
+    assert was_begun != ("; nothing is left of it" in str(told.value))
+    restore(backup, place, now_ms=LATER_MS)
+    assert 4 == len(texts(place))
 
 
 def test_further_applications_come_with_it(data, shelf, place):

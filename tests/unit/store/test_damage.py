@@ -183,7 +183,7 @@ def test_a_checksum_of_what_cannot_be_read_bars_one_start_alone(tmp_path):
     database = Database(tmp_path)
     (tmp_path / "mesimqtt.db").mkdir()
     (tmp_path / "mesimqtt.db-sum").write_text(f"{(tmp_path / 'mesimqtt.db').stat().st_size} 0")
-    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db: Is a directory"):
+    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db is no regular file, but a folder"):
         database.open()
     (tmp_path / "mesimqtt.db").rmdir()
     database.open()
