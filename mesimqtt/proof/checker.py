@@ -171,6 +171,7 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     rules_messages.disagreeing,
     rules_messages.gaps,
     rules_deliveries.marked_again,
+    rules_deliveries.unmarked,
     rules_deliveries.withheld,
     rules_deliveries.denied,
     rules_statuses.backward,

@@ -47,6 +47,17 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """A device was let in on a connection; `is_resumed`: into the session that it had, as CONNACK says."""
+
+    at: int
+    user: str
+    device: str
+    connection: int
+    is_resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Online:
     """A device subscribed on a connection; the server answered at `written`.
 
@@ -84,6 +95,7 @@ class Got:
     dup: bool = False
     is_copy: bool = False
     is_event: bool = False
+    qos: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A connection of a device ended, as the client saw it; `at` 0 of a connection says that it never did."""
+    """A connection of a device ended, as the client saw it, also one on which it was never let in."""
 
     at: int
     user: str
@@ -212,6 +224,7 @@ class History:
 
     sent: list[Sent] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
+    entered: list[Entered] = field(default_factory=list)
     online: list[Online] = field(default_factory=list)
     got: list[Got] = field(default_factory=list)
     acked: list[Acked] = field(default_factory=list)
@@ -235,6 +248,11 @@ class History:
     def drawn_at(self, mid: str) -> int:
         """Return when the server drew a mid, by the trial's clock."""
         return made_at_ms(int(mid, 16)) - self.epoch_ms
+
+    @cached_property
+    def ends(self) -> dict[int, int]:
+        """When each connection ended, as its client saw it; one that is not in it never did."""
+        return {one.connection: one.at for one in self.ended}
 
     @cached_property
     def recalled(self) -> set[str]:

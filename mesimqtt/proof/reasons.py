@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mesimqtt.proof.history import History, Sent
 
 SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
-_UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
+UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 _SOON_MS = 10_000
 _FOREVER = 1 << 60
 
@@ -74,9 +74,9 @@ def _is_failed_so(history: History, sent: Sent, mid: str, recipient: str, reason
     """Tell whether an accepted message may have failed: who or what it was for went since."""
     drawn = history.drawn_at(mid)
     if reason == "user-deleted":
-        return _was(history, (DELETED,), (MADE,), recipient or sent.to[2:], "", drawn, _FOREVER)
+        return was(history, (DELETED,), (MADE,), recipient or sent.to[2:], "", (drawn, _FOREVER))
     if reason == "group-deleted":
-        return sent.to[0] == "g" and _was(history, (GROUP_DELETED,), (GROUP_MADE,), "", sent.to[2:], drawn, _FOREVER)
+        return sent.to[0] == "g" and was(history, (GROUP_DELETED,), (GROUP_MADE,), "", sent.to[2:], (drawn, _FOREVER))
     return reason == UNCONFIRMED and _may_be_written_only(history, sent, mid, recipient)
 
 
@@ -87,17 +87,17 @@ def _is_refused_so(history: History, sent: Sent, mid: str, recipient: str, code:
     latest = due + SETTLED_MS if sent.when else due  # a server that was down, or whose disk failed, sends it later
     if code == NOT_MEMBER:
         return is_group and (
-            (recipient != "" and _was_out(history, recipient, place, due, _FOREVER))
-            or (sent.when > 0 and _was_out(history, sent.user, place, due, latest))
+            (recipient != "" and was_out(history, recipient, place, due, _FOREVER))
+            or (sent.when > 0 and was_out(history, sent.user, place, due, latest))
         )
     if code == BLOCKED_CODE:
         return is_blocked(history, recipient or place, sent.user, due, late_ms=latest - due + _SOON_MS)
     if code == INVALID:
         if is_group and not recipient:
-            return _was(history, (GROUP_DELETED,), (GROUP_MADE,), "", place, due, latest)
-        return _was(history, (DELETED,), (MADE,), recipient or place, "", due, latest)
+            return was(history, (GROUP_DELETED,), (GROUP_MADE,), "", place, (due, latest))
+        return was(history, (DELETED,), (MADE,), recipient or place, "", (due, latest))
     if code == DENIED and reason == "user-disabled":
-        return sent.when > 0 and _was(history, (DISABLED,), (ENABLED,), sent.user, "", due, latest)
+        return sent.when > 0 and was(history, (DISABLED,), (ENABLED,), sent.user, "", (due, latest))
     return False
 
 
@@ -110,14 +110,13 @@ def _may_be_written_only(history: History, sent: Sent, mid: str, recipient: str)
     if any(one.user == recipient and one.mid == mid for one in history.got):
         return True
     kind, place = sent.to[0], f"{sent.to[0]}/{sent.user if sent.to[0] == 'u' else sent.to[2:]}"
-    ended = {one.connection: one.at for one in history.ended}
     drawn, deadline = history.drawn_at(mid), _deadline(history, sent, mid)
     return sent.expiry is not None and any(
         one.user == recipient
         and one.qos == 0
         and {"#", f"{kind}/#", f"{place}/#"} & set(one.filters)
         and one.written <= deadline
-        and drawn <= ended.get(one.connection, deadline) + _UNNOTICED_MS
+        and drawn <= history.ends.get(one.connection, deadline) + UNNOTICED_MS
         for one in history.online
     )
 
@@ -133,9 +132,9 @@ def may_be_refused(history: History, sent: Sent) -> bool:
         return True
     end = max((one.at for one in history.taken if (one.user, one.cid) == (sent.user, sent.cid)), default=sent.at)
     if kind == "g":
-        return _was_out(history, sent.user, name, sent.at, end)
-    return is_blocked(history, name, sent.user, sent.at, late_ms=end - sent.at + _SOON_MS) or _was(
-        history, (DELETED,), (MADE,), name, "", sent.at, end
+        return was_out(history, sent.user, name, sent.at, end)
+    return is_blocked(history, name, sent.user, sent.at, late_ms=end - sent.at + _SOON_MS) or was(
+        history, (DELETED,), (MADE,), name, "", (sent.at, end)
     )
 
 
@@ -169,7 +168,7 @@ def is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int 
     return began is not None and began <= at + late_ms
 
 
-def _was_out(history: History, user: str, group: str, begin: int, end: int) -> bool:
+def was_out(history: History, user: str, group: str, begin: int, end: int) -> bool:
     """Tell whether a user may have been out of a group some time between: he left, or one of the two was deleted."""
     since: int | None = None if user in history.first_members.get(group, ()) else -_FOREVER
     for one in history.changes:
@@ -185,8 +184,8 @@ def _was_out(history: History, user: str, group: str, begin: int, end: int) -> b
     return since is not None and _meets(since, _FOREVER, begin, end)
 
 
-def _was(
-    history: History, begins: tuple[str, ...], ends: tuple[str, ...], user: str, group: str, begin: int, end: int
+def was(
+    history: History, begins: tuple[str, ...], ends: tuple[str, ...], user: str, group: str, between: tuple[int, int]
 ) -> bool:
     """Tell whether it may have been so, some time between, as the changes `begins` make it and `ends` undo it."""
     since: int | None = None
@@ -196,10 +195,10 @@ def _was(
         if one.what in begins and since is None:
             since = one.begin
         elif one.what in ends and since is not None:
-            if _meets(since, one.at, begin, end):
+            if _meets(since, one.at, *between):
                 return True
             since = None
-    return since is not None and _meets(since, _FOREVER, begin, end)
+    return since is not None and _meets(since, _FOREVER, *between)
 
 
 def _meets(since: int, until: int, begin: int, end: int) -> bool:

@@ -60,7 +60,6 @@ def shown_twice(history: History) -> Iterator[str]:
 def repeated(history: History) -> Iterator[str]:
     """Name what came again though it was acknowledged, or on the same connection."""
     acked = {(one.user, one.device, one.mid): one for one in history.acked}
-    ended = {one.connection: one.at for one in history.ended}
     crashes = [one.at for one in history.crashed]
     on_connection: set[tuple[int, str]] = set()
     for got in history.got:
@@ -70,7 +69,7 @@ def repeated(history: History) -> Iterator[str]:
         ack = acked.get((got.user, got.device, got.mid))
         if ack is None or ack.connection >= got.connection:
             continue
-        lived_ms = ended.get(ack.connection, got.at) - ack.at
+        lived_ms = history.ends.get(ack.connection, got.at) - ack.at
         is_forgotten = any(ack.at <= at <= ack.at + UNSAFE_MS for at in crashes)
         if lived_ms >= SETTLED_MS and not is_forgotten:
             yield f"repeated: {got.mid} came to {got.user}/{got.device} {got.at - ack.at} ms after its acknowledgement"

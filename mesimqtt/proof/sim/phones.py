@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.proof.history import Acked, Ended, Got, Online, Told
+from mesimqtt.proof.history import Acked, Ended, Entered, Got, Online, Told
 from mesimqtt.proof.sim.wires import Wire3, Wire5
 from mesimqtt_client._backoff import Backoff
 
@@ -163,8 +163,7 @@ class Phone:
             self.world.loop.post(self._backoff.next_delay(online_s) * 1000 + 1, self._connect)
 
     def _end(self) -> None:
-        if self.is_online:
-            self.world.history.ended.append(Ended(self.world.loop.ms, self.user, self.device, self.connection))
+        self.world.history.ended.append(Ended(self.world.loop.ms, self.user, self.device, self.connection))
         self.link = None
         self.is_online = False
         self.lost()
@@ -181,6 +180,7 @@ class Phone:
             self.refused(code)
             return
         self._online_ms = 0
+        self.world.history.entered.append(Entered(self.world.loop.ms, self.user, self.device, self.connection, present))
         self.accepted(present=present)
         if self.habits.keep_alive_s:
             self._later(self.habits.keep_alive_s * 900, self._ping)
@@ -243,7 +243,7 @@ class Phone:
         self.world.history.got.append(
             Got(
                 self.world.loop.ms, written_ms, self.user, self.device, self.connection, place, sender, mid, seq,
-                packet.payload.decode(), packet.dup, is_copy, is_event,
+                packet.payload.decode(), packet.dup, is_copy, is_event, packet.qos,
             )
         )  # fmt: skip
         if cls in ("u", "g") and seq:

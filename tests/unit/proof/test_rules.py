@@ -213,17 +213,17 @@ def test_repeated_on_one_connection():
 
 def test_repeated_long_after_its_acknowledgement():
     """A mid that was acknowledged minutes before comes again on another connection, and no crash explains it."""
-    history = good()
-    again = replace(history.got[0], at=900_000, connection=12, dup=True)
-    history.got.append(again)
-    history.ended.append(h.Ended(890_000, "bob", "phone", 2))
 
-    assert {"repeated"} == rules_of(history)
-    history.crashed.append(h.Crashed(1_100))
-    assert set() == rules_of(history)  # the acknowledgement may have been lost in it
-    history.crashed.clear()
-    history.ended[0] = replace(history.ended[0], at=1_050)
-    assert set() == rules_of(history)  # or with the link
+    def again(ended: int, *crashed: int) -> h.History:
+        history = good()
+        history.got.append(replace(history.got[0], at=900_000, connection=12, dup=True))
+        history.ended.append(h.Ended(ended, "bob", "phone", 2))
+        history.crashed += map(h.Crashed, crashed)
+        return history
+
+    assert {"repeated"} == rules_of(again(890_000))
+    assert set() == rules_of(again(890_000, 1_100))  # the acknowledgement may have been lost in it
+    assert set() == rules_of(again(1_050))  # or with the link
 
 
 def test_unexpected():
