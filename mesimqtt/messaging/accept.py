@@ -102,8 +102,11 @@ class Acceptor:
         target = self._hub.directory.target(sender, key, kind, out.name)
         if target is None:
             prefix = f"{kind}\0{encode_address(out.name)}\0".encode()
-            bound = self._admission.bound(sender, len(payload)) or Bound(Status.INVALID_DESTINATION)
-            found = self._was_accepted(sender, out.cid, names, digest_of(prefix, out.params, payload))
+            is_counted = judged is not None and judged.is_admitted
+            bound = self._admission.bound(sender, len(payload), is_counted=is_counted)
+            digest = judged.digest if judged is not None else digest_of(prefix, out.params, payload)
+            found = digest is not None and self._was_accepted(sender, out.cid, names, digest)
+            bound = bound or Bound(Status.INVALID_DESTINATION)
             return found or self._admission.refuse(sender, out.cid, bound, names)
         if self._chain and judged is None and not unjudged.get():
             return self._ask_modules(sender, target, out, payload, connection, qos, packet_id)
@@ -111,12 +114,15 @@ class Acceptor:
             digest = judged.digest if judged is not None else None
             if digest is None and out.cid:
                 digest = digest_of(target.digest_prefix, out.params, payload)
-            return self._rare(Sent(sender, target, out, payload, digest, connection, qos, packet_id), judged)
+            is_counted = judged is not None and judged.is_admitted
+            return self._rare(
+                Sent(sender, target, out, payload, digest, connection, qos, packet_id, is_counted), judged
+            )
         return self._accept(sender, target, out.cid, out.params, payload, connection, qos, packet_id, judged=judged)
 
     def _rare(self, sent: Sent, judged: Entry | None) -> bool | Refused:
         """Take a message that asks for more than delivery; a resend is known before what it asks for is judged."""
-        sender, target, out, payload, digest, connection, qos, packet_id = sent
+        sender, target, out, payload, digest, connection, qos, packet_id, _ = sent
         if digest is not None and (found := self._was_accepted(sender, out.cid, target.names, digest)):
             return found
         taken = self._particulars.take(sent)
@@ -212,11 +218,14 @@ class Acceptor:
 
     def _judged(self, entry: Entry) -> bool | Refused:
         """Take what the modules passed. What it may do is looked at again if that may have changed meanwhile."""
-        if entry.epoch != self._hub.directory.epoch and not entry.out.params.when:
+        is_fresh = entry.is_admitted and entry.epoch == self._hub.directory.epoch
+        if not is_fresh and not entry.out.params.when:
             key = f"{entry.out.kind}/{encode_address(entry.out.name)}".encode()
             target = self._hub.directory.target(entry.sender, key, entry.out.kind, entry.out.name)
             if target is not None:
-                refusal = self._refusal(entry.sender, target, entry.out.cid, entry.digest, len(entry.payload))
+                refusal = self._refusal(
+                    entry.sender, target, entry.out.cid, entry.digest, len(entry.payload), is_counted=entry.is_admitted
+                )
                 if refusal is not None:
                     return refusal
         return self.message(
@@ -234,13 +243,19 @@ class Acceptor:
         return self._statuses.refuse(sender, cid, Status.BAD_REQUEST, names, reason="cid-reused")
 
     def _refusal(
-        self, sender: User, target: Target, cid: str | None, digest: bytes | None, size: int
+        self,
+        sender: User,
+        target: Target,
+        cid: str | None,
+        digest: bytes | None,
+        size: int,
+        *,
+        is_counted: bool = False,
     ) -> bool | Refused | None:
         """Refuse what must not enter the store; True: it was accepted before. None: it may enter."""
         hub = self._hub
-        bound = (self._admission.bound(sender, size) if sender.is_bounded else None) or self._admission.forbidden(
-            sender, target, size
-        )
+        bound = self._admission.bound(sender, size, is_counted=is_counted) if sender.is_bounded else None
+        bound = bound or self._admission.forbidden(sender, target, size)
         if bound is not None:
             found = digest is not None and self._was_accepted(sender, cid, target.names, digest)
             return found or self._admission.refuse(sender, cid, bound, target.names)

@@ -50,10 +50,10 @@ class Admission:
                 return Bound(Status.INBOX_FULL)
         return None
 
-    def bound(self, sender: User, size: int) -> Bound | None:
-        """Return which bound of a sender's own a message breaks; it is counted. None: none."""
+    def bound(self, sender: User, size: int, *, is_counted: bool = False) -> Bound | None:
+        """Return which bound of a sender's own a message breaks; it is counted, unless it was. None: none."""
         policy = sender.policy
-        if sender.rate is not None and (wait := sender.rate.take(sender.address, self._hub.now())):
+        if sender.rate is not None and not is_counted and (wait := sender.rate.take(sender.address, self._hub.now())):
             return Bound(Status.RATE_LIMITED, retry_after=ceil(wait))
         if not policy.outgoing:
             return Bound(Status.DENIED, rule="policy.outgoing")

@@ -52,7 +52,11 @@ class Module:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A message that is being judged. `digest` is of what the sender sent, whatever modules make of it."""
+    """A message that is being judged. `digest` is of what the sender sent, whatever modules make of it.
+
+    `is_admitted`: what it may do was looked at and its rate was taken before a module was asked. That of a scheduled
+    message is at its time.
+    """
 
     sender: User
     out: OutTopic
@@ -62,7 +66,8 @@ class Entry:
     qos: int
     packet_id: int
     message: SentMessage
-    epoch: int  # the directory's, when it was admitted
+    epoch: int  # the directory's, when it came
+    is_admitted: bool
     at: int = 0  # which module is asked next
     deadline: float = 0.0
     limit: asyncio.Timeout | None = None
@@ -131,7 +136,8 @@ class Modules:
             sender.address, out.name if is_user else None, None if is_user else out.name, payload,
             _texts(out.params.raw), connection.client_id if connection is not None else "", out.cid,
         )  # fmt: skip
-        entry = Entry(sender, out, payload, digest, connection, qos, packet_id, message, self._hub.directory.epoch)
+        epoch, is_admitted = self._hub.directory.epoch, not out.params.when
+        entry = Entry(sender, out, payload, digest, connection, qos, packet_id, message, epoch, is_admitted)
         if (waiting := self._waiting.get(sender.id)) is not None:
             return self._wait(waiting, entry)
         if (known := self.admit(entry)) is not None:

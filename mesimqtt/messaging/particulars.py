@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Sent(NamedTuple):
-    """A PUBLISH of a message as it came, for who answers it later."""
+    """A PUBLISH of a message as it came, for who answers it later. `is_counted`: its sender's rate was taken."""
 
     sender: User
     target: Target
@@ -37,6 +37,7 @@ class Sent(NamedTuple):
     connection: Connection | None
     qos: int
     packet_id: int
+    is_counted: bool = False
 
 
 class Traits(Rider):

@@ -101,7 +101,9 @@ class Schedule:
     def _give(self, sent: Sent, now_ms: int, due: int | None, amends: Row | None) -> bool | Refused:
         hub, sender, params = self._hub, sent.sender, sent.out.params
         names, cid = sent.target.names, sent.out.cid
-        bound = self._admission.bound(sender, len(sent.payload)) if sender.is_bounded else None
+        bound = None
+        if sender.is_bounded:
+            bound = self._admission.bound(sender, len(sent.payload), is_counted=sent.is_counted)
         if bound is not None:
             return self._admission.refuse(sender, cid, bound, names)
         if not hub.store.has_room() or self._pending >= hub.settings.store.pending_max:
