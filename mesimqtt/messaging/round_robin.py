@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.messages import Lane
 from mesimqtt.domain.status import Status
 from mesimqtt.messaging.departures import GROUP_DELETED
-from mesimqtt.store import conversations, work
+from mesimqtt.messaging.work_queue import WAITING_BYTES, WAITING_MAX, Job, Queue
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store import work
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
 if TYPE_CHECKING:
@@ -24,58 +24,8 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.model import Group, Thread, User
     from mesimqtt.messaging.receipts import Receipts
 
-_PAGE = 256  # pieces of one group's work in memory that wait for a member
+IDLE_MAX = 256  # groups of which nothing is in memory, but whose turn it is
 _RECV = int(MemberFlag.RECV)
-
-
-class Job:
-    """A piece of work. It is the token of every PUBLISH of it: whose PUBACK comes first has taken it."""
-
-    __slots__ = ("devices", "grace_until", "holder", "is_repeat", "message", "queue", "since", "tried")
-
-    def __init__(self, queue: _Queue, message: Message, *, is_repeat: bool) -> None:
-        self.queue = queue
-        self.message = message
-        self.is_repeat = is_repeat
-        self.holder: User | None = None
-        self.devices: list[Device] = []
-        self.tried: set[int] = set()
-        self.since = 0.0
-        self.grace_until = 0.0
-
-
-class _Queue:
-    """The work of one group. `waiting` is in memory up to seq `after`, `is_behind`: the store has more.
-
-    `ready` are the members who could take some, None to be found again; `load` and `last` make it fair.
-    """
-
-    __slots__ = (
-        "after",
-        "group",
-        "held",
-        "is_behind",
-        "is_loading",
-        "last",
-        "load",
-        "open",
-        "ready",
-        "turn",
-        "waiting",
-    )
-
-    def __init__(self, group: Group, count: int) -> None:
-        self.group = group
-        self.open = count
-        self.waiting: deque[Job] = deque()
-        self.held: dict[int, Job] = {}
-        self.after = 0
-        self.is_behind = count > 0
-        self.is_loading = False
-        self.ready: list[User] | None = None
-        self.load: dict[int, int] = {}
-        self.last: dict[int, int] = {}
-        self.turn = 0
 
 
 class RoundRobin:
@@ -85,9 +35,9 @@ class RoundRobin:
         self._hub = hub
         self._delivery = delivery
         self._receipts = receipts
-        self._started_mid = started_mid
-        self._queues: dict[int, _Queue] = {}
-        self._unopened = work.conversations(hub.store.read)
+        self._given_mid = started_mid  # what is older, and read from the store, may have been given to somebody before
+        self._queues: dict[int, Queue] = {}  # whose last message is the longest ago first
+        self._is_store_asked = work.is_any(hub.store.read)  # there may be work of groups that have no queue here
         self._settling: dict[int, int] = {}  # taken, but not committed yet: mid -> by whom
         receipts.read_work = self._read
 
@@ -103,8 +53,9 @@ class RoundRobin:
         if queue is None:
             queue = self._queue(group)  # it counts this one too, and finds it in the store
         else:
+            self._queues[group.id] = self._queues.pop(group.id)
             queue.open += 1
-            if queue.is_behind or len(queue.waiting) >= _PAGE:
+            if queue.is_behind or not queue.has_room() or not self._ready(queue):
                 queue.is_behind = True
             elif message.seq > queue.after:  # else a page of the store that was read just after the commit had it
                 queue.after = message.seq
@@ -113,12 +64,11 @@ class RoundRobin:
 
     def came(self, device: Device) -> None:
         """Take note of a device that has subscribed."""
-        for number in self._unopened:
-            conversation = conversations.by_id(self._hub.store.read, number)
-            thread = self._hub.directory.thread_of(conversation) if conversation is not None else None
-            if thread is not None and thread.group is not None and thread.group.id not in self._queues:
-                self._queue(thread.group)
-        self._unopened = []
+        if self._is_store_asked:
+            for number in work.groups_of(self._hub.store.read, device.user.id):
+                group = self._hub.directory.group_by_id(number) if number not in self._queues else None
+                if group is not None:
+                    self._queue(group)
         for queue in self._queues.values():
             if device.user.id in queue.group.members:
                 queue.ready = None
@@ -140,6 +90,7 @@ class RoundRobin:
         queue = self._queues.get(group.id)
         if queue is not None:
             queue.ready = None
+            queue.last = {user: turn for user, turn in queue.last.items() if user in group.members}
             for job in list(queue.held.values()):
                 if job.holder is not None and not group.may(job.holder.id, MemberFlag.RECV):
                     self._put_back(job)
@@ -168,6 +119,20 @@ class RoundRobin:
                     self._put_back(job)
             if queue.waiting:
                 self._give(queue)
+        if len(self._queues) > IDLE_MAX:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget the queues at rest that were used the longest ago; their work is in the store."""
+        idle = [
+            queue
+            for queue in self._queues.values()
+            if not (queue.waiting or queue.held or queue.is_loading or queue.settling)
+            and not (queue.is_behind and self._ready(queue))
+        ]
+        for queue in idle[: max(0, len(idle) - IDLE_MAX)]:
+            del self._queues[queue.group.id]
+            self._is_store_asked = self._is_store_asked or queue.is_behind
 
     def judge(self, message: Message) -> bool:
         """Give work whose deadline has passed its verdict; False while somebody may still acknowledge it."""
@@ -194,7 +159,7 @@ class RoundRobin:
         """Judge what waits in a group that was deleted; what is in flight is judged by its answer."""
         queue = self._queues.get(group.id) or self._queue(group)
         after = 0
-        while found := work.page(self._hub.store.read, group.thread.id, after, _PAGE):
+        while found := work.page(self._hub.store.read, group.thread.id, after, WAITING_MAX, WAITING_BYTES)[0]:
             after = found[-1].seq
             for message in found:
                 if message.mid in queue.held:
@@ -208,15 +173,15 @@ class RoundRobin:
 
     # ---- who gets it ---------------------------------------------------------------------------------------------
 
-    def _queue(self, group: Group) -> _Queue:
+    def _queue(self, group: Group) -> Queue:
         queue = self._queues.get(group.id)
         if queue is None:
             count = work.count(self._hub.store.read, group.thread.id)
-            queue = self._queues[group.id] = _Queue(group, count)
+            queue = self._queues[group.id] = Queue(group, count)
         queue.group = group
         return queue
 
-    def _ready(self, queue: _Queue) -> list[User]:
+    def _ready(self, queue: Queue) -> list[User]:
         if queue.ready is None:
             group, known = queue.group, self._hub.directory.known_user
             online = [known(number) for number, rights in group.members.items() if rights & _RECV]
@@ -228,8 +193,11 @@ class RoundRobin:
         """Return a user's devices that could acknowledge: those that take the group's messages at QoS 1."""
         return [device for device in user.devices if device.qos_of("g", group.address) > 0]
 
-    def _pick(self, queue: _Queue, job: Job) -> User | None:
-        """Return who is to get it: of those who have room, who holds least and waited longest, the untried first."""
+    def _pick(self, queue: Queue, job: Job) -> User | None:
+        """Return who is to get it: of those who have room, who holds least and waited longest, the untried first.
+
+        Of those of whom nothing is known, the seq decides: it goes round also where memory has forgotten the group.
+        """
         most = self._hub.settings.groups.work_held_max
         group = queue.group
         able = [
@@ -242,23 +210,43 @@ class RoundRobin:
         ]
         if not able:
             return None
+        places = {user.id: (place - job.message.seq) % len(able) for place, user in enumerate(able)}
+        load, last = queue.load, queue.last
         return min(
-            able, key=lambda user: (user.id in job.tried, queue.load.get(user.id, 0), queue.last.get(user.id, 0))
+            able,
+            key=lambda user: (user.id in job.tried, load.get(user.id, 0), last.get(user.id, 0), places[user.id]),
         )
 
-    def _give(self, queue: _Queue) -> None:
-        if (queue.waiting or queue.is_behind) and self._ready(queue):
-            for job in [queue.waiting.popleft() for _ in range(len(queue.waiting))]:
-                is_over = job.message.expires_at <= self._hub.now_ms()
-                user = None if is_over else self._pick(queue, job)
-                if user is not None:
-                    self._hand_over(queue, job, user)
-                elif not is_over:  # else the sweep judges it
-                    queue.waiting.append(job)
-            if queue.is_behind and len(queue.waiting) < _PAGE // 2:
-                self._load(queue)
+    def _give(self, queue: Queue) -> None:
+        if not (queue.waiting or queue.is_behind):
+            return None
+        if not self._ready(queue):
+            return self._leave(queue)
+        for job in [queue.waiting.popleft() for _ in range(len(queue.waiting))]:
+            is_over = job.message.expires_at <= self._hub.now_ms()
+            user = None if is_over else self._pick(queue, job)
+            if user is not None:
+                self._hand_over(queue, job, user)
+            elif not is_over:  # else the sweep judges it
+                queue.waiting.append(job)
+        if queue.is_behind and queue.has_room(share=2):
+            self._load(queue)
+        return None
 
-    def _hand_over(self, queue: _Queue, job: Job, user: User) -> None:
+    def _leave(self, queue: Queue) -> None:
+        """Leave to the store what nobody can take now; not while somebody may still acknowledge some of it."""
+        if not queue.waiting or queue.held or queue.settling or any(map(self._is_in_flight, queue.waiting)):
+            return
+        self._given_mid = max(self._given_mid, *(job.message.mid for job in queue.waiting if job.is_repeat), 0)
+        queue.waiting.clear()
+        queue.after, queue.is_behind = 0, True
+
+    def _is_in_flight(self, job: Job) -> bool:
+        """Tell whether somebody who had it before has not answered yet, and is still there."""
+        users = map(self._hub.directory.known_user, job.tried)
+        return any(job in device.connection.claimed.values() for user in users if user for device in user.devices)
+
+    def _hand_over(self, queue: Queue, job: Job, user: User) -> None:
         group = queue.group
         queue.turn += 1
         queue.last[user.id] = queue.turn
@@ -282,7 +270,7 @@ class RoundRobin:
         queue, holder = job.queue, job.holder
         queue.held.pop(job.message.mid, None)
         if holder is not None:
-            queue.load[holder.id] = max(0, queue.load.get(holder.id, 0) - 1)
+            queue.let_go(holder.id)
         job.holder, job.devices = None, []
         queue.waiting.appendleft(job)
 
@@ -293,16 +281,18 @@ class RoundRobin:
         """End it: with who took it, or (recipient 0) with why nobody did."""
         queue, message = job.queue, job.message
         if queue.held.pop(message.mid, None) is not None and job.holder is not None:
-            queue.load[job.holder.id] = max(0, queue.load.get(job.holder.id, 0) - 1)
+            queue.let_go(job.holder.id)
         elif job in queue.waiting:
             queue.waiting.remove(job)
         queue.open = max(0, queue.open - 1)
         committer, number = self._hub.committer, message.conversation.id
         self._settling[message.mid] = recipient
+        queue.settling += 1
 
         def committed(ok: bool) -> None:
             if ok:
                 self._settling.pop(message.mid, None)
+                queue.settling -= 1
             else:  # step and row stay in the batch
                 committer.batch.after.append(committed)
 
@@ -314,7 +304,7 @@ class RoundRobin:
 
     # ---- from the store ------------------------------------------------------------------------------------------
 
-    def _load(self, queue: _Queue) -> None:
+    def _load(self, queue: Queue) -> None:
         """Read the next page of what waits."""
         if queue.is_loading:
             return
@@ -322,18 +312,21 @@ class RoundRobin:
         thread: Thread = queue.group.thread
         after, known = queue.after, thread.last_seq
 
-        def read(connection: sqlite3.Connection) -> list[Message]:
-            return work.page(connection, thread.id, after, _PAGE)
+        def read(connection: sqlite3.Connection) -> tuple[list[Message], bool]:
+            return work.page(connection, thread.id, after, WAITING_MAX, WAITING_BYTES)
 
-        def done(found: list[Message]) -> None:
+        def done(page: tuple[list[Message], bool]) -> None:
+            found, is_more = page
             queue.is_loading = False
+            if queue.after != after:  # all was left to the store meanwhile: from the beginning
+                return self._give(queue)
             for message in found:
                 message.conversation = thread
                 if message.mid not in self._settling and message.mid not in queue.held:
-                    queue.waiting.append(Job(queue, message, is_repeat=message.mid <= self._started_mid))
-            queue.after = found[-1].seq if len(found) == _PAGE else max(known, found[-1].seq if found else 0)
+                    queue.waiting.append(Job(queue, message, is_repeat=message.mid <= self._given_mid))
+            queue.after = found[-1].seq if is_more else max(known, found[-1].seq if found else 0)
             queue.is_behind = queue.after < thread.last_seq
-            self._give(queue)
+            return self._give(queue)
 
         self._hub.store.read_later(read, done)
 

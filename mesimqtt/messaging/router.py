@@ -12,8 +12,8 @@ from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
 from mesimqtt.messaging.properties5 import Refused, answer, refused, says_nothing, with_properties
-from mesimqtt.messaging.round_robin import Job
 from mesimqtt.messaging.transient import Transient
+from mesimqtt.messaging.work_queue import Job
 from mesimqtt.topics import Kind, OutTopic, ParamsError, TopicError, find_cid, parse_out
 
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.messages import GROUP, MessageKind
+from mesimqtt.domain.status import Status
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.messages import by_mid
 
@@ -13,29 +15,36 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
 
 DELETE = "DELETE FROM work WHERE conversation_id = ? AND seq = ?"
-_UNREAD = """SELECT m.id FROM step s JOIN message m ON m.conversation_id = s.conversation_id AND m.kind = 2
+_UNREAD = f"""SELECT m.id FROM step s
+    JOIN message m ON m.conversation_id = s.conversation_id AND m.kind = {MessageKind.WORK:d}
     AND m.seq BETWEEN s.first_seq AND s.last_seq AND m.sender_id = s.sender_id
-    WHERE s.conversation_id = ? AND s.recipient_id = ? AND s.status = 2 AND m.seq <= ?
+    WHERE s.conversation_id = ? AND s.recipient_id = ? AND s.status = {Status.DELIVERED:d} AND m.seq <= ?
     AND NOT EXISTS (SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id AND n.recipient_id = s.recipient_id
-        AND n.status = 3 AND m.seq BETWEEN n.first_seq AND n.last_seq AND n.sender_id = m.sender_id)
+        AND n.status = {Status.READ:d} AND m.seq BETWEEN n.first_seq AND n.last_seq AND n.sender_id = m.sender_id)
     ORDER BY m.seq DESC LIMIT ?"""
+_GROUPS = f"""SELECT m.group_id FROM member m JOIN conversation c ON c.kind = {GROUP} AND c.a = m.group_id AND c.b = 0
+    WHERE m.user_id = ? AND EXISTS (SELECT 1 FROM work w WHERE w.conversation_id = c.id)"""
 
 
-def page(connection: sqlite3.Connection, conversation: int, after: int, limit: int) -> list[Message]:
-    """Return work of a group with seq > `after`, in order; a damaged piece is left out."""
+def page(
+    connection: sqlite3.Connection, conversation: int, after: int, limit: int, size_max: int
+) -> tuple[list[Message], bool]:
+    """Return work of a group with seq > `after`, in order, and whether there may be more; a damaged piece is left out.
+
+    It ends with the piece with which the payloads reach `size_max` bytes together.
+    """
     found: list[Message] = []
-    while len(found) < limit:
-        wanted = limit - len(found)
-        rows = connection.execute(
-            "SELECT seq, message_id FROM work WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (conversation, after, wanted),
-        ).fetchall()
-        messages = [by_mid(connection, mid) for _, mid in rows]
-        found += [message for message in messages if message is not None and message.state != CORRUPT]
-        if len(rows) < wanted:
-            break
-        after = rows[-1][0]
-    return found
+    size = 0
+    for _seq, mid in connection.execute(
+        "SELECT seq, message_id FROM work WHERE conversation_id = ? AND seq > ? ORDER BY seq", (conversation, after)
+    ):
+        if len(found) == limit or size >= size_max:
+            return found, True
+        message = by_mid(connection, mid)
+        if message is not None and message.state != CORRUPT:
+            found.append(message)
+            size += len(message.payload)
+    return found, False
 
 
 def count(connection: sqlite3.Connection, conversation: int) -> int:
@@ -49,9 +58,14 @@ def is_open(connection: sqlite3.Connection, conversation: int, seq: int) -> bool
     return row is not None
 
 
-def conversations(connection: sqlite3.Connection) -> list[int]:
-    """Return the conversations in which work waits."""
-    return [row[0] for row in connection.execute("SELECT DISTINCT conversation_id FROM work")]
+def is_any(connection: sqlite3.Connection) -> bool:
+    """Tell whether work of any group waits."""
+    return connection.execute("SELECT 1 FROM work LIMIT 1").fetchone() is not None
+
+
+def groups_of(connection: sqlite3.Connection, user: int) -> list[int]:
+    """Return the groups of a user in which work waits."""
+    return [row[0] for row in connection.execute(_GROUPS, (user,))]
 
 
 def taken_unread(connection: sqlite3.Connection, conversation: int, user: int, seq: int, limit: int) -> list[Message]:
