@@ -9,6 +9,8 @@ SOURCES := mesimqtt plugins clients/python
 # Tests run beside each other, each on ports and folders of its own; a broken one is easier to read with WORKERS=0.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+# Hundreds of servers and commands are started: none compiles all modules again, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 UNCOMPILE := find mesimqtt -name '*.so' -delete; rm -f mesimqtt/compiled.json
 # MQTT.js and the AsyncAPI parser, for the tests that need them; the lock file pins each package by its hash.
 JS := tests/interop/js
@@ -72,10 +74,10 @@ kill: $(INSTALLED)  ## 50 times kill -9 at any moment of start, load and stop: n
 	$(BIN)/python -m mesimqtt.proof kills --count 50 $(ARGS)
 
 race: $(INSTALLED)  ## 10 000 times a member is removed while he and others write: no later seq ever reaches him
-	RACE_ROUNDS=2500 $(PYTEST) -o faulthandler_timeout=0 tests/attacks/test_b_groups.py $(ARGS)
+	RACE_ROUNDS=2500 $(PYTEST) --hangs-after=0 tests/attacks/test_b_groups.py $(ARGS)
 
 machines: $(INSTALLED)  ## Long random lives of a server in virtual time, and resends by every door: MACHINE_EXAMPLES=3000 of each
-	MACHINE_EXAMPLES=$${MACHINE_EXAMPLES:-3000} $(PYTEST) -o faulthandler_timeout=0 \
+	MACHINE_EXAMPLES=$${MACHINE_EXAMPLES:-3000} $(PYTEST) --hangs-after=0 \
 		tests/unit/messaging/test_model.py tests/unit/messaging/test_resends.py $(ARGS)
 
 fuzz: $(INSTALLED)  ## atheris on every parser of untrusted bytes, FUZZ_SECONDS=30 each; ARGS='json params' for some; Linux
@@ -83,7 +85,7 @@ fuzz: $(INSTALLED)  ## atheris on every parser of untrusted bytes, FUZZ_SECONDS=
 	$(BIN)/python -m mesimqtt.proof.fuzz --seconds $${FUZZ_SECONDS:-30} --found build/fuzz --corpus build/fuzz-corpus $(ARGS)
 
 fuzz-api: $(INSTALLED)  ## schemathesis on the HTTP API, two minutes, as an admin and as a user; FUZZ_SEED=2 for other data
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(PYTEST) -o faulthandler_timeout=0 tests/integration/test_fuzz_api.py $(ARGS)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-120} $(PYTEST) --hangs-after=0 tests/integration/test_fuzz_api.py $(ARGS)
 
 mutants: $(INSTALLED)  ## Plant every bug of tests/mutants/bugs in a copy, one by one: the suite must notice each
 	PYTHONPATH=tests $(BIN)/python -m mutants.planted --workers $(WORKERS) $(ARGS)

@@ -18,6 +18,7 @@ import pytest
 
 from mesimqtt.broker.compiled import is_compiled
 from mesimqtt.domain.errors import MesimqttError
+from running import HANGS_AFTER_S, settle, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +57,10 @@ def missing_tools(item: pytest.Item) -> list[str]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-tool", action="store_true", help="a test whose tool is not installed fails")
     parser.addoption("--compiled", action="store_true", help="run on compiled modules or not at all")
+    parser.addoption(
+        "--hangs-after", type=float, default=HANGS_AFTER_S, metavar="SECONDS",
+        help="a test that takes longer ends the run and shows where it stands; 0: none does",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if config.getoption("--compiled") and not compiled:
         raise pytest.UsageError("nothing is compiled: run `make compile`")
+    watch(config, config.getoption("--hangs-after"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -82,6 +88,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if len(possible) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(possible)])
         items[:] = possible
+
+
+def pytest_collection_finish() -> None:
+    settle()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import deque
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mesimqtt.domain.chance import SeededChance
@@ -14,6 +17,7 @@ from mesimqtt.messaging import operations
 from mesimqtt.messaging.messaging import Messaging
 from mesimqtt.messaging.module_loader import attach
 from mesimqtt.settings import Settings
+from mesimqtt.store.database import FILE_NAME, Database
 from mesimqtt.store.sessions import SessionKeeper
 from mesimqtt.store.store import Store
 from mesimqtt.testing import wire
@@ -22,12 +26,10 @@ from mesimqtt.tokens import TokenSigner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from pathlib import Path
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.hooks import Action, ConnectRequest, Identity, Refusal
     from mesimqtt.messaging.bot import Bot
-    from mesimqtt.store.database import Database
 
 START_MS = 1_790_000_000_000
 YEAR_S = 31_536_000
@@ -119,9 +121,12 @@ class World:
     def open_store(self) -> Store:
         """Open the store: its work is done at once, in the caller's thread."""
         loop: Any = self.loop
+        database = self.make_database()
+        if database is None and not (self.folder / FILE_NAME).exists():
+            _settle(self.folder)
         store = Store(
             self.folder, self.settings.store, loop=loop, now=self.now, now_ms=self.now_ms,
-            on_fatal=self.fatal.append, inline=True, database=self.make_database(),
+            on_fatal=self.fatal.append, inline=True, database=database,
         )  # fmt: skip
         store.read.execute(f"PRAGMA synchronous = {self.synchronous}")
         return store
@@ -291,6 +296,24 @@ def make_engine(messaging: Messaging) -> Engine:
     engine.restore(kept)
     engine.restore_retained(retained)
     return engine
+
+
+@cache
+def _first_database() -> bytes:
+    """Return the file that a server leaves which was started on an empty folder and stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder))
+        database.open()
+        database.close()
+        return database.path.read_bytes()
+
+
+def _settle(folder: Path) -> None:
+    """Put the first database into a folder: to make all tables again costs more than most tests do."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    path.touch(mode=0o600)
+    path.write_bytes(_first_database())
 
 
 def _is_waiting(task: asyncio.Task[None]) -> bool:

@@ -100,7 +100,7 @@ class Copy:
     ) -> Run:
         """Run some tests in the copy and return what became of them; it is ended after `timeout_s`.
 
-        A test that hangs ends it earlier (pyproject.toml: faulthandler_timeout).
+        A test that hangs ends it earlier (tests/running.py).
         """
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [part for plugin in plugins for part in ("-p", plugin)]

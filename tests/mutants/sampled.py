@@ -93,7 +93,7 @@ def covers(copy: Copy, kept: Path) -> Covers:
         print("finding out which test runs which line; this takes some minutes", flush=True)
         kept.mkdir(exist_ok=True)
         plugins = ("mutants.witness", "mutants.lines")
-        options = ("--lines", str(path), "-o", "faulthandler_timeout=0")  # followed through every line, tests take long
+        options = ("--lines", str(path), "--hangs-after=0")  # followed through every line, tests take long
         run = copy.pytest(TESTS, *options, timeout_s=LINES_TIMEOUT_S, plugins=plugins, keeps_compiled=True)
         if run.code:
             path.unlink(missing_ok=True)
