@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mesimqtt.domain.ids import made_at_ms
+from mesimqtt.proof.calm import Calm
 
 LEFT, JOINED, GROUP_DELETED, GROUP_MADE = "left", "joined", "group-deleted", "group-made"
 DISABLED, ENABLED, REVOKED, DELETED, MADE = "disabled", "enabled", "revoked", "deleted", "made"
 BLOCKED, UNBLOCKED = "blocked", "unblocked"  # `group` is whom
+EVER_MS = 1 << 50  # until the end of any run
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,17 @@ class History:
         return {one.connection: one.at for one in self.ended}
 
     @cached_property
+    def calm(self) -> Calm:
+        """When nothing was made to go wrong."""
+        return Calm(self.harmed)
+
+    def settled_at(self, acked: Acked) -> int | None:
+        """Return by when an acknowledgement was in the store for certain, whatever came then; None where it is not."""
+        by = self.calm.done_by(acked.at, acked.connection)
+        has_lived = self.ends.get(acked.connection, by) >= by
+        return by if has_lived and not self.calm.loses(acked.at, by, acked.connection) else None
+
+    @cached_property
     def recalled(self) -> set[str]:
         """The first messages of all that somebody asked to be taken back: with one go all its edits."""
         return {self.first_of(one.amends) for one in self.sent if one.is_recall}
@@ -273,6 +286,12 @@ class History:
             if one.what == JOINED:
                 found.setdefault(one.group, set()).add(one.user)
         return found
+
+    @cached_property
+    def users(self) -> set[str]:
+        """Everybody of whom the history knows that there is, or was, such a user."""
+        found = {one.user for one in self.online} | {one.user for one in self.changes if one.user}
+        return found.union(*self.first_members.values())
 
     @cached_property
     def seqs(self) -> dict[str, int]:

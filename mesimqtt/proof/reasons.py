@@ -31,9 +31,9 @@ from mesimqtt.proof.steps import (
 if TYPE_CHECKING:
     from mesimqtt.proof.history import History, Sent
 
-SETTLED_MS = 240_000  # an acknowledgement that old is in the store: links stall for less, disks fail for less
 UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 _SOON_MS = 10_000
+AMENDED_MS = 3_600_000  # within which a message is changed or taken back (contract section 2)
 _FOREVER = 1 << 60
 
 
@@ -47,8 +47,11 @@ def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> boo
     drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
     if is_group and is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
         return True
-    confirmed = [one.at for one in history.acked if one.mid == mid and one.user == recipient]
-    if any(is_blocked(history, recipient, sent.user, at, late_ms=SETTLED_MS) for at in confirmed):
+    confirmed = [one for one in history.acked if one.mid == mid and one.user == recipient]
+    if any(
+        is_blocked(history, recipient, sent.user, one.at, late_ms=history.calm.done_by(one.at, one.connection) - one.at)
+        for one in confirmed
+    ):
         return True  # whom somebody blocks gets no receipt, of what he wrote before neither (docs/people.md)
     unsure = {one.connection for one in history.online if one.user == recipient and one.qos == 0}
     if not any(one.mid == mid and one.connection in unsure for one in history.got):
@@ -84,7 +87,7 @@ def _is_refused_so(history: History, sent: Sent, mid: str, recipient: str, code:
     """Tell whether it may not have been taken, or given out, when it was sent, or when its time came."""
     drawn, place, is_group = history.drawn_at(mid), sent.to[2:], sent.to[0] == "g"
     due = drawn + sent.when * 1000
-    latest = due + SETTLED_MS if sent.when else due  # a server that was down, or whose disk failed, sends it later
+    latest = history.calm.done_by(due) if sent.when else due  # a server that is down, or cannot write, sends it later
     if code == NOT_MEMBER:
         return is_group and (
             (recipient != "" and was_out(history, recipient, place, due, _FOREVER))
@@ -124,17 +127,41 @@ def _may_be_written_only(history: History, sent: Sent, mid: str, recipient: str)
 def may_be_refused(history: History, sent: Sent) -> bool:
     """Tell whether a message may have been refused without its sender knowing: the status went down with the link.
 
-    What it was refused for must have been so between the first time that it was sent and its acknowledgement.
+    What it was refused for must have been so between the first time that it was sent and its acknowledgement. What is
+    scheduled is accepted whoever blocks whom; what it ends as when its time comes is a status like any other.
     """
     kind, name = sent.to[0], sent.to[2:]
-    known = {one.user for one in history.online} | {one.place[2:] for one in history.got if one.place[0] == "g"}
-    if sent.amends or sent.when or name not in known:
-        return True
     end = max((one.at for one in history.taken if (one.user, one.cid) == (sent.user, sent.cid)), default=sent.at)
+    if name not in (history.members if kind == "g" else history.users):
+        return True
+    if sent.amends and _may_be_unchangeable(history, sent, end):
+        return True
     if kind == "g":
         return was_out(history, sent.user, name, sent.at, end)
-    return is_blocked(history, name, sent.user, sent.at, late_ms=end - sent.at + _SOON_MS) or was(
-        history, (DELETED,), (MADE,), name, "", (sent.at, end)
+    is_barred = not sent.when and is_blocked(history, name, sent.user, sent.at, late_ms=end - sent.at + _SOON_MS)
+    return is_barred or was(history, (DELETED,), (MADE,), name, "", (sent.at, end))
+
+
+def _may_be_unchangeable(history: History, sent: Sent, end: int) -> bool:
+    """Tell whether what a message changes may have been past changing when it came.
+
+    It is not the sender's, or in another conversation; another was to take it back before; it was wiped by its age, had
+    expired, or was too old.
+    """
+    original = history.by_mid.get(first := history.first_of(sent.amends))
+    if original is None or (original.user, original.to) != (sent.user, sent.to):
+        return True
+    drawn = history.drawn_at(first)
+    parties = {sent.user, sent.to[2:]}
+    return (
+        original.age > 0
+        or end - drawn > AMENDED_MS
+        or (original.expiry is not None and drawn + original.expiry * 1000 <= end)
+        or any(
+            one.is_recall and one.cid != sent.cid and one.at <= end and history.first_of(one.amends) == first
+            for one in history.sent
+        )
+        or any(one.what in (DELETED, GROUP_DELETED) and {one.user, one.group} & parties for one in history.changes)
     )
 
 

@@ -5,31 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from mesimqtt.proof.calm import CALM_MS, PROMPT_MS
 from mesimqtt.proof.history import DELETED, DISABLED, ENABLED, REVOKED
 from mesimqtt.proof.reasons import UNNOTICED_MS, is_blocked, is_member, was, was_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mesimqtt.proof.history import Harmed, History, Online, Sent
+    from mesimqtt.proof.history import History, Online, Sent
 
-PROMPT_MS = 8_000  # within which who is online has a message: a commit, a latency, and room for both to be late
-CALM_MS = 30_000  # before that, without harm, in which what had gathered is handed over
-FORGET_MS = 90_000  # what a crash may make the server forget of acknowledgements
 _FOREVER = 1 << 60
-
-
-class Calm:
-    """When nothing was made to go wrong: with the server, and with a connection besides."""
-
-    def __init__(self, history: History) -> None:
-        self._harmed: dict[int, list[Harmed]] = defaultdict(list)
-        for one in history.harmed:
-            self._harmed[one.connection].append(one)
-
-    def covers(self, begin: int, end: int, connection: int) -> bool:
-        """Tell whether all was well from one time to another."""
-        return not any(one.at <= end and one.until >= begin for key in (0, connection) for one in self._harmed[key])
 
 
 def withheld(history: History) -> Iterator[str]:
@@ -38,7 +23,7 @@ def withheld(history: History) -> Iterator[str]:
     A message may expire only undelivered, and a device that can take it is to get it: that its deadline passed is no
     reason why it did not. Judged are devices at QoS 1 without a Receive Maximum, in times without harm.
     """
-    calm, ends = Calm(history), history.ends
+    calm, ends = history.calm, history.ends
     online: dict[str, list[Online]] = defaultdict(list)
     for one in history.online:
         if one.qos and one.is_prompt and one.has_cursor:
@@ -101,7 +86,6 @@ def denied(history: History) -> Iterator[str]:
     Whom the recipient blocks when a message has its time may be kept off in the midst of its delivery, which counts as
     never delivered (docs/people.md). A block before or after is no reason, nor one of somebody else.
     """
-    calm, ends = Calm(history), history.ends
     ended_so = {
         (one.mid, one.recipient)
         for one in history.verdicts
@@ -113,12 +97,11 @@ def denied(history: History) -> Iterator[str]:
             continue
         due = history.drawn_at(one.mid) + sent.when * 1000
         deadline = due + sent.expiry * 1000
+        settled, late_ms = history.settled_at(one), history.calm.done_by(due) - due if sent.when else PROMPT_MS
         if (
-            one.at + PROMPT_MS < deadline
-            and not is_blocked(history, one.user, sent.user, due, late_ms=one.at - due if sent.when else PROMPT_MS)
-            and ends.get(one.connection, history.finished_at) > one.at + PROMPT_MS
-            and calm.covers(one.at - CALM_MS, one.at + PROMPT_MS, one.connection)
-            and calm.covers(one.at, one.at + FORGET_MS, 0)
+            settled is not None
+            and settled < deadline
+            and not is_blocked(history, one.user, sent.user, due, late_ms=late_ms)
         ):
             yield f"denied: {one.mid} was confirmed by {one.user}/{one.device}, and ended as if nobody had"
 

@@ -6,16 +6,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof.history import DELETED
-from mesimqtt.proof.reasons import SETTLED_MS, is_blocked, is_member, is_true, may_be_refused, may_stay_sent
+from mesimqtt.proof.reasons import is_blocked, is_member, is_true, may_be_refused, may_stay_sent
 from mesimqtt.proof.steps import ACCEPTED, DELIVERED, FAILED, GONE, READ, SENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mesimqtt.proof.history import Got, History, Kept, Online, Sent
+    from mesimqtt.proof.history import Acked, Got, History, Kept, Online, Sent
 
 TRANSIENT_MS = 60_000  # for which the cid of a message of expiry 0 is kept
-UNSAFE_MS = 90_000  # what a crash may make the server forget of acknowledgements
 
 
 def doubled(history: History) -> Iterator[str]:
@@ -58,21 +57,21 @@ def shown_twice(history: History) -> Iterator[str]:
 
 
 def repeated(history: History) -> Iterator[str]:
-    """Name what came again though it was acknowledged, or on the same connection."""
-    acked = {(one.user, one.device, one.mid): one for one in history.acked}
-    crashes = [one.at for one in history.crashed]
+    """Name what came again though its acknowledgement was in the store, or on the same connection."""
+    acked: dict[tuple[str, str, str], list[Acked]] = defaultdict(list)
+    for one in history.acked:
+        acked[one.user, one.device, one.mid].append(one)
     on_connection: set[tuple[int, str]] = set()
     for got in history.got:
         if (got.connection, got.mid) in on_connection:
             yield f"repeated: {got.mid} came twice to {got.user}/{got.device} on connection {got.connection}"
         on_connection.add((got.connection, got.mid))
-        ack = acked.get((got.user, got.device, got.mid))
-        if ack is None or ack.connection >= got.connection:
-            continue
-        lived_ms = history.ends.get(ack.connection, got.at) - ack.at
-        is_forgotten = any(ack.at <= at <= ack.at + UNSAFE_MS for at in crashes)
-        if lived_ms >= SETTLED_MS and not is_forgotten:
-            yield f"repeated: {got.mid} came to {got.user}/{got.device} {got.at - ack.at} ms after its acknowledgement"
+        for ack in acked[got.user, got.device, got.mid]:
+            settled = history.settled_at(ack) if ack.connection < got.connection else None
+            if settled is not None and settled < got.written:
+                what = f"{got.mid} came to {got.user}/{got.device} {got.at - ack.at} ms after its acknowledgement"
+                yield f"repeated: {what}, which was in the store"
+                break
 
 
 def unexpected(history: History) -> Iterator[str]:

@@ -8,14 +8,13 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof import history as h
+from mesimqtt.proof.calm import CUT
 from mesimqtt.proof.sim.world import DAY_S, GUEST, TEMPORARY, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mesimqtt.proof.sim.world import SimWorld
-
-EVER_MS = 1 << 50  # until the end of any run
 
 
 class Nemesis:
@@ -86,7 +85,7 @@ class Nemesis:
 
     def _lost(self, connection: int) -> None:
         """Write down that a connection is of no use any more, whoever knows it."""
-        self._world.history.harmed.append(h.Harmed(self._world.loop.ms, EVER_MS, "cut", connection))
+        self._world.history.harmed.append(h.Harmed(self._world.loop.ms, h.EVER_MS, CUT, connection))
 
     async def _nap(self) -> None:
         """Switch a device off for a while."""

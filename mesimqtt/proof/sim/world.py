@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.chance import SeededChance
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.proof.calm import NO_SERVER
 from mesimqtt.proof.history import BLOCKED, Change, Crashed, Harmed, History
 from mesimqtt.proof.sim.core import CorePhone
 from mesimqtt.proof.sim.disk import Disk
@@ -187,7 +188,7 @@ class SimWorld:
     def start(self) -> None:
         """Start the server again."""
         self.note("start")
-        self.harmed(self._down_since, "no server")
+        self.harmed(self._down_since, NO_SERVER)
         self.server.start()
 
     def _fatal(self, reason: str) -> None:

@@ -211,19 +211,34 @@ def test_repeated_on_one_connection():
     assert {"repeated", "out of order"} == rules_of(history)
 
 
-def test_repeated_long_after_its_acknowledgement():
-    """A mid that was acknowledged minutes before comes again on another connection, and no crash explains it."""
+def again(*harmed: h.Harmed, ended: int = 890_000, is_acked_again: bool = False) -> set[str]:
+    """Return what is broken where the message that bob acknowledged at 1.03 s comes again, and what went wrong."""
+    history = good()
+    history.got.append(replace(history.got[0], at=900_000, written=899_990, connection=12, dup=True))
+    history.ended.append(h.Ended(ended, "bob", "phone", 2))
+    history.harmed += harmed
+    if is_acked_again:
+        history.acked.append(h.Acked(900_010, "bob", "phone", 12, PAIR))
+    return rules_of(history)
 
-    def again(ended: int, *crashed: int) -> h.History:
-        history = good()
-        history.got.append(replace(history.got[0], at=900_000, connection=12, dup=True))
-        history.ended.append(h.Ended(ended, "bob", "phone", 2))
-        history.crashed += map(h.Crashed, crashed)
-        return history
 
-    assert {"repeated"} == rules_of(again(890_000))
-    assert set() == rules_of(again(890_000, 1_100))  # the acknowledgement may have been lost in it
-    assert set() == rules_of(again(1_050))  # or with the link
+def test_repeated_though_its_acknowledgement_was_in_the_store():
+    """A mid comes again on another connection, and neither the link nor the server was lost within seconds."""
+    assert {"repeated"} == again()
+    assert {"repeated"} == again(is_acked_again=True)
+    assert {"repeated"} == again(ended=10_000)
+    assert {"repeated"} == again(h.Harmed(20_000, 25_000, "no server"), h.Harmed(12_000, h.EVER_MS, "cut", 2))
+    assert {"repeated"} == again(h.Harmed(900, h.EVER_MS, "cut", 3))
+    assert {"repeated"} == again(h.Harmed(500, 20_000, "slow disk"))  # it was slow, and then all was well for minutes
+
+
+def test_repeated_after_an_acknowledgement_that_may_be_lost():
+    """It went down with the link or the server, or these were lost before a slow disk, or a link, had taken it."""
+    assert set() == again(ended=1_050)
+    assert set() == again(h.Harmed(1_100, 2_000, "no server"))
+    assert set() == again(h.Harmed(1_100, h.EVER_MS, "cut", 2))
+    assert set() == again(h.Harmed(500, 20_000, "slow disk"), h.Harmed(21_000, 22_000, "no server"))
+    assert set() == again(h.Harmed(500, 200_000, "stall", 2), ended=201_000)
 
 
 def test_unexpected():

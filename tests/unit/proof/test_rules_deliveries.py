@@ -142,8 +142,15 @@ def replace_harm(history: h.History, harmed: h.Harmed) -> h.History:
 
 def test_what_was_confirmed_does_not_expire():
     """A message that a device confirmed in time, with nothing amiss, does not end as expired or unconfirmed."""
+    slow, down = h.Harmed(DRAWN + 10, DRAWN + 10_000, "slow disk"), h.Harmed(DRAWN + 5_000, DRAWN + 6_000, "no server")
+
     assert {"denied"} == only(confirmed(), "denied")
-    assert set() == only(replace_harm(confirmed(), h.Harmed(DRAWN + 60_000, DRAWN + 61_000, "no server")), "denied")
+    assert {"denied"} == only(replace_harm(confirmed(), slow), "denied")
+    assert {"denied"} == only(
+        replace_harm(confirmed(), replace(down, at=DRAWN + 20_000, until=DRAWN + 21_000)), "denied"
+    )
+    assert set() == only(replace_harm(confirmed(), down), "denied")
+    assert set() == only(replace_harm(confirmed(), replace(slow, until=DRAWN + 25_000)), "denied")
     assert set() == only(calm(60), "denied")
 
 
