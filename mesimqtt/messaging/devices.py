@@ -73,6 +73,15 @@ PLAIN = Extra()
 _NO_MARKS: dict[tuple[str, str | None], bytes] = {}  # of a client of 3.1.1; never written to
 
 
+class Left(NamedTuple):
+    """What is remembered of a device that went away, until its row says it."""
+
+    status_acked: int
+    read_change: int
+    in_flight: bool
+    sent_before_mid: int
+
+
 class Waiting(NamedTuple):
     """A PUBLISH that waits for room."""
 
@@ -99,6 +108,7 @@ class Device:
         "express",
         "feeds",
         "filters",
+        "had_in_flight",
         "is_asking",
         "is_five",
         "is_loading",
@@ -156,6 +166,7 @@ class Device:
         self.asks_again = False
         self.is_reserving = False
         self.late: dict[int, tuple[Thread, int]] = {}  # conversation -> first seq that came while it was loading
+        self.had_in_flight = False  # when it went away before: it was sent something and had not answered
         self.left_in_flight = False
         self.selected = 0
         self.is_paging = False
@@ -173,6 +184,11 @@ class Device:
         self.read_told = 0  # the newest mark that it was given at a subscription, acknowledged or not
         self.token_warned = False
         self.denied_at = float("-inf")
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether something that waits for this device may not have been handed over to it."""
+        return self.is_loading or not self.filters or bool(self.behind or self.late)
 
     def select(self, text: str, rest: str, qos: int, identifier: int = 0) -> int:
         """Keep a filter under `in/`; return the granted QoS, at most 1, or why not."""

@@ -90,14 +90,17 @@ class Enrolment:
     def _resume(self, device: Device, row: rows.DeviceRow) -> None:
         session = device.session
         device.row_id = row.id
-        status_change, read_change = self._receipts.left.get(row.id, (0, 0))
+        left = self._receipts.left.get(row.id)
+        status_change, read_change = (left.status_acked, left.read_change) if left is not None else (0, 0)
         device.status_acked = device.status_sent = min(max(row.status_change, status_change), device.user.change)
         device.wants_status = bool(row.wants_status)
         device.read_change = max(row.read_change, read_change)
         device.status_behind = device.wants_status and device.status_sent < device.user.change
-        if row.online and row.id not in self._receipts.left:
+        if left is not None:
+            device.had_in_flight, device.sent_before_mid = left.in_flight, left.sent_before_mid
+        elif row.online:
             # The server went down under it: what was committed before may have been sent already.
-            device.sent_before_mid = self._started_mid
+            device.had_in_flight, device.sent_before_mid = True, self._started_mid
         # Contract section 3: packet ids go on above what may have been used before a restart.
         session.packet_counter = max(session.packet_counter, row.ceiling if not session.packet_counter else 0)
         device.ceiling = max(row.ceiling, session.packet_counter + CEILING_STEP)

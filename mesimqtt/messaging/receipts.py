@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Lane, Message, MessageKind, Step
 from mesimqtt.domain.status import Status
+from mesimqtt.messaging.devices import Left
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.store.amend import HIDDEN, is_wiped
@@ -43,7 +44,7 @@ class Receipts:
         self.aged: Callable[[User, Message, str], None] = _ageless  # what has parameters was delivered or read
         self.skipped: Callable[[User, Thread, int, int], None] = _ageless  # after which seq, up to which one: read
         self.read_work: Callable[..., bool] = _not_his
-        self.left: dict[int, tuple[int, int]] = {}  # who went away -> (status, read change): its row may come later
+        self.left: dict[int, Left] = {}  # who went away: its row may come later
 
     # ---- acknowledgements ------------------------------------------------------------------------------------
 
@@ -302,7 +303,10 @@ class Receipts:
             self.touch(device)
             if len(self.left) >= _LEFT_MAX:
                 del self.left[next(iter(self.left))]
-            self.left[device.row_id] = (device.status_acked, device.read_change)
+            sent_before = device.sent_before_mid if device.is_behind else 0
+            self.left[device.row_id] = Left(
+                device.status_acked, device.read_change, device.left_in_flight, sent_before_mid=sent_before
+            )
 
     def seal(self, batch: Batch) -> None:
         """Put what changed since the last commit into the batch: runs of steps, and each state once."""
