@@ -114,6 +114,7 @@ class Rates:
     presence: str = ""
     rpc: str = ""
     http: str = ""
+    lookups: str = ""
     publishes: str = ""
     requests: str = ""
     connects: str = ""

@@ -70,7 +70,7 @@ class Application:
         self._router = Router(
             [*(generic(each) for each in OPERATIONS.values()), *all_routes(), *plain_routes(), *text_routes()]
         )
-        self._backend = Backend(messaging, perform, self._caller_of)
+        self._backend = Backend(messaging, perform, self._backend_caller)
         self._cors = Cors(settings.http.origins)
         self._rate = RateLimit(parse_windows(settings.rates.http))
         self._failed = RateLimit(parse_windows(settings.rates.failed_logins))
@@ -135,10 +135,7 @@ class Application:
             return Response(204, b"", JSON, allowed)
         caller = self._caller(scope, headers)
         route, values = self._route(method, path)
-        if self._rate and (wait := self._rate.take(caller.user, self._messaging.now())):
-            raise OperationError(
-                "rate-limited", f"too many requests; ask again in {ceil(wait)} s", retry_after=ceil(wait)
-            )
+        self._count(caller)
         body = await self._body(headers, receive)
         if body is None:
             return None
@@ -176,6 +173,19 @@ class Application:
         if scheme.lower() != b"bearer" or not token:
             raise _unauthorized("say who you are: Authorization: Bearer TOKEN, from mesimqtt token issue")
         return self._caller_of(token, scope["client"][0])
+
+    def _backend_caller(self, token: bytes, address: str) -> Caller:
+        """Return whose app token this is; raise OperationError, also where he asks too often."""
+        caller = self._caller_of(token, address)
+        self._count(caller)
+        return caller
+
+    def _count(self, caller: Caller) -> None:
+        """Count a request; raise OperationError where its user asks too often."""
+        if self._rate and (wait := self._rate.take(caller.user, self._messaging.now())):
+            raise OperationError(
+                "rate-limited", f"too many requests; ask again in {ceil(wait)} s", retry_after=ceil(wait)
+            )
 
     def _caller_of(self, token: bytes, address: str) -> Caller:
         """Return whose token this is; raise OperationError."""

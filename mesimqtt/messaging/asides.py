@@ -215,7 +215,9 @@ class Asides:
         try:
             return {"ok": True, "result": await self._perform(operation, _rpc_args(payload), caller)}
         except MesimqttError as error:
-            return _refused(getattr(error, "code", "server"), str(error))
+            wait = getattr(error, "retry_after", 0)
+            refusal = _refused(getattr(error, "code", "server"), str(error))
+            return refusal | {"retry_after": wait} if wait else refusal
         except Exception:  # the edge: a mistake of ours is told without its insides
             log.exception("rpc: %s failed", operation[:64])
             return _refused("internal", "the server met an unexpected error; its log has the details")

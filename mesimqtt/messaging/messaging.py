@@ -165,6 +165,7 @@ class Messaging:
         self.group_changes = GroupChanges(hub, self.groups, changes, delivery, self._receipts, round_robin, departures)
         self.pins = Pins(hub, self.groups)
         self.invitations = RateLimit(parse_windows(self.settings.rates.invitations))
+        self.lookups = RateLimit(parse_windows(self.settings.rates.lookups))
 
     def _make_claim(self) -> Router:
         asides = Asides(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging import (  # noqa: F401 - importing them registers their operations
     operations_access,
     operations_groups,
@@ -48,4 +50,7 @@ async def perform(
         raise ArgumentError(f"no operation {name[:64]!r}; there are {', '.join(known)}", "no-such-operation")
     arguments = operation.admit(caller, arguments)
     operation.check(arguments)
+    if operation.is_lookup and caller.user and (wait := messaging.lookups.take(caller.user, messaging.now())):
+        seconds = ceil(wait)
+        raise OperationError("rate-limited", f"too many look-ups; ask again in {seconds} s", retry_after=seconds)
     return await operation.call(Desk(messaging, bound, caller), **arguments)

@@ -28,7 +28,7 @@ _SILENT = frozenset({
 _SHARE = "$share/"
 
 
-@operation(Scope.ADMIN, example={"user": "alice", "action": "publish", "topic": "m/alice/out/u/bob"})
+@operation(Scope.ADMIN, example={"user": "alice", "action": "publish", "topic": "m/alice/out/u/bob"}, is_lookup=True)
 async def acl_explain(
     desk: Desk,
     *,
@@ -63,7 +63,7 @@ async def acl_explain(
     }
 
 
-@operation(Scope.ADMIN)
+@operation(Scope.ADMIN, is_lookup=True)
 async def acl_list(desk: Desk) -> Answer:
     """List the rules for free topics that are in force, in the order in which they are tried."""
     rules = _rules(desk)

@@ -101,6 +101,7 @@ class Operation:
 
     `actor` is the argument that says in whose name it is done, '' if none does. `example` are arguments that work in
     the world of the documentation (users alice, bob and carol, group team), for OpenAPI and the parity test.
+    `is_lookup`: it changes nothing, and reads as much as is asked for (`rates.lookups`).
     """
 
     name: str
@@ -110,6 +111,7 @@ class Operation:
     scope: Scope = Scope.ADMIN
     actor: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
+    is_lookup: bool = False
 
     def admit(self, caller: Caller, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments with the caller in his place; raise OperationError if he may not call this."""
@@ -145,7 +147,7 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def operation(
-    scope: Scope, *, actor: str = "", example: Mapping[str, Any] | None = None
+    scope: Scope, *, actor: str = "", example: Mapping[str, Any] | None = None, is_lookup: bool = False
 ) -> Callable[[Callable[..., Awaitable[Answer]]], Callable[..., Awaitable[Answer]]]:
     """Register a coroutine under its name; its keyword arguments and docstring describe it (see Operation)."""
 
@@ -160,7 +162,7 @@ def operation(
             raise TypeError(f"{call.__name__}: no check is known for {unknown or actor}")
         description = inspect.getdoc(call) or ""
         OPERATIONS[call.__name__] = Operation(
-            call.__name__, call, parameters, description, scope, actor, dict(example or {})
+            call.__name__, call, parameters, description, scope, actor, dict(example or {}), is_lookup
         )
         return call
 

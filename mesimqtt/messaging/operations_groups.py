@@ -103,7 +103,7 @@ async def group_add(
     return {"address": chosen, "owner": owner, "kind": kind_of(found), "flags": found}
 
 
-@operation(Scope.USER, actor="by", example={"limit": 10})
+@operation(Scope.USER, actor="by", example={"limit": 10}, is_lookup=True)
 async def group_list(
     desk: Desk, *, after: str = "", limit: int = 1_000, public: bool = False, by: str | None = None
 ) -> Answer:
@@ -124,7 +124,7 @@ async def group_list(
     }
 
 
-@operation(Scope.USER, actor="by", example={"address": "team"})
+@operation(Scope.USER, actor="by", example={"address": "team"}, is_lookup=True)
 async def group_show(desk: Desk, *, address: str, by: str | None = None) -> Answer:
     """Show a group: state, kind, profile, and members with their rights, as far as the asker may list them.
 

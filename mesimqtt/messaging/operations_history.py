@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ORDERS = ("newest", "oldest")
 
 
-@operation(Scope.USER, actor="address", example={"address": "bob", "peer": "alice", "limit": 20})
+@operation(Scope.USER, actor="address", example={"address": "bob", "peer": "alice", "limit": 20}, is_lookup=True)
 async def history(
     desk: Desk,
     *,
@@ -56,7 +56,7 @@ async def history(
     return await desk.messaging.history.page(user, peer, group, wanted)
 
 
-@operation(Scope.USER, actor="address", example={"address": "bob"})
+@operation(Scope.USER, actor="address", example={"address": "bob"}, is_lookup=True)
 async def inbox(desk: Desk, *, address: str, limit: int = 100, cursor: str | None = None) -> Answer:
     """Show a user's conversations, the last active first: last message, how many are unread, how many wait.
 
@@ -67,7 +67,7 @@ async def inbox(desk: Desk, *, address: str, limit: int = 100, cursor: str | Non
     return await desk.messaging.inbox.page(user, checked_limit(limit), cursor)
 
 
-@operation(Scope.USER, actor="address", example={"address": "bob", "device": "phone"})
+@operation(Scope.USER, actor="address", example={"address": "bob", "device": "phone"}, is_lookup=True)
 async def sync(
     desk: Desk, *, address: str, device: str | None = None, limit: int = 100, cursor: str | None = None
 ) -> Answer:
@@ -80,7 +80,7 @@ async def sync(
     return await desk.messaging.history.sync(user, device, checked_limit(limit), cursor)
 
 
-@operation(Scope.USER, actor="address", example={"address": "bob", "text": "hello"})
+@operation(Scope.USER, actor="address", example={"address": "bob", "text": "hello"}, is_lookup=True)
 async def search(
     desk: Desk,
     *,
@@ -159,7 +159,7 @@ async def retention_set(
     return await retention_list(desk)
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, is_lookup=True)
 async def retention_list(desk: Desk) -> Answer:
     """Show for how long messages are kept: what the configuration says, and the rules that are set here."""
     settings = desk.messaging.settings.history

@@ -100,7 +100,7 @@ async def group_enter(desk: Desk, *, address: str, pin: str | None = None, user:
     return {"address": address, "joined": joined}
 
 
-@operation(Scope.USER, actor="by", example={"address": "team", "limit": 10})
+@operation(Scope.USER, actor="by", example={"address": "team", "limit": 10}, is_lookup=True)
 async def group_members(
     desk: Desk, *, address: str, after: str = "", limit: int = 1_000, by: str | None = None
 ) -> Answer:
@@ -155,7 +155,7 @@ async def group_pin_add(
     return {"address": address, "id": number, "pin": text, **_pin_answer(wanted)}
 
 
-@operation(Scope.USER, actor="by", example={"address": "team"})
+@operation(Scope.USER, actor="by", example={"address": "team"}, is_lookup=True)
 async def group_pin_list(desk: Desk, *, address: str, by: str | None = None) -> Answer:
     """List a group's PINs by number, with what they give; their texts are not kept."""
     actor = acting(desk, by)

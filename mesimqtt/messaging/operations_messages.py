@@ -108,7 +108,7 @@ async def message_send(
     return await desk.messaging.send_all(sender, places, letter)
 
 
-@operation(Scope.USER, actor="address", example={"address": "alice"})
+@operation(Scope.USER, actor="address", example={"address": "alice"}, is_lookup=True)
 async def message_scheduled(desk: Desk, *, address: str, limit: int = 100, cursor: str | None = None) -> Answer:
     """List what a user has scheduled, the next due first; `next` is the `cursor` of the next page, null at the end."""
     known_user(desk.read, address)
@@ -199,7 +199,7 @@ def _payload(text: str | None, payload: str | None, *, is_recall: bool = False) 
         raise ArgumentError("text must be valid Unicode, payload valid base64") from None
 
 
-@operation(Scope.USER, example={"mid": "{gmid}"})
+@operation(Scope.USER, example={"mid": "{gmid}"}, is_lookup=True)
 async def status(desk: Desk, *, mid: str, limit: int = 1_000, cursor: str | None = None) -> Answer:
     """Tell the status of a message for each recipient, with the times at which it was delivered and read.
 

@@ -88,7 +88,7 @@ async def contact_remove(desk: Desk, *, user: str, contacts: list[str]) -> Answe
     return {"user": user, "removed": removed}
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice"})
+@operation(Scope.USER, actor="user", example={"user": "alice"}, is_lookup=True)
 async def contact_list(desk: Desk, *, user: str, after: str = "", limit: int = 1_000) -> Answer:
     """List a user's contacts in the order of their addresses; `next` is where the next page begins."""
     rows, following = ties_page(desk, user, Tie.CONTACT, after, limit)
@@ -124,7 +124,7 @@ async def block_remove(desk: Desk, *, user: str, peers: list[str]) -> Answer:
     return {"user": user, "removed": removed}
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice"})
+@operation(Scope.USER, actor="user", example={"user": "alice"}, is_lookup=True)
 async def block_list(desk: Desk, *, user: str, after: str = "", limit: int = 1_000) -> Answer:
     """List whom a user blocks, in the order of their addresses; `next` is where the next page begins."""
     rows, following = ties_page(desk, user, Tie.BLOCK, after, limit)
@@ -170,7 +170,7 @@ async def _pair(desk: Desk, address: str, peers: list[str], *, is_new: bool) -> 
     return {"address": address, "paired" if is_new else "removed": checked_addresses(peers)}
 
 
-@operation(Scope.BACKEND, example={"address": "alice"})
+@operation(Scope.BACKEND, example={"address": "alice"}, is_lookup=True)
 async def pair_list(desk: Desk, *, address: str, after: str = "", limit: int = 1_000) -> Answer:
     """List with whom a user is paired, in the order of their addresses; `next` is where the next page begins."""
     rows, following = ties_page(desk, address, Tie.PAIR, after, limit)
@@ -180,7 +180,7 @@ async def pair_list(desk: Desk, *, address: str, after: str = "", limit: int = 1
 # ---- profile and privacy ---------------------------------------------------------------------------------------------
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice", "address": "bob"})
+@operation(Scope.USER, actor="user", example={"user": "alice", "address": "bob"}, is_lookup=True)
 async def profile(desk: Desk, *, user: str, address: str) -> Answer:
     """Show what a user may see of somebody: name, about, avatar, keys that begin with `public.`, and his receipts."""
     messaging = desk.messaging
@@ -236,7 +236,7 @@ def _is_web_address(value: str) -> bool:
     return address.scheme in ("http", "https") and bool(address.netloc)
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice"})
+@operation(Scope.USER, actor="user", example={"user": "alice"}, is_lookup=True)
 async def privacy(desk: Desk, *, user: str) -> Answer:
     """Tell who may see what of a user, and which receipts he gives; `own` is what he has decided himself."""
     return _privacy_of(desk, user)

@@ -21,7 +21,7 @@ POLICIES_MAX = 1_000
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # what nobody mistakes for something else
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, is_lookup=True)
 async def policy_list(desk: Desk) -> Answer:
     """List the policies, where each stands, and how many users name it."""
     policies = desk.messaging.policies
@@ -33,7 +33,7 @@ async def policy_list(desk: Desk) -> Answer:
     }
 
 
-@operation(Scope.BACKEND, example={"name": "default"})
+@operation(Scope.BACKEND, example={"name": "default"}, is_lookup=True)
 async def policy_show(desk: Desk, *, name: str) -> Answer:
     """Show all rules of a policy; an empty one is left to the server."""
     policies = desk.messaging.policies

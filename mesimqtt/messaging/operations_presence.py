@@ -17,7 +17,7 @@ from mesimqtt.store.ties import Tie
 ASKED_MAX = 100
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice", "addresses": ["bob"]})
+@operation(Scope.USER, actor="user", example={"user": "alice", "addresses": ["bob"]}, is_lookup=True)
 async def presence(desk: Desk, *, user: str, addresses: list[str]) -> Answer:
     """Tell who of some people is online, as far as a user may see it; a backend that names itself sees all.
 
@@ -57,7 +57,7 @@ async def presence_unfollow(desk: Desk, *, user: str, addresses: list[str]) -> A
     return {"user": user, "removed": removed}
 
 
-@operation(Scope.USER, actor="user", example={"user": "alice"})
+@operation(Scope.USER, actor="user", example={"user": "alice"}, is_lookup=True)
 async def presence_following(desk: Desk, *, user: str, after: str = "", limit: int = 1_000) -> Answer:
     """List whom a user follows, in the order of their addresses; `next` is where the next page begins."""
     rows, following = ties_page(desk, user, Tie.FOLLOW, after, limit)

@@ -10,7 +10,7 @@ from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, Scop
 from mesimqtt.topics import MID_PATTERN
 
 
-@operation(Scope.BACKEND, example={"mid": "{mid}"})
+@operation(Scope.BACKEND, example={"mid": "{mid}"}, is_lookup=True)
 async def trace(desk: Desk, *, mid: str, after: str = "") -> Answer:
     """Tell where a message is and how it got there: every status it had, and how far each device of its recipients is.
 
@@ -21,13 +21,13 @@ async def trace(desk: Desk, *, mid: str, after: str = "") -> Answer:
     return desk.messaging.trace(mid, after=after)
 
 
-@operation(Scope.ADMIN)
+@operation(Scope.ADMIN, is_lookup=True)
 async def stats(desk: Desk) -> Answer:
     """Count users, connections, messages and what the store is doing."""
     return desk.messaging.stats()
 
 
-@operation(Scope.ADMIN)
+@operation(Scope.ADMIN, is_lookup=True)
 async def server_info(desk: Desk) -> Answer:
     """Tell version, listeners, data folder and the limits in force."""
     settings = desk.messaging.settings

@@ -144,7 +144,7 @@ def _signed(desk: Desk, user: UserRow, token: TokenRow) -> str:
     )
 
 
-@operation(Scope.BACKEND, example={"address": "bob"})
+@operation(Scope.BACKEND, example={"address": "bob"}, is_lookup=True)
 async def token_list(desk: Desk, *, address: str) -> Answer:
     """List the newest thousand tokens of a user, newest first; never their text."""
     user = known_user(desk.read, address)
@@ -152,7 +152,7 @@ async def token_list(desk: Desk, *, address: str) -> Answer:
     return {"address": user.address, "tokens": [brief_token(token, desk.now_s) for token in found]}
 
 
-@operation(Scope.ADMIN, example={"token": "{token}"})
+@operation(Scope.ADMIN, example={"token": "{token}"}, is_lookup=True)
 async def token_show(desk: Desk, *, token: str) -> Answer:
     """Tell what a token says and whether it is good now; a JWT that does not verify is shown as it claims to be."""
     text = token.strip()

@@ -114,14 +114,14 @@ async def user_delete(desk: Desk, *, addresses: list[str]) -> Answer:
     return {"deleted": [user.address for user in deleted]}
 
 
-@operation(Scope.BACKEND, example={"limit": 2})
+@operation(Scope.BACKEND, example={"limit": 2}, is_lookup=True)
 async def user_list(desk: Desk, *, after: str = "", limit: int = 1_000) -> Answer:
     """List users in the order of their addresses; `next` is where the next page begins, null at the end."""
     rows = users.page(desk.read, after, checked_limit(limit))
     return {"users": [_brief(user) for user in rows], "next": rows[-1].address if len(rows) == limit else None}
 
 
-@operation(Scope.BACKEND, example={"address": "alice"})
+@operation(Scope.BACKEND, example={"address": "alice"}, is_lookup=True)
 async def user_show(desk: Desk, *, address: str) -> Answer:
     """Show a user: state, profile, groups, devices, how many tokens are good and what waits for him."""
     user = known_user(desk.read, address)

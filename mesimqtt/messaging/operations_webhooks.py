@@ -66,13 +66,13 @@ async def webhook_add(
     return {**_shown(desk, name), "secret": webhooks.secret(salt)}
 
 
-@operation(Scope.BACKEND)
+@operation(Scope.BACKEND, is_lookup=True)
 async def webhook_list(desk: Desk) -> Answer:
     """List all endpoints with what waits for each, their dead letters and their last error."""
     return {"webhooks": [_shown(desk, row.name) for row in outbox.webhooks(desk.read)]}
 
 
-@operation(Scope.BACKEND, example={"name": "crm"})
+@operation(Scope.BACKEND, example={"name": "crm"}, is_lookup=True)
 async def webhook_show(desk: Desk, *, name: str) -> Answer:
     """Show one endpoint; its secret is never shown again."""
     return _shown(desk, name)
@@ -152,7 +152,7 @@ async def webhook_test(desk: Desk, *, name: str) -> Answer:
     return {"name": name, **await sender.test(endpoint)}
 
 
-@operation(Scope.BACKEND, example={"name": "crm"})
+@operation(Scope.BACKEND, example={"name": "crm"}, is_lookup=True)
 async def webhook_dead_list(desk: Desk, *, name: str, after: int = 0, limit: int = 100) -> Answer:
     """List dead letters of an endpoint, the oldest first: batches that were given up. `next` goes on as `after`."""
     row = _known(desk, name)

@@ -6,6 +6,9 @@ import sqlite3
 
 import pytest
 
+from mesimqtt.api.routes import TABLE
+from mesimqtt.messaging.operations import OPERATIONS
+
 
 def test_a_message_is_sent_and_delivered(ask) -> None:
     """POST /v1/messages gives mid and cid back; the recipient's device gets the message."""
@@ -218,6 +221,38 @@ def test_who_asks_too_much_waits(make_asker) -> None:
     last = ask("GET", "/v1/ping", user="alice")
     assert (429, "4") == (last.status, last.headers["retry-after"])
     assert 200 == ask("GET", "/v1/ping", user="bob").status
+
+
+def test_who_looks_up_too_much_waits(make_asker) -> None:
+    """What reads has a window of its own, by whichever path and over rpc, too: 429 with the seconds, and no more."""
+    ask = make_asker(rates={"lookups": "10:4"})
+    alice = ask.world.listener("alice")
+    asked = [
+        ("GET", "/v1/users/me/history?peer=bob", None),
+        ("GET", "/v1/users/me/inbox", None),
+        ("POST", "/v1/op/sync", {"device": "phone"}),
+    ]
+    first = [ask(method, path, body, user="alice").status for method, path, body in asked]
+    (fourth,) = alice.rpc("history", peer="bob")
+    (fifth,) = alice.rpc("search", text="x")
+    last = ask("GET", "/v1/groups", user="alice")
+
+    assert ([200] * 3, True) == (first, fourth["ok"])
+    assert (False, "rate-limited", 3) == (fifth["ok"], fifth["code"], fifth["retry_after"])
+    assert (429, "rate-limited", "3") == (last.status, last.code, last.headers["retry-after"])
+    assert 201 == ask("POST", "/v1/send/bob", body=b"x", user="alice").status
+    assert 200 == ask("GET", "/v1/ping", user="alice").status
+    assert 200 == ask("GET", "/v1/groups", user="bob").status
+    ask.world.advance(3)
+    assert 200 == ask("GET", "/v1/groups", user="alice").status
+
+
+def test_what_reads_is_a_lookup() -> None:
+    """Every GET counts as one, but for those by which a server is watched; so do the two that ask in a body."""
+    lookups = {each.name for each in OPERATIONS.values() if each.is_lookup}
+    read = {name for name, line in TABLE.items() if line.startswith("GET ")}
+
+    assert read - {"health", "metrics", "ping"} | {"acl_explain", "token_show"} == lookups
 
 
 def test_who_guesses_tokens_waits_and_nobody_else(make_asker) -> None:

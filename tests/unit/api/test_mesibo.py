@@ -132,6 +132,16 @@ def test_a_body_that_is_no_request_is_no_failed_login(backend) -> None:
     assert backend({"op": "usersget"})["result"]
 
 
+def test_a_backend_that_asks_too_much_waits(make_asker) -> None:
+    """The rate of requests holds here as under /v1, that of look-ups too: RATELIMIT."""
+    for rates in ({"http": "10:1"}, {"lookups": "10:1"}):
+        ask = make_asker(rates=rates)
+        request = {"op": "usersget", "token": ask.world.tokens["shop"]}
+        first, second = (ask("POST", "/backend", request).json for _ in range(2))
+
+        assert (True, "RATELIMIT") == (first["result"], second["error"])
+
+
 def test_the_slash_of_mesibos_url_stays(backend) -> None:
     """Who changes the host of `https://api.mesibo.com/backend/` alone keeps the slash at its end."""
     reply = backend.ask("POST", "/backend/", {"op": "nope", "token": backend.ask.world.tokens["shop"]})
