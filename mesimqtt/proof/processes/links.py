@@ -35,6 +35,7 @@ STALL_S: Final = (0.5, 2.0)  # with the pings before and after less than 1.5 tim
 CUT_BYTES: Final = (1, 6_000)
 CUT_S: Final = 1.0
 QUIET_S: Final = 1.0
+TIMED_FROM: Final = 8  # faults of one server: fewer are over too soon
 HOLES: Final = ("both", "up", "down")  # in turn
 
 
@@ -67,7 +68,7 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
             await asyncio.sleep(QUIET_S)
             stage.cast.go_on(MESSAGES)
             await asyncio.sleep(QUIET_S)
-            neighbours.begin()
+            await neighbours.begin()
             kinds: list[Callable[[Peer], Awaitable[None]]] = [world.half_open, world.cut, world.slow, world.stall]
             for number in range(count):
                 stage.cast.go_on(MESSAGES)
@@ -75,7 +76,7 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
                 await kinds[(seed + number) % len(kinds)](stage.chance.choice(stage.cast.everybody))
                 await world.all_come_back()
                 done()
-            await neighbours.judge()
+            await neighbours.judge(is_timed=count >= TIMED_FROM)
 
     return play(Stage(seed, folder, keep_alive_s=KEEP_ALIVE_S), story)
 

@@ -75,9 +75,9 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
             await asyncio.sleep(QUIET_S)
             await flooder.flood(0)  # which everybody reads: what a flood costs in any case
             await asyncio.sleep(QUIET_S)
-            neighbours.begin()
+            await neighbours.begin()
             await _not_read(stage, readers, flooder, before)
-            await neighbours.judge()
+            await neighbours.judge(is_timed=count >= 100)
         await flooder.close()
         for _ in readers:
             done()
