@@ -243,7 +243,7 @@ def _text(file: IO[bytes]) -> str:
 _COMMAND = (sys.executable, "-m", "mesimqtt")
 
 
-def wait_until(condition: Callable[[], object], *, deadline_s: float = 5.0, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], object], *, deadline_s: float = 30.0, what: str = "the condition") -> None:
     """Call `condition` until it is true; fail with `what` after the deadline."""
     end = time.monotonic() + deadline_s
     while not condition():

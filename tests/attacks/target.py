@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from attacks.attacker import Attacker, as_message, publish
+from stopwatch import Stopwatch, threads_of
 
 PRODUCTION = Path(__file__).resolve().parents[2] / "config" / "production.yaml"
 CHAT_S = 0.03  # between two messages of the innocents: 33 a second
@@ -133,6 +134,7 @@ class Chat(threading.Thread):
     def __init__(self, target, ann, ben):
         super().__init__(daemon=True)
         target.users(ann, ben)
+        self._pid = target.process.pid
         self._ann, self._ben = (Attacker(target.port, source="127.0.0.1") for _ in range(2))
         for attacker, name in ((self._ann, ann), (self._ben, ben)):
             attacker.enter(name, target.tokens[name], "phone").listen()
@@ -143,10 +145,11 @@ class Chat(threading.Thread):
 
     def run(self):
         started, due = {}, time.monotonic()
+        threads = [*threads_of(self._pid), Path(f"/proc/self/task/{threading.get_native_id()}")]
         while not self._is_over.is_set() or (len(self.got) < len(self.sent) and time.monotonic() < due + 5):
             if not self._is_over.is_set() and time.monotonic() >= due:
                 number = len(self.sent) + 1
-                started[b"%d" % number] = time.monotonic()
+                started[b"%d" % number] = Stopwatch(threads)
                 self.sent.append(b"%d" % number)
                 self._ann.send(publish(f"{self._topic}c{number}", b"%d" % number, 1, number % 65_000 + 1))
                 due += CHAT_S
@@ -159,7 +162,7 @@ class Chat(threading.Thread):
                 read = as_message(found)
                 if read is not None and "/in/u/" in read[0]:
                     self.got.append(read[1])
-                    self.late.append(time.monotonic() - started[read[1]])
+                    self.late.append(started.pop(read[1]).elapsed_s)
             while (found := self._ann.next(0)) is not None:
                 self._ann._acknowledge(found)
             if self._ann.is_closed or self._ben.is_closed:

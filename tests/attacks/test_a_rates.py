@@ -10,6 +10,7 @@ import pytest
 
 from attacks.attacker import PINGREQ, Attacker, connect, publish, subscribe, unsubscribe
 from attacks.target import Target
+from stopwatch import Stopwatch
 
 WRONG = "wrong"
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
@@ -47,10 +48,10 @@ def cpu_s(server):
 def test_a_fast_publisher_is_read_more_slowly(strict):
     """Row 33: 10,000 tiny PUBLISH at once take as long as their window says; none is lost, nobody else waits."""
     attacker, other = strict.somebody(), strict.somebody()
-    began = time.monotonic()
+    began, watch = time.monotonic(), Stopwatch()
     attacker.send(publish("free/x", "x", 1, 7) * 10_000)
     assert [] == other.exchange()
-    assert time.monotonic() - began < 0.5
+    assert watch.elapsed_s < 0.5
     acknowledged = 0
     while acknowledged < 10_000 and (found := attacker.next()) is not None:
         acknowledged += found[0] == 0x40
@@ -78,14 +79,15 @@ def test_messages_beyond_the_rate_are_refused(strict):
     """Contract section 7: 200 messages at once; the next ones get 0x8C and the seconds to wait, and are not stored."""
     attacker, victim = strict.somebody(), strict.somebody()
     topic = f"m/{attacker.user}/out/u/{victim.user}/r"
-    answers = []
+    answers, began = [], time.monotonic()
     attacker.send(b"".join(publish(f"{topic}{number}", "x", 1, number + 1) for number in range(300)))
     while len(answers) < 300:
         status = attacker.status()
         answers += [status["status"]] if status["status"] != 2 else []
         assert status["status"] != 0x8C or status["retry_after"] == 1
 
-    assert 200 <= answers.count(1) <= 230  # 60 a second come on top
+    took_s = time.monotonic() - began
+    assert 200 <= answers.count(1) <= max(230, 200 + 60 * took_s)  # 60 a second come on top
     assert 300 == answers.count(1) + answers.count(0x8C)
     assert answers.count(1) == sum(1 for _ in iter(lambda: victim.message(deadline_s=0.2), None))
 
@@ -94,12 +96,14 @@ def test_a_take_over_flood_is_slowed(strict):
     """Row 58: one client id again and again: the last one stays; beyond the rate nobody gets in."""
     name = strict.somebody("one").user
     files = strict.open_files
+    began = time.monotonic()
     flood = [strict.raw().enter(name, strict.tokens[name], "one", clean=False) for _ in range(80)]
+    took_s = time.monotonic() - began
     codes = [each.code for each in flood]
     last = flood[max(number for number, code in enumerate(codes) if not code)]
 
     assert {0, 3} == set(codes)
-    assert 49 <= codes.count(0) <= 60
+    assert 49 <= codes.count(0) <= max(60, 50 + 5 * took_s)
     assert [] == last.exchange()
     assert all(each.is_cut() for each in flood if each is not last)
     assert strict.open_files <= files + 1
@@ -177,13 +181,14 @@ def test_silence_is_bounded_whatever_is_asked_for(tmp_path):
     try:
         silent = [server.somebody("never", keep=0), server.somebody("late", keep=65_535)]
         alive = server.somebody("alive", keep=0)
-        began = time.monotonic()
+        began, watch = time.monotonic(), Stopwatch()
         for _ in range(4):
             time.sleep(0.4)
             assert [] == alive.exchange()
 
         assert all(each.is_cut(1.0) for each in silent)
-        assert 1.5 < time.monotonic() - began < 4
+        assert time.monotonic() - began > 1.5
+        assert watch.elapsed_s < 4
         assert not alive.is_cut(0)
     finally:
         assert 0 == server.stop()

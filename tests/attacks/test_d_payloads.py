@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
 from attacks.attacker import publish
+from stopwatch import Stopwatch
 
 BAD_JSON = [
     b"[" * 60_000, b'{"a":' * 10_000, b'{"mid":' + b"9" * 5_000 + b"}", b'{"mid":9007199254740993}', b'{"mid":NaN}',
@@ -26,10 +26,10 @@ def asker(target):
 
 def asked(client, payload, operation="status"):
     """Return the answer of an rpc, and how long it took."""
-    began = time.monotonic()
+    watch = Stopwatch()
     client.send(publish(f"m/{client.user}/out/rpc/{operation}/r1", payload, 1))
     answer = json.loads(client.message("/in/rpc/r1")[1])
-    return answer, time.monotonic() - began
+    return answer, watch.elapsed_s
 
 
 @pytest.mark.parametrize("payload", BAD_JSON)

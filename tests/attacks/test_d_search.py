@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from attacks.attacker import publish
+from stopwatch import Stopwatch
 
 HOSTILE = [
     "'; DROP TABLE message; --", "' OR '1'='1", '" OR "1"="1', "%", "_", "%%%", "a%", "*", '"', '"*', '"secret"*',
@@ -28,9 +28,9 @@ def people(target):
 
 def asked(client, operation, **arguments):
     """Return the answer of an rpc, and how long it took."""
-    began = time.monotonic()
+    watch = Stopwatch()
     client.send(publish(f"m/{client.user}/out/rpc/{operation}/r1", json.dumps(arguments).encode(), 1))
-    return json.loads(client.message("/in/rpc/r1")[1]), time.monotonic() - began
+    return json.loads(client.message("/in/rpc/r1")[1]), watch.elapsed_s
 
 
 @pytest.mark.parametrize("text", HOSTILE)

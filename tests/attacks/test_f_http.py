@@ -10,6 +10,7 @@ import pytest
 
 from attacks.target import Target
 from integration.server import wait_until
+from stopwatch import Stopwatch
 
 HEAD_S, BODY_S, CONNECTIONS = 1.5, 1.5, 30
 HTTP = f"http: {{head_deadline_s: {HEAD_S}, body_deadline_s: {BODY_S}, connections_max: {CONNECTIONS}}}\n"
@@ -166,12 +167,12 @@ def test_slowloris(web, start) -> None:
     """Row 107: a head or a body that comes byte by byte ends at its deadline, however steadily it comes."""
     if "slow" not in web.tokens:
         web.users("slow")
-    begun = time.monotonic()
+    begun, watch = time.monotonic(), Stopwatch()
     with connect(web) as peer:
         peer.sendall(start.replace(b"TOKEN", web.tokens["slow"].encode()))
         peer.settimeout(0.2)
         answer = b""
-        while time.monotonic() < begun + 8:
+        while watch.elapsed_s < 8:
             try:
                 part = peer.recv(4_096)
                 answer += part
@@ -182,9 +183,11 @@ def test_slowloris(web, start) -> None:
             except ConnectionResetError:
                 break
         took = time.monotonic() - begun
+        took_at_most = watch.elapsed_s
 
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert HEAD_S <= took < 6
+    assert took >= HEAD_S
+    assert took_at_most < 6
 
 
 def test_silence_and_idle_connections_end_too(web) -> None:
@@ -244,9 +247,8 @@ def test_connections_that_break_off_leave_nothing(web) -> None:
             with connect(web) as peer:
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 peer.sendall(data)
+    wait_until(lambda: is_well(web), what="an answer to who comes after them")  # meanwhile there may be no room
     wait_until(lambda: web.open_files <= before + 2, what="the end of the connections")
-
-    assert is_well(web)
     assert "Traceback" not in web.log
 
 

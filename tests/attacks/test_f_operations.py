@@ -80,7 +80,7 @@ def test_the_same_send_several_times_at_once(ask, more) -> None:
     async def send():
         return await asyncio.gather(*(ask.ask("POST", "/v1/messages", letter, user="alice") for _ in range(5)))
 
-    replies = ask.world.run(asyncio.wait_for(send(), 5))
+    replies = ask.world.run(asyncio.wait_for(send(), 20))
 
     assert [201] * 5 == [reply.status for reply in replies]
     assert 1 == len({reply.json["mid"] for reply in replies})
@@ -93,7 +93,7 @@ def test_one_cid_for_two_texts_at_once(ask) -> None:
         letters = [{"to": "bob", "text": text, "cid": "once"} for text in ("one", "two", "one")]
         return await asyncio.gather(*(ask.ask("POST", "/v1/messages", letter, user="alice") for letter in letters))
 
-    replies = ask.world.run(asyncio.wait_for(send(), 5))
+    replies = ask.world.run(asyncio.wait_for(send(), 20))
 
     assert ["", "cid-reused", ""] == [reply.code for reply in replies]
 

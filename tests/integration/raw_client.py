@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 OPEN_PLUGINS: dict[str, dict[str, Any]] = {
     "mesimqtt_plugins.auth.TokenAuth": {},
     "mesimqtt_plugins.acl.FolderAccess": {},

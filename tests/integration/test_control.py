@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 
 
 class FakeOperations:

@@ -45,7 +45,7 @@ class Phone:
         self.client.connect("127.0.0.1", websocket or server.port)
         self.client.subscribe(f"m/{user}/in/#", 1)
         self.client.loop_start()
-        assert subscribed.wait(10)
+        assert subscribed.wait(20)
 
     def close(self):
         self.client.disconnect()
@@ -215,7 +215,7 @@ async def application(app):
 
 def get(port, path):
     """Return status and body of a GET."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", path)
     with connection.getresponse() as response:
         found = response.status, response.read()

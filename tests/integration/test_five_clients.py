@@ -19,7 +19,7 @@ from integration.server import Server, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DEADLINE_S = 10
+_DEADLINE_S = 20
 
 
 @pytest.fixture(scope="module")

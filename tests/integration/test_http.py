@@ -35,7 +35,7 @@ def port_of(server: Server) -> int:
 
 def ask(port: int, method: str, path: str, body: Any = None, *, token: str = "", **headers: str) -> tuple[int, Any]:
     """Return status and JSON of one request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if token:
         fields["Authorization"] = f"Bearer {token}"
@@ -134,7 +134,7 @@ def test_tls_and_a_unix_socket(tmp_path: Path) -> None:
     with Server(tmp_path / "data", config=config, options=("--http", "127.0.0.1:0")) as server:
         tokens = server.add_users("alice")
         context = ssl.create_default_context(cafile=str(authority.file))
-        connection = http.client.HTTPSConnection("localhost", port_of(server), timeout=5, context=context)
+        connection = http.client.HTTPSConnection("localhost", port_of(server), timeout=20, context=context)
         connection.request("GET", "/v1/ping", headers={"Authorization": f"Bearer {tokens['alice']}"})
         assert 200 == connection.getresponse().status
         connection.close()

@@ -74,13 +74,13 @@ def test_an_application_hands_over_its_websockets(uvloop):
                 reader.messages.put_nowait(part)
             reader.messages.put_nowait(wire.publish("there", b"y" * 100_000))
             got = b""
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while len(got) < 4 + 5 + len(wire.publish("there", b"y" * 100_000)):
                     got += await writer.sent.get()
             assert got.endswith(wire.publish("there", b"y" * 100_000))
             assert "127.0.0.9" == next(iter(broker.wire.protocols)).remote_address
             reader.feed_eof()
-            await asyncio.wait_for(running, 5)
+            await asyncio.wait_for(running, 20)
 
             assert writer.is_closed
             assert {} == broker.wire.protocols

@@ -40,7 +40,7 @@ async def told(broker, data, *, source=None):
     reader, writer = await dial(broker, source=source)
     writer.write(data)
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             return await reader.readexactly(4)
     except (asyncio.IncompleteReadError, ConnectionError):
         return b""
@@ -51,7 +51,7 @@ async def told(broker, data, *, source=None):
 async def rest(reader):
     """Return what comes until the other side has closed, or reset because something was left unread."""
     try:
-        return await asyncio.wait_for(reader.read(), 2)
+        return await asyncio.wait_for(reader.read(), 20)
     except ConnectionError:
         return b""
 
@@ -82,7 +82,7 @@ def test_the_address_is_that_of_the_header(header, address, uvloop):
                 other[1].write(bytes((byte,)))
                 await asyncio.sleep(0.0005)
             for reader, _writer in (one, other):
-                assert ENTERED == await asyncio.wait_for(reader.readexactly(4), 3)
+                assert ENTERED == await asyncio.wait_for(reader.readexactly(4), 20)
 
             assert [address, address] == addresses(broker)
             for _reader, writer in (one, other):
@@ -185,7 +185,7 @@ def test_a_header_before_tls_and_before_websocket(tmp_path, uvloop):
             trust = ssl.create_default_context(cafile=authority.file)
             await writer.start_tls(trust, server_hostname="localhost")
             writer.write(CONNECT)
-            assert ENTERED == await asyncio.wait_for(reader.readexactly(4), 3)
+            assert ENTERED == await asyncio.wait_for(reader.readexactly(4), 20)
             assert ["127.0.0.77"] == addresses(broker)
             writer.close()
         async with serving(proxied(listener={"type": "ws"})) as broker:

@@ -68,7 +68,7 @@ def test_mosquittos_clients(tmp_path):
             )
             await until(lambda: broker.subscriptions)
             pub = await asyncio.create_subprocess_exec(shutil.which("mosquitto_pub"), *address, "-m", "open")
-            printed, _ = await asyncio.wait_for(sub.communicate(), 5)
+            printed, _ = await asyncio.wait_for(sub.communicate(), 20)
 
             assert 0 == await pub.wait()
             assert b"open\n" == printed

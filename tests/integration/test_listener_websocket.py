@@ -56,10 +56,10 @@ def talk_with_paho(port, authority=None):
     client.connect("localhost", port)
     client.loop_start()
     client.subscribe("paho/#", 2)
-    assert subscribed.wait(5)
+    assert subscribed.wait(20)
     for qos, size in enumerate((10, 300, 100_000)):
         client.publish(f"paho/{qos}", b"x" * size, qos).wait_for_publish(5)
-    messages = sorted(arrived.get(timeout=5) for _ in range(3))
+    messages = sorted(arrived.get(timeout=20) for _ in range(3))
     client.disconnect()
     client.loop_stop()
     return messages
@@ -93,7 +93,7 @@ def test_the_usual_library_agrees_on_mqtt_and_on_no_compression(uvloop):
                 assert [] == page.protocol.extensions
                 await page.send(CONNECT)
                 assert CONNACK == await page.recv()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     await (await page.ping(b"are you there"))
             assert (1000, True) == (page.close_code, page.protocol.close_rcvd_then_sent is False)
             await until(lambda: not broker.wire.protocols)
@@ -259,7 +259,7 @@ def test_who_does_not_read_is_cut_and_others_are_not(tmp_path):
             page.writer.transport.pause_reading()
             sender = await RawClient.connect(ports(broker)["default"], "sender")
             largest = 0
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while len(broker.wire.protocols) > 1:
                     await sender.publish("flood", b"x" * 60_000, qos=1)
                     sizes = [p.transport.get_write_buffer_size() for p in broker.wire.protocols.values()]
@@ -286,7 +286,7 @@ def test_pings_of_who_does_not_read_have_one_answer():
             await page.mqtt(5)
             page.writer.transport.pause_reading()
             (protocol,) = broker.wire.protocols.values()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while protocol not in broker.wire.blocked:
                     await broker.internal_message_broadcast("flood", b"x" * 60_000, 0)
                     await asyncio.sleep(0)

@@ -18,6 +18,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from integration.raw_client import RawClient, play, serving, settings_of, until
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import Plugins
+from stopwatch import Stopwatch
 
 ANONYMOUS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 TABOO = {"amqtt.plugins.topic_checking.TopicTabooPlugin": {}}
@@ -110,9 +111,9 @@ async def lateness_of(client, task):
     """Return how late each ping of a client was answered while a task ran, sorted."""
     late = []
     while not task.done():
-        began = time.monotonic()
+        watch = Stopwatch()
         await client.ping()
-        late.append(time.monotonic() - began)
+        late.append(watch.elapsed_s)
         await asyncio.sleep(0.01)
     return sorted(late) or [0.0]
 
@@ -274,11 +275,11 @@ def test_an_isolated_plugin_that_blocks_does_not_keep_the_server_from_ending(cap
             thread = broker.plugins_manager.plugins[0]._thread
             await until(lambda: thread._waiting)
             await asyncio.sleep(0)
-            began = time.monotonic()
-        assert time.monotonic() - began < 3
+            watch = Stopwatch()
+        assert watch.elapsed_s < 3
         with pytest.raises((EOFError, OSError)):
             await entering
-        await asyncio.wait_for(thread._is_over.wait(), 5)  # for this test's sake
+        await asyncio.wait_for(thread._is_over.wait(), 20)  # for this test's sake
 
     play(story)
 
@@ -315,8 +316,8 @@ def test_an_event_that_never_ends_is_cancelled(caplog):
                 client = await RawClient.connect(broker.bound[0][2], f"c{number}")
                 await client.close()
             await until(lambda: Silent.cancelled == 100)
-            began = time.monotonic()
-        assert time.monotonic() - began < 3
+            watch = Stopwatch()
+        assert watch.elapsed_s < 3
 
     with caplog.at_level(logging.WARNING):
         play(story)

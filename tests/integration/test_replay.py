@@ -21,6 +21,7 @@ from mesimqtt.record.start import SUFFIX
 from mesimqtt.record.tape import MAGIC, Kind, Tape, TapeError, encode, frame, to_json
 from mesimqtt.replay.player import Player
 from mesimqtt.testing import stream as wire
+from stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +110,7 @@ def story_of(server: Server, tokens: dict[str, str]) -> None:
     play(clients)
     five = Paho5(server, "bob", "tablet", expiry=60)
     five.client.loop_start()
-    assert five.is_connected.wait(5)
+    assert five.is_connected.wait(20)
     five.client.subscribe("m/bob/in/#", 1)
     wait_until(lambda: five.granted)
     five.client.publish("m/bob/out/u/alice/back", b"from five", qos=1).wait_for_publish(5)
@@ -134,13 +135,13 @@ def recording(tmp_path_factory) -> Path:
 
 def test_a_recorded_run_is_had_again(recording: Path) -> None:
     """Every byte that every client was given, from the same data, in less time than it took."""
-    began = time.monotonic()
+    watch = Stopwatch()
     code, told = replayed(recording)
 
     assert (0, True, "the server was stopped") == (code, told["identical"], told["end"])
     assert 5 == told["connections"]
     assert told["bytes_out"] > 5_000
-    assert time.monotonic() - began < 30
+    assert watch.elapsed_s < 30
     assert 0o600 == recording.stat().st_mode & 0o777
     assert 0o700 == recording.with_name(recording.name + SUFFIX).stat().st_mode & 0o777
 

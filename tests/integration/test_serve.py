@@ -12,16 +12,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from integration.raw_client import RawClient, play
-from integration.server import Server, wait_until
+from integration.server import Server, stopped, wait_until
 from mesimqtt.cli import link
 from mesimqtt.cli.link import perform
 from mesimqtt.cli.main import run
+from stopwatch import Stopwatch, seen_running_s
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,10 @@ def test_serve_says_when_it_is_ready_and_ends_in_order(tmp_path: Path) -> None:
     async def connected(server: Server, token: str) -> None:
         client = await RawClient.connect(server.port, "phone", "alice", token)
         assert (0, 1) == (client.code, await client.subscribe("m/alice/in/#", 1))
-        began = time.monotonic()
-        code = await asyncio.to_thread(server.stop)
+        code, took_s = await asyncio.to_thread(stopped, server)
 
         assert 0 == code
-        assert time.monotonic() - began < STOP_S
+        assert took_s < STOP_S
         told = await client.ended()
         assert b'{"event":"closing","retry_after":' in told
         assert 1 == told.count(b"m/alice/in/session")
@@ -95,8 +94,9 @@ def test_a_command_ends_live_connections_within_a_second(tmp_path: Path, act: st
             assert [0, 0, 0] == [client.code for client in [*clients, bob]]
             await clients[0].subscribe("m/alice/in/#", 1)
             await asyncio.to_thread(acted)
-            async with asyncio.timeout(REVOKE_S):
-                rests = [await client.ended() for client in clients]
+            watch = Stopwatch()
+            rests = [await client.ended() for client in clients]
+            assert watch.elapsed_s < REVOKE_S
             again = [await RawClient.connect(server.port, "again", "alice", each["token"]) for each in issued]
             await bob.ping()
 
@@ -280,12 +280,12 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
         with process, process.stdout as out:
             said = json.loads(out.readline())
             lines = list(said["lines"].values())
-            sent = subprocess.run(["bash", "-c", lines[1]], check=False, timeout=10)
+            sent = subprocess.run(["bash", "-c", lines[1]], check=False, timeout=30)
             received = subprocess.run(
-                ["bash", "-c", lines[2] + " -C 1"], check=False, timeout=10, capture_output=True, text=True
+                ["bash", "-c", lines[2] + " -C 1"], check=False, timeout=30, capture_output=True, text=True
             )
             over_http = subprocess.run(
-                ["bash", "-c", lines[-1]], check=False, timeout=10, capture_output=True, text=True
+                ["bash", "-c", lines[-1]], check=False, timeout=30, capture_output=True, text=True
             )
             process.send_signal(signal.SIGINT)
 
@@ -307,13 +307,14 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
 def test_the_demo_happens(tmp_path: Path) -> None:
     """Every step really happened, within ten seconds; in a folder that was there before, too."""
     for _ in range(2):
-        began = time.monotonic()
         command = [*_MESIMQTT, "demo", "--json", "--data", str(tmp_path / "data")]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            took_s = seen_running_s(lambda: process.poll() is None)
+            shown, errors = process.communicate()
 
-        assert (0, "") == (ended.returncode, ended.stderr)
-        assert time.monotonic() - began < 10
-        told = " ".join(f"{step['who']}: {step['what']}" for step in json.loads(ended.stdout)["steps"])
+        assert (0, "") == (process.returncode, errors)
+        assert took_s < 10
+        told = " ".join(f"{step['who']}: {step['what']}" for step in json.loads(shown)["steps"])
         for part in ("is sent: on disk", "bob: connects and receives 'hi bob'", "alice: delivered", "alice: read"):
             assert part in told
 
@@ -328,7 +329,7 @@ def test_listen_prints_what_a_user_receives(tmp_path: Path) -> None:
         second = json.loads(server.run("listen", "--as", "bob", "--count", "1", "--timeout", "10", "--json"))
         none = subprocess.run(
             [*_MESIMQTT, "listen", "--as", "bob", "--count", "1", "--timeout", "0.5", "--data", str(server.data)],
-            capture_output=True, text=True, check=False, timeout=10,
+            capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
 
         assert [f"alice  {mids[0]}  nr 1", f"alice  {mids[1]}  nr 2"] == first

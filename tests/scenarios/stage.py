@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # How long nothing may come before "nobody receives anything else" is believed.
 QUIET_S = 0.25
-QUIET_DEADLINE_S = 5.0
+QUIET_DEADLINE_S = 15.0
 SUBACK_FAILURE = 0x80
 
 _ACTORS: dict[Kind, type[Actor]] = {

@@ -111,7 +111,7 @@ async def test_wait_times_out_and_a_cancelled_wait_changes_nothing(peer, make):
             await message.wait("delivered", timeout=0.02)
         peer.status(message.cid, 2)
 
-        assert await message.wait("delivered", timeout=5) is Status.DELIVERED
+        assert await message.wait("delivered", timeout=20) is Status.DELIVERED
 
 
 @in_loop
@@ -242,7 +242,7 @@ async def test_a_cut_resends_with_the_same_cid_and_repeats_are_dropped(peer, mak
         assert await seen(peer, lambda: first in peer.acked)
         peer.answers = (1, 2)
         peer.cut()
-        assert await message.wait("delivered", timeout=5) is Status.DELIVERED
+        assert await message.wait("delivered", timeout=20) is Status.DELIVERED
         again = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"hi", dup=True)
         assert await seen(peer, lambda: again in peer.acked)
 

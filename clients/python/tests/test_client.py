@@ -69,11 +69,11 @@ def test_wait_returns_the_step_and_the_message_shows_it(peer, alice):
     assert peer.wait(lambda: len(peer.messages()) == 1)
     peer.status(message.cid, 1, peer="bob")
 
-    assert message.wait("sent", timeout=5) is Status.SENT
+    assert message.wait("sent", timeout=20) is Status.SENT
     assert message.mid == "0000000000000001"
     peer.status(message.cid, 2, peer="bob")
     peer.status(message.cid, 3, peer="bob")
-    assert message.wait("read", timeout=5) is Status.READ
+    assert message.wait("read", timeout=20) is Status.READ
     assert message.wait("delivered", timeout=0) is Status.READ
     assert {"bob": Status.READ} == message.recipients
     assert "read" == str(message.status)
@@ -153,7 +153,7 @@ def test_a_group_message_has_a_status_per_member(peer, alice):
     peer.status(message.cid, 2, group="team", peer="bob")
     peer.status(message.cid, 0x84, group="team", peer="carol")
 
-    assert message.wait("delivered", member="bob", timeout=5) is Status.DELIVERED
+    assert message.wait("delivered", member="bob", timeout=20) is Status.DELIVERED
     with pytest.raises(MessageFailed, match="expired for 'carol'"):
         message.wait("read", member="carol", timeout=5)
     with pytest.raises(ValueError, match="say whose"):
@@ -205,7 +205,7 @@ def test_the_puback_leaves_only_after_the_handlers_returned(peer, make):
         client.wait_online(5)
         first = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
         other = peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"")
-        assert entered.wait(5)
+        assert entered.wait(20)
         sent = client.send("bob", "the network goes on meanwhile")
         assert peer.wait(lambda: len(peer.messages()) == 1)
         assert ([], [("slow", 1)]) == (peer.acked, order)
@@ -324,7 +324,7 @@ def test_rpc_returns_the_result_or_raises_the_servers_word(peer, alice):
 
     peer.on_publish = answer
 
-    assert {"a": ["ü"]} == alice.rpc("echo", {"a": ["ü"]}, timeout=5)
+    assert {"a": ["ü"]} == alice.rpc("echo", {"a": ["ü"]}, timeout=20)
     with pytest.raises(RpcError, match="not you") as caught:
         alice.rpc("other")
     assert "no" == caught.value.code
@@ -358,4 +358,4 @@ def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
 
         assert client.flush(5)
         peer.answers = (1,)
-        assert client.send("bob", "3").wait("sent", timeout=5) is Status.SENT
+        assert client.send("bob", "3").wait("sent", timeout=20) is Status.SENT

@@ -19,7 +19,7 @@ def test_close_waits_for_the_outbox_and_then_says_no(peer, make):
     client.start()
     message = client.send("bob", "hi")
 
-    assert client.close(timeout=5)
+    assert client.close(timeout=20)
     assert message.status is Status.SENT
     for act in (
         lambda: client.send("bob", "x"),
@@ -74,7 +74,7 @@ def test_what_was_not_handled_at_close_is_not_acknowledged(peer, make):
         client.wait_online(5)
         handled = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
         waiting = peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"")
-        assert entered.wait(5)
+        assert entered.wait(20)
         closer = threading.Thread(target=client.close)
         closer.start()
         release.set()

@@ -28,7 +28,7 @@ def test_a_cut_before_the_puback_resends_with_the_same_cid(peer, make):
         peer.answers = (1,)
         peer.cut()
 
-        assert message.wait("sent", timeout=5) is Status.SENT
+        assert message.wait("sent", timeout=20) is Status.SENT
     first, second = peer.messages()
     assert (0, 1) == (first.connection, second.connection)
     assert (first.topic, first.payload) == (second.topic, second.payload)
@@ -128,7 +128,7 @@ def test_a_message_cut_off_while_it_is_handled_is_acknowledged_on_the_new_connec
     with client:
         client.wait_online(5)
         old = peer.push(topic, b"hi")
-        assert entered.wait(5)
+        assert entered.wait(20)
         peer.cut()
         assert peer.wait(lambda: len(peer.connects) == 2)
         client.wait_online(5)
@@ -195,7 +195,7 @@ def test_a_server_that_is_down_is_tried_until_it_is_up(peer, make):
     client.on_state(lambda state, reason: tries.release() if state is State.OFFLINE and "refused" in reason else None)
     with client:
         message = client.send("bob", "later")
-        assert all(tries.acquire(timeout=5) for _ in range(3))
+        assert all(tries.acquire(timeout=20) for _ in range(3))
         with pytest.raises(TimeoutError, match=r"nothing so far .*refused"):
             message.wait("sent", timeout=0)
 
@@ -260,7 +260,7 @@ def test_a_full_store_is_no_verdict(peer, make):
         assert peer.wait(lambda: told in peer.acked)
         peer.answers = (1,)
         peer.cut()
-        assert message.wait("sent", timeout=5) is Status.SENT
+        assert message.wait("sent", timeout=20) is Status.SENT
 
     assert [message.cid] * 2 == [each.cid for each in peer.messages()]
 
@@ -310,7 +310,7 @@ def test_it_speaks_tls_with_an_authority_of_ones_own(make, tls_peer, certificate
     client.on_message(lambda message: got.append(message.payload))
     big = bytes(range(256)) * 1000
     with client:
-        client.send("bob", big).wait("sent", timeout=5)
+        client.send("bob", big).wait("sent", timeout=20)
         peer.push(f"m/alice/in/u/bob/{MID}/seq=1", big)
         assert peer.wait(lambda: len(peer.acked) == 2)
     assert [big] == got == [each.payload for each in peer.messages()]

@@ -150,7 +150,7 @@ def test_an_auth_plugin_that_never_answers_is_a_refusal():
         world = World(auth=[Slow("never")], answer_s=0.01)
         connection = Connection()
         world.gate.authenticate(connection, REQUEST)
-        await asyncio.wait_for(connection.told.wait(), 5)
+        await asyncio.wait_for(connection.told.wait(), 20)
 
         assert [Fault(5, "plugin Slow did not answer")] == connection.verdicts
 

@@ -13,7 +13,7 @@ from mesimqtt.broker.reactor import Reactor
 from mesimqtt.broker.server import RETRY_S, SocketServer
 from mesimqtt.broker.sockets import bind_tcp
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 LOT = b"x" * 8_000_000  # more than the sockets in between hold
 
 

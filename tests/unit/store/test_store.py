@@ -169,7 +169,7 @@ def test_closing_on_a_full_disk(folder):
 
     async def close():
         store.committer._schedule = asyncio.get_running_loop().call_soon
-        await asyncio.wait_for(store.close(), 5)
+        await asyncio.wait_for(store.close(), 20)
 
     asyncio.run(close())
     assert not is_locked(folder)
@@ -187,7 +187,7 @@ def test_closing_commits_what_is_left(folder):
         store.committer._schedule = asyncio.get_running_loop().call_soon
         store.committer.row(ROW, "a")
         store.committer.lazily(0.0)
-        await asyncio.wait_for(store.close(), 5)
+        await asyncio.wait_for(store.close(), 20)
 
     asyncio.run(close())
     again = opened(folder, 0)
@@ -237,7 +237,7 @@ def test_reading_aside(folder, caplog):
         store.read_later(lambda c: 1 // 0, answers.append)
         store.read_later(lambda c: c is own, answers.append)
         store.read_later(lambda c: c.execute("PRAGMA synchronous").fetchone(), lambda row: done.set())
-        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.wait_for(done.wait(), 20)
         await store.close()
 
     asyncio.run(story())
