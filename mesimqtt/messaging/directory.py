@@ -202,7 +202,7 @@ class Directory:
         group = self._groups.get(address)
         if group is not None:
             row = groups.by_id(self._store.read, group.id)
-            group.active = row is not None and bool(row.active)
+            group.active = row is not None and _is_whole(row, group.thread)
             group.flags, group.expires_at = (row.flags, row.expires_at) if row is not None else (0, None)
             group.members = members.rights(self._store.read, group.id)
 
@@ -254,7 +254,9 @@ class Directory:
         if row is None:
             return None
         thread = self._thread(GROUP, row.id, 0)
-        group = Group(row.id, row.address, thread, active=bool(row.active), flags=row.flags, expires_at=row.expires_at)
+        group = Group(
+            row.id, row.address, thread, active=_is_whole(row, thread), flags=row.flags, expires_at=row.expires_at
+        )
         thread.group = group
         group.members = members.rights(self._store.read, group.id)
         self._groups[group.address] = self._group_ids[group.id] = group
@@ -267,6 +269,11 @@ class Directory:
             thread = Thread(found.id if found else 0, kind, a, b, found.last_seq if found else 0)
             self._threads[kind, a, b] = thread
         return thread
+
+
+def _is_whole(row: GroupRow, thread: Thread) -> bool:
+    """Tell whether a group is active; without its conversation, which is made with it, its data is damaged."""
+    return bool(row.active) and bool(thread.id)
 
 
 def _as_he_is(_user: User, _row: UserRow | Arrival) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import quarantine
+from mesimqtt.store import parties, quarantine
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.integrity import CORRUPT_REASON
 
@@ -35,7 +35,11 @@ class Quarantine:
         self._failed: set[int] = set()  # said to be unreadable, and tried again
 
     def tick(self) -> None:
-        """Set apart what was found since the last call; to be called about once a second."""
+        """Set apart, or put right, what was found since the last call; to be called about once a second."""
+        odd = self._hub.store.odd
+        if odd.strays:
+            numbers, odd.strays = odd.strays, set()
+            self._hub.committer.call(lambda connection: parties.put_right(connection, numbers), _put_right)
         suspects = self._hub.store.suspects
         for _ in range(len(suspects)):
             mid = suspects.popleft()
@@ -87,6 +91,11 @@ class Quarantine:
                 self._receipts.passed(lane, message.seq)
             else:
                 self._receipts.fail(user, lane, message, Status.FAILED, CORRUPT_REASON)
+
+
+def _put_right(result: BaseException | None) -> None:
+    if result is not None:
+        log.error("store: a place in a conversation could not be given back: %s", result)
 
 
 def _note(mids: set[int], mid: int) -> None:

@@ -6,37 +6,45 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Lane
 from mesimqtt.domain.seqset import SeqSet
+from mesimqtt.store import parties
+from mesimqtt.store.integrity import of_lane
 
 if TYPE_CHECKING:
     import sqlite3
 
+_FIND = f"SELECT c.last_seq, {parties.CONVERSATION_COLUMNS} FROM conversation c"
 _OWN_LATE_MAX = 10_000  # an own message enters its sender's lane at the commit after its own
 _LANE = """SELECT floor, until, acked, acked_above, delivered, delivered_above, read, read_above, failed, read_payload,
-    read_change, gaps FROM lane WHERE conversation_id = ? AND user_id = ?"""
+    read_change, gaps, checksum FROM lane WHERE conversation_id = ? AND user_id = ?"""
 
 
 def find(connection: sqlite3.Connection, kind: int, a: int, b: int) -> Conversation | None:
     """Return the conversation of this kind between `a` and `b`, if it has begun."""
-    row = connection.execute(
-        "SELECT id, last_seq FROM conversation WHERE kind = ? AND a = ? AND b = ?", (kind, a, b)
-    ).fetchone()
-    return Conversation(row[0], kind, a, b, row[1]) if row else None
+    row = connection.execute(f"{_FIND} WHERE c.kind = ? AND c.a = ? AND c.b = ?", (kind, a, b)).fetchone()
+    return _whole(connection, row) if row else None
 
 
 def by_id(connection: sqlite3.Connection, number: int) -> Conversation | None:
     """Return one conversation."""
-    row = connection.execute("SELECT kind, a, b, last_seq FROM conversation WHERE id = ?", (number,)).fetchone()
-    return Conversation(number, *row) if row else None
+    row = connection.execute(f"{_FIND} WHERE c.id = ?", (number,)).fetchone()
+    return _whole(connection, row) if row else None
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[int, ...]) -> Conversation | None:
+    last_seq, checksum, number, kind, a, b = row
+    whole = parties.is_between(connection, checksum, number, kind, a, b)
+    return Conversation(number, kind, a, b, last_seq) if whole else None
 
 
 def of_user(connection: sqlite3.Connection, user: int) -> list[Conversation]:
     """Return the conversations that a user is or was in."""
     rows = connection.execute(
-        """SELECT c.id, c.kind, c.a, c.b, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
-        WHERE l.user_id = ?""",
+        f"""SELECT {parties.CONVERSATION_COLUMNS}, {parties.LANE_COLUMNS}, c.last_seq FROM lane l
+        JOIN conversation c ON c.id = l.conversation_id WHERE l.user_id = ?""",
         (user,),
     )
-    return [Conversation(*row) for row in rows]
+    whole = [(row[-1], *row[:5]) for row in rows.fetchall() if parties.holds(connection, row[:5], row[5:-1])]
+    return [Conversation(number, kind, a, b, last_seq) for last_seq, _, number, kind, a, b in whole]
 
 
 def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
@@ -45,11 +53,18 @@ def create(connection: sqlite3.Connection, conversation: Conversation) -> None:
     if begun is not None:  # by an object of before its user was evicted or renewed
         conversation.id = begun.id
         return
+    squatter = connection.execute(
+        "SELECT id FROM conversation WHERE kind = ? AND a = ? AND b = ?",
+        (conversation.kind, conversation.a, conversation.b),
+    ).fetchone()
+    if squatter is not None:
+        parties.clear_place(connection, squatter[0], conversation.kind, conversation.a, conversation.b)
     cursor = connection.execute(
         "INSERT INTO conversation (kind, a, b, last_seq) VALUES (?,?,?,0)",
         (conversation.kind, conversation.a, conversation.b),
     )
     number = cursor.lastrowid or 0
+    parties.seal(connection, number, conversation.kind, conversation.a, conversation.b)
     if conversation.kind == PAIR:
         for user in {conversation.a, conversation.b}:
             create_lane(connection, number, user, 0)
@@ -60,15 +75,23 @@ def create_lane(connection: sqlite3.Connection, conversation: int, user: int, fl
     """Insert the lane of a user whose time in the conversation begins after `floor`."""
     connection.execute(
         """INSERT OR REPLACE INTO lane (conversation_id, user_id, floor, acked, acked_above, delivered, delivered_above,
-        read, read_above, failed, read_payload, read_change) VALUES (?,?,?,?,'',?,'',?,'','','',0)""",
-        (conversation, user, floor, floor, floor, floor),
+        read, read_above, failed, read_payload, read_change, checksum) VALUES (?,?,?,?,'',?,'',?,'','','',0,?)""",
+        (conversation, user, floor, floor, floor, floor, of_lane(conversation, user, floor, None, "")),
     )
 
 
 def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: int) -> Lane | None:
     """Return the lane of `user`, None if he has none."""
-    row = connection.execute(_LANE, (conversation.id, user)).fetchone() if conversation.id else None
-    if row is None:
+    if not conversation.id:
+        return None
+    number, kind, a, b = conversation.id, conversation.kind, conversation.a, conversation.b
+    row = connection.execute(_LANE, (number, user)).fetchone()
+    if row is None and kind == PAIR and user in (a, b):
+        stranger = parties.stray_in(connection, number, a, b)
+        row = connection.execute(_LANE, (number, stranger)).fetchone() if stranger else None
+    if row is None and kind == GROUP and _is_member(connection, a, user):
+        parties.tell_without(connection, number, user)
+    if row is None or not parties.is_his(connection, kind, a, b, number, user, row[0], row[1], row[11], row[12]):
         return None
     lane = Lane(conversation, user, row[0], row[1])
     lane.acked = SeqSet(row[2], row[3])
@@ -82,6 +105,11 @@ def load_lane(connection: sqlite3.Connection, conversation: Conversation, user: 
         lane.gaps = SeqSet(0, row[11])
         lane.pass_gaps()
     return lane
+
+
+def _is_member(connection: sqlite3.Connection, group: int, user: int) -> bool:
+    row = connection.execute("SELECT 1 FROM member WHERE group_id = ? AND user_id = ?", (group, user)).fetchone()
+    return row is not None
 
 
 def _add_own(connection: sqlite3.Connection, lane: Lane) -> None:

@@ -16,7 +16,7 @@ from peewee import PeeweeException, SqliteDatabase
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.files import kind_of, odd
-from mesimqtt.store import damage, migrations, model_base
+from mesimqtt.store import damage, migrations, model_base, parties
 from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, strangers
 
 if TYPE_CHECKING:
@@ -41,9 +41,13 @@ _PRAGMAS = {
 
 
 class Connection(sqlite3.Connection):
-    """A connection that takes note of damaged messages: `suspects` is the store's list of them (integrity.py)."""
+    """A connection that takes note of damaged messages: `suspects` is the store's list of them (integrity.py).
+
+    `odd` is what was told of conversations and lanes (parties.py).
+    """
 
     suspects: deque[int]
+    odd: parties.Odd
 
 
 def connect(path: Path) -> Connection:
@@ -54,13 +58,13 @@ def connect(path: Path) -> Connection:
 class _Connections(SqliteDatabase):
     """peewee's database on connections that somebody else makes."""
 
-    def __init__(self, path: Path, make: Callable[[Path], Connection], suspects: deque[int]) -> None:
+    def __init__(self, path: Path, make: Callable[[Path], Connection], suspects: deque[int], odd: parties.Odd) -> None:
         super().__init__(str(path))
-        self._path, self._make, self._suspects = path, make, suspects
+        self._path, self._make, self._suspects, self._odd = path, make, suspects, odd
 
     def _connect(self) -> Connection:
         connection = self._make(self._path)
-        connection.suspects = self._suspects
+        connection.suspects, connection.odd = self._suspects, self._odd
         try:
             for name, value in _PRAGMAS.items():
                 connection.execute(f"PRAGMA {name} = {value}")
@@ -84,7 +88,8 @@ class Database:
         self._lock: int | None = None
         self._make = make
         self._cuts_log = cuts_log
-        self.peewee = _Connections(self.path, make, self.suspects)
+        self.odd = parties.Odd()
+        self.peewee = _Connections(self.path, make, self.suspects, self.odd)
 
     def open(self) -> None:
         """Lock the folder, check the version, migrate.
@@ -141,6 +146,37 @@ class Database:
             found = " ".join(found.split())
             raise StoreError(f"{self.path} is damaged ({found}); look at the disk, and restore a backup")
         return True
+
+    def put_right(self, stop: Callable[[], bool]) -> bool:
+        """Give back places in conversations of two that stand under a third one's number; False: `stop` said so before.
+
+        Raises sqlite3.Error.
+        """
+        connection = self.connection()
+        found = self.survey(stop)
+        if found:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                parties.put_right(connection, found)
+            finally:
+                connection.execute("COMMIT")
+        return found is not None
+
+    def survey(self, stop: Callable[[], bool]) -> list[int] | None:
+        """Look at who has a place in what (parties.py); None: `stop` said so meanwhile.
+
+        Raises sqlite3.Error.
+        """
+        connection = self.connection()
+        connection.set_progress_handler(stop, _CHECK_STEPS)
+        try:
+            return parties.survey(connection)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                return None
+            raise
+        finally:
+            connection.set_progress_handler(None, 0)
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection. Raises sqlite3.Error if it cannot be opened."""

@@ -15,9 +15,10 @@ from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid, made_at_ms
 from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations, quarantine
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look, View
+from mesimqtt.store.parties import CONVERSATION_COLUMNS, LANE_COLUMNS, strays, without_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _FUTURE_MS = 60_000
 
@@ -63,7 +64,9 @@ def looks() -> tuple[Look, ...]:
         Look("references", references, "whatever belongs to something else has it"),
         *inspection_lanes.LOOKS,
         *inspection_steps.LOOKS,
-        Look("checksums", checksums, "every message, retained and queued one is what was stored"),
+        Look(
+            "checksums", checksums, "every message, conversation and place in it, retained and queued one is as stored"
+        ),
     )
 
 
@@ -259,6 +262,7 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
             means = "nobody gets them; whose those without a status are, or who got them before, their rows do not say"
         mend = "look at the disk; an older backup may hold them whole: mesimqtt restore DIR --data ANOTHER"
         yield Finding("checksums", Level.WARNING, what, mend, means)
+    yield from _places(connection)
     for what, count in (
         ("messages that wait for their time", _scheduled(connection)),
         ("queued messages of free topics", _letters(connection, *_QUEUED)),
@@ -270,6 +274,37 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
                 "checksums", Level.FAILURE, f"{count} {what} are not what was stored", f"look at the disk; {RESTORE}",
                 means,
             )  # fmt: skip
+
+
+def _places(connection: sqlite3.Connection) -> Findings:
+    """Compare who takes part in what, and since when, with what was stored of it."""
+    found = connection.execute(f"SELECT {CONVERSATION_COLUMNS} FROM conversation c")
+    damaged = [row[1] for row in found if not integrity.conversation_holds(*row)]
+    if damaged:
+        what = f"between whom {len(damaged)} conversations are is not what was stored: {_some(damaged)}"
+        means = "the server gives nobody anything of them"
+        yield Finding("checksums", Level.FAILURE, what, f"look at the disk; {RESTORE}", means)
+    if thirds := strays(connection):
+        what = f"a third one has a place in {len(thirds)} conversations of two: {_some(thirds)}"
+        mend = "look at the disk; start the server, which gives them back to whose they are"
+        yield Finding("checksums", Level.FAILURE, what, mend, "the server gives him nothing of it")
+    if without := without_place(connection):
+        some = _some([f"{user} in {number}" for number, user in without])
+        what = f"{len(without)} members of groups have no place in the conversation: user {some}"
+        mend = f"look at the disk; remove these users from the group and add them again, or {RESTORE}"
+        yield Finding("checksums", Level.FAILURE, what, mend, "they get nothing of it")
+    rows = connection.execute(
+        f"SELECT {LANE_COLUMNS} FROM lane l JOIN conversation c ON c.id = l.conversation_id WHERE c.kind = 1"
+    )
+    places = [f"{row[1]} in {row[0]}" for row in rows if not integrity.lane_holds(row[5], *row[:5])]
+    if places:
+        what = f"{len(places)} places of users in groups are not what was stored: user {_some(places)}"
+        mend = f"look at the disk; remove these users from the group and add them again, or {RESTORE}"
+        yield Finding("checksums", Level.FAILURE, what, mend, "the server gives them nothing of it")
+
+
+def _some(found: Sequence[object]) -> str:
+    return ", ".join(map(str, found[:SHOWN_MAX])) + (" …" if len(found) > SHOWN_MAX else "")
 
 
 _QUEUED = ("topic", "session_id, n", "queued WHERE released = 0")

@@ -1,8 +1,8 @@
 """Checksums of what is stored to be read back later: made in its commit, verified wherever it is given out.
 
 A message's covers what it is: its place in its conversation, sender, times, parameters and bytes, and whether it was
-edited or taken back. Who takes part in a conversation stands in other rows (lanes, members), which have none: of
-those `mesimqtt check` finds what cannot be, and a start finds nothing.
+edited or taken back. A conversation's covers between whom it is, a lane's whose it is, since when and until when
+(parties.py); that of a lane in a conversation of two is not looked at.
 
 It is a CRC-32: one flipped bit, and any run of 32 flipped bits, is always found.
 Reads that give out nothing of a message do without: how many wait, which mids are due, which seqs are one's own.
@@ -29,6 +29,8 @@ SCHEDULED_COLUMNS = (
     "id, sender_id, kind, target_id, device, cid, ts, due, state, change, flags, params, payload, amends"
 )
 _HEAD, _LATER, _SCHEDULED, _LETTER = Struct("<8q"), Struct("<5q"), Struct("<10q"), Struct("<5q")
+_PLACE = Struct("<4q")
+_NOT_ENDED = -1
 _pack_head = _HEAD.pack
 _RESEAL = "UPDATE message SET checksum = ? WHERE id = ?"
 
@@ -90,6 +92,23 @@ def of_letter(
     return crc32(payload, crc32(_LETTER.pack(session, n, qos, expires_at, len(topic)) + topic + properties))
 
 
+def of_conversation(number: int, kind: int, a: int, b: int) -> int:
+    """Return the checksum of between whom a conversation is. Frozen.
+
+    Raises struct.error or TypeError for values that none has.
+    """
+    return crc32(_PLACE.pack(number, kind, a, b))
+
+
+def of_lane(conversation: int, user: int, floor: int, until: int | None, gaps: str) -> int:
+    """Return the checksum of whose a lane is, and of what of its conversation he may see. Frozen.
+
+    Raises struct.error, TypeError, AttributeError or UnicodeError for values that none has.
+    """
+    place = _PLACE.pack(conversation, user, floor, _NOT_ENDED if until is None else until)
+    return crc32(gaps.encode(), crc32(place))
+
+
 def holds(row: Sequence[Any], checksum: object) -> bool:
     """Tell whether a message, as its MESSAGE_COLUMNS, is what was stored under that checksum."""
     try:
@@ -114,6 +133,22 @@ def letter_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_let
         return False
 
 
+def conversation_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_conversation`'s, or what a damaged file holds
+    """Tell whether a conversation is between whom it was stored under that checksum."""
+    try:
+        return of_conversation(*row) == checksum
+    except (ValueError, TypeError, ArithmeticError, _struct_error):
+        return False
+
+
+def lane_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_lane`'s, or what a damaged file holds
+    """Tell whether a lane is whose it was, from when and until when it was, under that checksum."""
+    try:
+        return of_lane(*row) == checksum
+    except (ValueError, TypeError, ArithmeticError, AttributeError, _struct_error):
+        return False
+
+
 def reseal(connection: sqlite3.Connection, mid: int) -> None:
     """Give a message whose row was changed on purpose its new checksum; what was changed must have been verified."""
     row = connection.execute(f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?", (mid,)).fetchone()
@@ -135,6 +170,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Give a connection the functions that the migrations use."""
     connection.create_function("message_checksum", 12, of_message, deterministic=True)
     connection.create_function("letter_checksum", 7, _of_any_letter, deterministic=True)
+    connection.create_function("conversation_checksum", 4, of_conversation, deterministic=True)
+    connection.create_function("lane_checksum", 5, of_lane, deterministic=True)
 
 
 def _of_any_letter(topic: bytes | str, *row: Any) -> int:  # noqa: ANN401 - `of_letter`'s

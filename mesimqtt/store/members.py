@@ -8,7 +8,7 @@ from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.groups import MemberFlag, Role, admin_flags, member_flags
 from mesimqtt.domain.messages import GROUP, Conversation
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store import conversations
+from mesimqtt.store import conversations, integrity
 from mesimqtt.store.users import DELETED, FORMER, pack
 
 if TYPE_CHECKING:
@@ -205,26 +205,31 @@ def settle_receiving(
 
 
 def _end(connection: sqlite3.Connection, conversation: int, user: int, seq: int) -> None:
-    _gap(connection, conversation, user, seq)
-    connection.execute("UPDATE lane SET until = ? WHERE conversation_id = ? AND user_id = ?", (seq, conversation, user))
+    _set_end(connection, conversation, user, seq, seq)
 
 
 def _reopen(connection: sqlite3.Connection, conversation: int, user: int, seq: int) -> None:
-    _gap(connection, conversation, user, seq)
-    connection.execute("UPDATE lane SET until = NULL WHERE conversation_id = ? AND user_id = ?", (conversation, user))
+    _set_end(connection, conversation, user, seq, None)
 
 
-def _gap(connection: sqlite3.Connection, conversation: int, user: int, seq: int) -> None:
-    """Keep what lies between a lane's end and `seq` as never the user's."""
+def _set_end(connection: sqlite3.Connection, conversation: int, user: int, seq: int, until: int | None) -> None:
+    """Give a lane another end at `seq`; what lies between its former end and `seq` was never the user's."""
     row = connection.execute(
-        "SELECT until, gaps FROM lane WHERE conversation_id = ? AND user_id = ?", (conversation, user)
+        "SELECT floor, until, gaps, checksum FROM lane WHERE conversation_id = ? AND user_id = ?", (conversation, user)
     ).fetchone()
-    if row is None or row[0] is None or row[0] >= seq - 1:
+    if row is None:
         return
-    gaps = SeqSet(0, row[1])
-    gaps.include(row[0] + 1, seq - 1)
+    floor, former, gaps, checksum = row
+    holds = integrity.lane_holds(checksum, conversation, user, floor, former, gaps)
+    if former is not None and former < seq - 1:
+        seqs = SeqSet(0, gaps)
+        seqs.include(former + 1, seq - 1)
+        gaps = seqs.above
+    if holds:  # what is damaged does not get whole by that
+        checksum = integrity.of_lane(conversation, user, floor, until, gaps)
     connection.execute(
-        "UPDATE lane SET gaps = ? WHERE conversation_id = ? AND user_id = ?", (gaps.above, conversation, user)
+        "UPDATE lane SET until = ?, gaps = ?, checksum = ? WHERE conversation_id = ? AND user_id = ?",
+        (until, gaps, checksum, conversation, user),
     )
 
 

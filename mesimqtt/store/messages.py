@@ -6,7 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message
-from mesimqtt.store import integrity
+from mesimqtt.store import integrity, parties
 from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -114,14 +114,16 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
         return None
     rows = rows_of(
         connection,
-        f"""SELECT {COLUMNS}, (SELECT kind || ' ' || a || ' ' || b || ' ' || last_seq
-        FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
+        f"""SELECT {COLUMNS}, (SELECT checksum || ' ' || id || ' ' || kind || ' ' || a || ' ' || b || ' '
+        || last_seq FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
         (mid,),
     )
     if not rows:
         return None
     *row, place = rows[0]
-    kind, a, b, last = (int(part) for part in (place or "0 0 0 0").split())
+    checksum, number, kind, a, b, last = (int(part) for part in (place or "0 0 0 0 0 0").split())
+    if number and not parties.is_between(connection, checksum, number, kind, a, b):
+        kind = a = b = 0  # nobody's
     return message_of(connection, tuple(row), Conversation(row[1], kind, a, b, last))
 
 
@@ -173,13 +175,13 @@ def statuses_since(
 ) -> list[StatusRow]:
     """Return the newest status of each (mid, recipient) of `sender` that changed after `change`, in that order.
 
-    A row whose cid is empty is not to be told: whose it is, its damaged message does not say.
+    A row whose cid is empty is not to be told: whose it is, its damaged message or conversation does not say.
     A change is never cut in two: rows of a change that did not fit are left to the next call.
     """
     found = connection.execute(
         f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
-        CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.seq
-        FROM step s
+        CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.seq,
+        c.checksum FROM step s
         JOIN conversation c ON c.id = s.conversation_id
         JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
         AND m.sender_id = s.sender_id
@@ -191,6 +193,9 @@ def statuses_since(
         (sender, change, since_ms, limit),
     ).fetchall()
     names = {mid: name_of(connection, sender, mid, seq) for mid, seq in {(row[10], row[11]) for row in found}}
+    for row in found:
+        if not parties.is_between(connection, row[12], *row[1:5]):  # to whom it was, nobody knows
+            names[row[10]] = ""
     rows = [StatusRow._make((*row[:11], names[row[10]])) for row in found]
     if len(rows) == limit:
         last = rows[-1].change

@@ -198,6 +198,10 @@ _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else t
     """UPDATE queued SET checksum = letter_checksum(topic, payload, properties, qos, expires_at, session_id, n)
     WHERE released = 0""",
     "UPDATE retained SET checksum = letter_checksum(topic, payload, properties, qos, expires_at, 0, 0)",
+    "ALTER TABLE conversation ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE lane ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "UPDATE conversation SET checksum = conversation_checksum(id, kind, a, b)",
+    "UPDATE lane SET checksum = lane_checksum(conversation_id, user_id, floor, until, gaps)",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

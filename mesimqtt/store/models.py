@@ -56,7 +56,7 @@ class Token(Table):
 class Conversation(Table):
     """A pair of users (kind 0: `a` <= `b`) or a group (kind 1: `a` is the group, `b` 0).
 
-    `last_at` is when its newest message was accepted, in milliseconds since 1970.
+    `last_at` is when its newest message was accepted, in milliseconds since 1970; `checksum` says between whom it is.
     """
 
     kind = IntegerField()
@@ -64,6 +64,7 @@ class Conversation(Table):
     b = IntegerField()
     last_seq = IntegerField(default=0)
     last_at = IntegerField(default=0)
+    checksum = IntegerField(default=0)
 
     class Meta:
         indexes = ((("kind", "a", "b"), True), (("b",), False))
@@ -123,7 +124,8 @@ class Lane(Table):
     """What one user has of one conversation: watermarks plus exceptions (contract section 4).
 
     `floor` is the seq before the user's time in it, `until` the last seq he may see (after leaving, or while he has
-    no right to receive); `gaps` are seqs of his time that he had no right to receive.
+    no right to receive); `gaps` are seqs of his time that he had no right to receive; `checksum` is of these and of
+    whose it is.
     """
 
     conversation_id = IntegerField()
@@ -140,6 +142,7 @@ class Lane(Table):
     read_payload = TextField(default="")
     read_change = IntegerField(default=0)
     gaps = TextField(default="")
+    checksum = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("conversation_id", "user_id")

@@ -60,6 +60,7 @@ class Store:
         self.damaged = 0  # queued and retained messages that were not what was stored
         self._database = database or Database(folder, cuts_log=settings.damaged_log == "cut")
         self.suspects = self._database.suspects  # mids of messages that were read and are not what was stored
+        self.odd = self._database.odd  # places in conversations that are not what was stored (parties.py)
         self._database.open()
         self._make_checker = _runners(loop, inline=inline)  # how long a check takes is nothing that is recorded
         self._make_runner = make_runner or self._make_checker
@@ -215,7 +216,13 @@ class Store:
 
         """
         deadline = now() + self.settings.check_s
-        if not self.settings.check_s or self._database.check(lambda: now() > deadline):
+        if not self.settings.check_s:
+            return
+        try:
+            is_right = self._database.put_right(lambda: now() > deadline)
+        except sqlite3.Error:  # the check says what it is
+            is_right = False
+        if self._database.check(lambda: now() > deadline) and is_right:
             return
         log.info("store: the database is large; its structure is checked beside the work")
         self._checker = self._make_checker("mesimqtt-checker")
@@ -227,6 +234,7 @@ class Store:
                 for (table,) in self._database.connection().execute(_TABLES).fetchall():
                     if not self._database.check(lambda: self._is_closing, table=table):
                         return
+                self.odd.strays.update(self._database.survey(lambda: self._is_closing) or ())
             except StoreError as error:
                 failed.append(str(error))
             except sqlite3.Error as error:

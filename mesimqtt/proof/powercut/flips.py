@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.proof.powercut import jobs
+from mesimqtt.proof.powercut import jobs, places
 from mesimqtt.proof.powercut.jobs import Done
 from mesimqtt.proof.trial import quiet
 from mesimqtt.store.database import FILE_NAME, sentence
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from mesimqtt.proof.trial import Outcome
 
 _PER_JOB = 40
+_PARTIES = 0.25  # of all alterations: who takes part in what
 _PAGE = 4096
 _LOG_HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + _PAGE  # of SQLite's write-ahead log
 _TABLE_LEAF = 0x0D
 _COLUMNS_MIN, _BEFORE_MAX = 17, 120  # a message's row has so many columns, and so few bytes in front of its payload
 _NAMES = ("mesimqtt.db", "mesimqtt.db-wal", "mesimqtt.db-shm", "mesimqtt.db-sum")
-_USERS = ("alice", "bob", "carol")
+_MEMBERS = ("alice", "bob", "carol")
+_USERS = (*_MEMBERS, "dora")  # who is in no conversation
 # Its log is empty and it is known byte for byte; half of everything is in its log; nothing is in its log.
 SILENT = "silent_elsewhere"
 STUMBLED = "stumbled_elsewhere"  # said by nothing but a mistake of the server's: it took what it read for whole
@@ -84,7 +86,10 @@ def work(seed: int, tries: int, folder: Path) -> Done:
         chance = random.Random(number)
         state = chance.choice((STOPPED, KILLED, QUIET))
         image = image_of(state, folder)
-        what, files = alter(image, chance)
+        if chance.random() < _PARTIES:
+            what, files = places.alter(image.files, chance, folder / "places")
+        else:
+            what, files = alter(image, chance)
         outcome, failures = judge(image, files, folder / "altered")
         if is_forgiven(what, outcome):
             failures = []
@@ -94,8 +99,11 @@ def work(seed: int, tries: int, folder: Path) -> Done:
 
 
 def is_forgiven(what: str, outcome: str) -> bool:
-    """Tell whether what was not found and said is counted only: no bit of a message's own, which has its checksum."""
-    return outcome in (SILENT, STUMBLED) and not what.startswith("message")  # a cursor, a status, an index, a page
+    """Tell whether what was not found and said is counted only: a cursor, a status, an index, a page.
+
+    Not so a bit of a message's own, or of who takes part in a conversation: these have their checksums.
+    """
+    return outcome in (SILENT, STUMBLED) and not what.startswith(("message", places.KIND))
 
 
 # ---- what is altered -------------------------------------------------------------------------------------------------
@@ -197,6 +205,10 @@ def judge(image: Image, files: dict[str, bytes], folder: Path) -> tuple[str, lis
     ]
     if altered:
         return "altered", [f"altered bytes came out: {altered[0]!r:.120}"]
+    texts_seen = [(user, text) for (user, _), seen in reading.seen.items() for text in seen]
+    texts_seen += [(user, payload.decode("utf-8", "replace")) for user, _, payload in reading.delivered]
+    if wrong := places.strangers((each for each in texts_seen if each[0] in _USERS), _MEMBERS):
+        return "stranger", [f"{wrong[0][0]} got what was for others: {wrong[0][1]!r:.120}"]
     missing = whole.delivered - reading.delivered
     if reading.damaged or reading.told:
         return "found", []
@@ -313,7 +325,7 @@ def image_of(state: str, folder: Path) -> Image:
     world = World(place, history={"search": False})
     try:
         world.user(*_USERS, "door")
-        world.group("team", *_USERS)
+        world.group("team", *_MEMBERS)
         door = world.connect("door", "lock")
         door.subscribe("free/#")
         door.lose()
@@ -348,7 +360,7 @@ def _populate(world: World, start: int) -> None:
             alice.send(wire.publish(f"free/{number}", f"says|free|{number}".encode(), qos=1, packet_id=alice.next_id()))
         if number == start + 8:
             mid = mid_of(bob.received("u/alice")[-1])
-            alice.publish(f"u/bob/edit-{number}/edit={mid}", f"says|{number}|edited")
+            alice.publish(f"u/bob/edit-{number}/edit={mid}", f"says|{number}|edited|alice|u/bob")
         if number == start + 12:
             bob.publish("read/u/alice", "<=" + mid_of(bob.received("u/alice")[-1]))
             bob.lose()

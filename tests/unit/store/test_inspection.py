@@ -114,6 +114,12 @@ DAMAGES = (
     ("checksums", "1 messages that wait for their time", "UPDATE scheduled SET payload = 'forged'"),
     ("checksums", "1 queued messages", "UPDATE queued SET payload = 'forged'"),
     ("checksums", "1 retained messages", "UPDATE retained SET payload = 'forged'"),
+    ("checksums", "between whom 1 conversations are is not", "UPDATE conversation SET b = 99 WHERE id = $PAIR"),
+    ("checksums", "a third one has a place in 1 conversations of two",
+     "UPDATE lane SET user_id = 99 WHERE conversation_id = $PAIR AND user_id = 1"),
+    ("checksums", "members of groups have no place",
+     "UPDATE lane SET user_id = 99 WHERE conversation_id = $TEAM AND user_id = 1"),
+    ("checksums", "places of users in groups are not", "UPDATE lane SET floor = 1 WHERE conversation_id = $TEAM"),
     ("schema", "index message_deadline is missing", "DROP INDEX message_deadline"),
     ("schema", "table extra is not ours", "CREATE TABLE extra (x)"),
 )  # fmt: skip

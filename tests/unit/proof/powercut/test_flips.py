@@ -9,6 +9,7 @@ import sqlite3
 
 import pytest
 
+from mesimqtt.proof.powercut import places
 from mesimqtt.proof.powercut.flips import (
     KILLED,
     QUIET,
@@ -103,12 +104,34 @@ def test_no_column_of_a_message_is_altered_in_silence(images, tmp_path, column):
     assert ("found", []) == judge(image, files, tmp_path / "x")
 
 
+@pytest.mark.parametrize("number", range(1, 5))
+def test_who_takes_part_is_not_altered_in_silence(images, tmp_path, number):
+    """Between whom a conversation is, whose a place in it is, and since when: found, and no stranger's."""
+    image = images[QUIET]
+    what, files = places.alter(image.files, random.Random(number), tmp_path / "places")
+
+    assert what.startswith("party ")
+    assert files != image.files
+    assert ("found", []) == judge(image, files, tmp_path / "x")
+
+
+def test_a_stranger_would_be_seen():
+    """A message says for whom it is: one that somebody else gets, of two or of a group, is told."""
+    seen = [
+        ("bob", "says|1|x|alice|u/bob"), ("alice", "says|1|x|alice|u/bob"), ("bob", "says|2|x|alice|g/team"),
+        ("carol", "says|1|x|alice|u/bob"), ("dora", "says|2|x|alice|g/team"), ("door", "says|free|5"),
+    ]  # fmt: skip
+    assert seen[3:5] == places.strangers([each for each in seen if each[0] != "door"], ("alice", "bob", "carol"))
+
+
 def test_only_what_is_no_messages_own_is_forgiven():
     """A silent loss by a bit in a message's row is a failure, and so is one that only a mistake of ours tells of."""
     outcomes = (SILENT, STUMBLED, "altered", "refused")
-    forgiven = {what: [each for each in outcomes if is_forgiven(what, each)] for what in ("bit", "message row")}
+    forgiven = {
+        what: [each for each in outcomes if is_forgiven(what, each)] for what in ("bit", "message row", "party b")
+    }
 
-    assert {"bit": [SILENT, STUMBLED], "message row": []} == forgiven
+    assert {"bit": [SILENT, STUMBLED], "message row": [], "party b": []} == forgiven
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_finding():
