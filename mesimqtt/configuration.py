@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+_FROM_ONE = frozenset({"log.files", "log.size_max", "log.waiting_max"})  # none of these would keep any line
 _NUMBER_MAX = 2**53
 _SINGLE = {"root": str, "node": int, "log_level": str, "log_format": str}  # what no section holds
 _PREFIX = "MESIMQTT_"
@@ -165,8 +166,9 @@ def _checked(settings: Settings, path: Path | None) -> Settings:
     for section in _sections(settings):
         for key in fields(getattr(settings, section)):
             value = getattr(getattr(settings, section), key.name)
-            if isinstance(value, (int, float)) and not 0 <= value < _NUMBER_MAX:
-                raise MesimqttError(f"{where}: {section}.{key.name}: a number from 0 up")
+            least = int(f"{section}.{key.name}" in _FROM_ONE)
+            if isinstance(value, (int, float)) and not least <= value < _NUMBER_MAX:
+                raise MesimqttError(f"{where}: {section}.{key.name}: a number from {least} up")
     windows = {f"rates.{key.name}": getattr(settings.rates, key.name) for key in fields(settings.rates)}
     del windows["rates.loopback"]
     for name, text in (*windows.items(), ("bots.answers", settings.bots.answers)):

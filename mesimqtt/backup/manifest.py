@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -271,6 +272,23 @@ def write_file(path: Path, content: bytes) -> None:
 
 def _new(path: Path) -> Any:  # noqa: ANN401 - a binary file
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def room_at(folder: Path, say: str) -> int:
+    """Return how many bytes are free where a folder is, or would be.
+
+    Raises:
+        BackupError: no file can be there; the text begins with `say`.
+
+    """
+    here = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        space = shutil.disk_usage(here)
+    except OSError as error:
+        raise BackupError(f"{say} cannot be written: {error.strerror}; choose another folder") from None
+    if not space.total:  # /proc and its like
+        raise BackupError(f"{say} cannot be written: there is no disk below {here}; choose another folder")
+    return space.free
 
 
 def make_folders(root: Path, below: Path) -> None:

@@ -228,7 +228,6 @@ def _check_schema(found: Manifest) -> None:
 
 def _check_room(found: Manifest, data: Path) -> None:
     needed = sum(each.bytes for each in found.files) * 21 // 20
-    here = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
-    free = shutil.disk_usage(here).free
+    free = manifest.room_at(data, f"{data}")
     if free < needed:
         raise BackupError(f"no room in {data}: {free // _MIB} MiB are free, {needed // _MIB} are needed")

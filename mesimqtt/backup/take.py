@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
-import shutil
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -167,8 +165,7 @@ def _installation(data: Path) -> str:
 
 def _check_room(data: Path, target: Path) -> None:
     needed = sum(size_of(folder) for folder in data_folders(data)) + _ROOM_LEFT
-    here = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
-    free = shutil.disk_usage(here).free if os.access(here, os.R_OK) else needed
+    free = manifest.room_at(target, f"a backup in {target}")
     if free < needed:
         mib = 2**20
         raise BackupError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import sys
 from typing import Annotated
@@ -34,7 +36,7 @@ from mesimqtt.cli import (
     user,
     webhook,
 )
-from mesimqtt.cli.output import clean
+from mesimqtt.cli.output import OutputEndedError, clean
 from mesimqtt.cli.quick import Root, only, quicken
 from mesimqtt.domain.errors import MesimqttError
 
@@ -56,6 +58,7 @@ app = typer.Typer(
 )
 
 
+_SIGPIPE = 128 + 13
 # What typer's converter says of a wrong value -> in plain words.
 _PLAIN_WORDS = (
     (r"Invalid value for '(\S+)': Input should be a valid integer.*", r"\1 takes a whole number"),
@@ -112,13 +115,12 @@ quicken(app)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 refused, 2 something to mend first."""
+    """Run one command and return its exit code: 0 done, 1 refused, 2 something to mend first, 141 unread."""
     try:
         code = only(app, arguments)(args=arguments, prog_name="mesimqtt", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has seen enough; nothing can be told any more
-        return 1
+    except (BrokenPipeError, OutputEndedError):
+        return _ended()
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except MesimqttError as error:
@@ -129,6 +131,16 @@ def run(arguments: list[str]) -> int:
             return _fail(_usage(error, str(usage())), 2, arguments)
         return _fail(f"unexpected {type(error).__name__}: {error} (mesimqtt --debug … shows where)", 2, arguments)
     return code if isinstance(code, int) else 0
+
+
+def _ended() -> int:
+    """Say nothing more, because nobody reads it, and return what a program returns that SIGPIPE has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it may be no file
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return _SIGPIPE
 
 
 def _usage(error: Exception, message: str) -> str:

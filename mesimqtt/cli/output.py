@@ -13,6 +13,10 @@ from typing import Any
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
+class OutputEndedError(SystemExit):
+    """Whoever read our output has seen enough. A SystemExit: no loop or task that calls back takes it for its own."""
+
+
 def emit(answer: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Print JSON, on one line; what a terminal might not show as it is (C1, bidi marks) is escaped, as JSON may."""
     text = json.dumps(answer, ensure_ascii=False)

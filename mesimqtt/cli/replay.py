@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mesimqtt.cli.options import NOT_GIVEN, Data, Json
-from mesimqtt.cli.output import emit, line
+from mesimqtt.cli.options import NOT_GIVEN, Data, Json, UsageError
+from mesimqtt.cli.output import OutputEndedError, emit, line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,12 @@ def register(root: typer.Typer) -> None:
 def replay(
     file: Annotated[Path, typer.Argument(help="What `mesimqtt serve --record FILE` wrote.")],
     until: Annotated[
-        float, typer.Option("--until", metavar="SECONDS", help="Stop after so long; 0: at its end.")
+        float, typer.Option("--until", metavar="SECONDS", min=0, help="Stop after so long; 0: at its end.")
     ] = 0.0,
     trace: Annotated[bool, typer.Option("--trace", help="Print every packet, in and out.")] = False,
-    show: Annotated[int, typer.Option("--show", metavar="N", help="Print the packets of connection N.")] = 0,
+    show: Annotated[
+        int | None, typer.Option("--show", metavar="N", min=1, help="Print the packets of connection N.")
+    ] = None,
     data: Data = NOT_GIVEN,  # noqa: ARG001 - as every command has it: a replay has a folder of its own
     json: Json = False,
 ) -> None:
@@ -38,14 +40,20 @@ def replay(
     Exit code 0: identical. 1: it differs; the first difference is told with its place. 2: it cannot be replayed.
     """
     import logging
+    import math
     import tempfile
 
     from mesimqtt.replay.player import Player
 
+    if not math.isfinite(until):
+        raise UsageError("--until takes a number of seconds")
     logging.basicConfig(level=logging.ERROR)  # what the server logged then it would log again
     with tempfile.TemporaryDirectory(prefix="mesimqtt-replay-") as folder:
-        follow = _follower(show if not trace else 0, as_json=json) if trace or show else None
+        follow = _follower(0 if trace else show or 0, as_json=json) if trace or show else None
         played = Player(file, Path(folder), until_s=until, follow=follow).play()
+    if show and show > played.connections:
+        there = f"1 to {played.connections}" if played.connections else "none"
+        raise UsageError(f"--show: there is no connection {show} {'until then' if until else 'in it'}, but {there}")
     if json:
         emit(_as_json(played))
     else:
@@ -100,9 +108,7 @@ def _follower(only: int, *, as_json: bool) -> Callable[[str, int, int, bytes], N
 
     ways: dict[tuple[int, str], Shown] = {}
 
-    def follow(what: str, number: int, at_us: int, data: bytes) -> None:
-        if only and number != only:
-            return
+    def show(what: str, number: int, at_us: int, data: bytes) -> None:
         if what not in ("in", "out"):
             _print(at_us, number, what, data.decode("utf-8", "replace"), as_json=as_json)
             return
@@ -111,6 +117,14 @@ def _follower(only: int, *, as_json: bool) -> Callable[[str, int, int, bytes], N
             shown.version = ways[number, "in"].version
         for text in shown.lines(data):
             _print(at_us, number, what, text, as_json=as_json)
+
+    def follow(what: str, number: int, at_us: int, data: bytes) -> None:
+        if only and number != only:
+            return
+        try:
+            show(what, number, at_us, data)
+        except BrokenPipeError:  # within the server, which would take it for one of its own
+            raise OutputEndedError from None
 
     return follow
 

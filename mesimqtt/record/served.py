@@ -137,7 +137,7 @@ async def recorded(path: Path, settings: Settings, data: Path, make: Make) -> As
 
     """
     check_recordable(settings)
-    check_new(path)
+    check_new(path, data)
     started = copy_data(data, path.with_name(path.name + SUFFIX))
     now_us = time.monotonic_ns() // 1000
     anchor_us = time.time_ns() // 1000 - now_us

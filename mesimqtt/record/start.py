@@ -30,6 +30,12 @@ _OURS = "mesimqtt_plugins."
 
 def check_recordable(settings: Settings) -> None:
     """Raise MesimqttError where something in the settings would ask the world in a way that nobody writes down."""
+    if what := unrecordable(settings):
+        raise MesimqttError(f"--record: {what} cannot be recorded; docs/replay.md says what can")
+
+
+def unrecordable(settings: Settings) -> str:
+    """Return what in the settings would ask the world in a way that nobody writes down, '' for nothing."""
     found = [
         (sys.platform != "linux", "a recording needs Linux"),
         (bool(settings.apps), "several applications (apps)"),
@@ -40,9 +46,7 @@ def check_recordable(settings: Settings) -> None:
             for name, options in _plugins(settings)
         ),
     ]
-    for is_so, what in found:
-        if is_so:
-            raise MesimqttError(f"--record: {what} cannot be recorded; docs/replay.md says what can")
+    return next((what for is_so, what in found if is_so), "")
 
 
 def _plugins(settings: Settings) -> list[tuple[str, object]]:
@@ -107,12 +111,12 @@ def files_of(values: object, read: dict[str, bytes], key: str = "") -> dict[str,
     return read
 
 
-def with_files(values: Any, places: dict[str, str], key: str = "") -> Any:  # noqa: ANN401 - JSON
-    """Return settings that name other places for the same files."""
+def with_files(values: Any, places: dict[str, str], nowhere: str, key: str = "") -> Any:  # noqa: ANN401 - JSON
+    """Return settings that name other places for the same files, and `nowhere` for one that could not be read."""
     if isinstance(values, dict):
-        return {name: with_files(value, places, name) for name, value in values.items()}
+        return {name: with_files(value, places, nowhere, name) for name, value in values.items()}
     if isinstance(values, list):
-        return [with_files(value, places, key) for value in values]
-    if key in _NAMES_A_FILE and isinstance(values, str):
-        return places.get(values, values)
+        return [with_files(value, places, nowhere, key) for value in values]
+    if key in _NAMES_A_FILE and isinstance(values, str) and values:
+        return places.get(values, nowhere)
     return values

@@ -20,8 +20,13 @@ END_S = 2.0  # for the disk, at the end
 log = logging.getLogger(__name__)
 
 
-def check_new(path: Path) -> None:
-    """Raise MesimqttError if there is something at a path already, be it a link that leads nowhere."""
+def check_new(path: Path, data: Path) -> None:
+    """Raise MesimqttError if there is something at a path already, be it a link that leads nowhere, or it is in `data`.
+
+    A recording begins with a copy of the data folder, and is a secret of its own; what lies there is the server's.
+    """
+    if path.resolve().is_relative_to(data.resolve()):
+        raise MesimqttError(f"{path} lies in the data folder, where no recording belongs: choose another --record")
     if os.path.lexists(path):
         raise MesimqttError(f"{path} exists; a recording is never written over: choose another --record")
 

@@ -16,7 +16,7 @@ from mesimqtt.configuration import settings_from
 from mesimqtt.record.core import Core
 from mesimqtt.record.line import Line
 from mesimqtt.record.recorder import digest, outcome, settle
-from mesimqtt.record.start import KEPT, SUFFIX, hash_of, with_files
+from mesimqtt.record.start import KEPT, SUFFIX, hash_of, unrecordable, with_files
 from mesimqtt.record.tape import Kind, Tape, TapeError
 from mesimqtt.replay.streams import Difference, Stream
 from mesimqtt.replay.world import ReplayedWorld
@@ -121,7 +121,11 @@ class Player:
             kept = started / name
             if not kept.exists():
                 raise TapeError(f"{kept} is missing: a recording of a server with data needs the folder beside it")
-            if hash_of(kept) != wanted:
+            try:
+                is_same = hash_of(kept) == wanted
+            except OSError as error:
+                raise TapeError(f"cannot read {kept}: {error.strerror}") from None
+            if not is_same:
                 raise TapeError(f"{kept} is not what the recording began with: its SHA-256 is another")
             shutil.copyfile(kept, data / name)
         places = {}
@@ -129,14 +133,17 @@ class Player:
             place = folder / f"file-{number}"
             place.write_bytes(content)
             places[path] = str(place)
-        values = with_files(copy.deepcopy(header["settings"]), places)
+        values = with_files(copy.deepcopy(header["settings"]), places, str(folder / "no-file"))
         for listener in values["broker"].get("listeners", {}).values():
             for key in _TLS & listener.keys():
                 del listener[key]
         values["http"] |= {"certfile": "", "keyfile": ""}
         values["store"]["ballast_bytes"] = 0
         values["plugins"]["blocked_s"] = 0.0
-        return settings_from(values, self._path)
+        settings = settings_from(values, self._path)
+        if what := unrecordable(settings):  # it would run what somebody else has named, or ask whom he has named
+            raise TapeError(f"{self._path}: its header names {what}, which no recording holds; nothing of it was run")
+        return settings
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FILE_NAME = DATABASE_NAME
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 _CHECK_STEPS = 100_000  # of SQLite, between two looks at the clock
 _SUSPECTS_MAX = 100_000  # damaged messages that were read and not looked into yet
 APPLICATION_ID = 0x4D65_7369  # "Mesi"
@@ -118,6 +119,8 @@ class Database:
             migrations.migrate(connection, self.path)
         except (sqlite3.Error, OSError) as error:
             self.close()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+                raise _damaged(self.path, str(error)) from None
             reason = getattr(error, "strerror", None) or error
             raise StoreError(f"cannot open {self.path}: {reason}") from None
         except StoreError:
@@ -143,8 +146,7 @@ class Database:
         finally:
             connection.set_progress_handler(None, 0)
         if found != "ok":
-            found = " ".join(found.split())
-            raise StoreError(f"{self.path} is damaged ({found}); look at the disk, and restore a backup")
+            raise _damaged(self.path, found)
         return True
 
     def put_right(self, stop: Callable[[], bool]) -> bool:
@@ -233,6 +235,10 @@ class Database:
         if tables and found != APPLICATION_ID:
             raise StoreError(f"{self.path} is an SQLite file of another program; choose another --data")
         return not tables
+
+
+def _damaged(path: Path, found: str) -> StoreError:
+    return StoreError(f"{path} is damaged ({' '.join(found.split())}); look at the disk, and restore a backup")
 
 
 def check_files(folder: Path) -> None:

@@ -17,6 +17,7 @@ from integration.raw_client import RawClient, play
 from integration.raw_websocket import RawWebSocket
 from integration.server import Server, wait_until
 from integration.test_five_clients import Paho5
+from mesimqtt.cli.main import run
 from mesimqtt.record.start import SUFFIX
 from mesimqtt.record.tape import MAGIC, Kind, Tape, TapeError, encode, frame, to_json
 from mesimqtt.replay.player import Player
@@ -157,6 +158,41 @@ def test_packets_are_shown_without_secrets(recording: Path) -> None:
     assert "out/u/nobody/lost" not in shown
     assert "out/u/nobody/lost" in traced
     assert not re.search(r"eyJ[\w-]{10,}\.[\w-]{10,}\.", shown + traced)
+
+
+def test_who_has_seen_enough_is_told_no_more(recording: Path) -> None:
+    """A reader that goes away ends it without a word, as SIGPIPE ends any other program."""
+    for options in (("--trace",), ("--trace", "--json")):
+        with subprocess.Popen(
+            [*_REPLAY, *options, str(recording)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert b"" == process.stderr.read()
+        assert 141 == process.returncode
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--until", "-5"), "--until takes at least 0"),
+        (("--until", "inf"), "--until takes a number of seconds"),
+        (("--show", "0"), "--show takes at least 1"),
+        (("--show", "999"), "there is no connection 999 in it, but 1 to 5"),
+        (("--show", "5", "--until", "0.000001"), "there is no connection 5 until then, but "),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    recording: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    """It is said, with what can, and nothing else is shown."""
+    assert 2 == run(["replay", str(recording), *options])
+    shown = capsys.readouterr()
+
+    assert ("", 1) == (shown.out, shown.err.count("\n"))
+    assert said in shown.err
 
 
 def test_another_payload_is_found_where_it_comes_out(recording: Path, tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_a_number_below_zero_is_named(tmp_path, line):
         load(tmp_path, line)
 
 
+@pytest.mark.parametrize("key", ["files", "size_max", "waiting_max"])
+def test_a_log_keeps_something(tmp_path, key):
+    """None of these is good for anything at 0."""
+    with pytest.raises(MesimqttError, match=f"log.{key}: a number from 1 up"):
+        load(tmp_path, f"log: {{{key}: 0}}")
+
+
 def test_options_belong_to_a_listener(tmp_path):
     """Options of a listener are read by its name; a name that no listener has, and a key that is none, are errors."""
     far = "broker: {listeners: {default: {bind: '127.0.0.1:0'}, far: {bind: '127.0.0.1:0'}}}\nlisteners: {%s: {%s: %s}}"

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from stat import S_IMODE
 
 import pytest
@@ -259,6 +260,12 @@ def test_what_notes_the_configuration_and_cannot_be_read(data, shelf, place, tex
     assert None is with_note.configuration
     assert "serve.json of the backup, which notes the configuration, cannot be read" in with_note.notes[0]
     assert not (place.with_name("other") / "serve.json").exists()
+
+
+def test_where_there_is_no_disk(backup):
+    """It is not said to be full."""
+    with pytest.raises(BackupError, match=r"/proc/restored cannot be written: there is no disk below /proc; choose"):
+        restore(backup, Path("/proc/restored"), now_ms=LATER_MS)
 
 
 @pytest.mark.parametrize("was_begun", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from pathlib import Path
 from stat import S_IMODE
 
 import pytest
@@ -201,6 +202,7 @@ def test_what_cannot_be_backed_up_says_why(data, tmp_path):
         (data, data, "is the data folder itself"),
         (data, tmp_path / "file", "cannot write in"),
         (tmp_path / "foreign", tmp_path / "b", "of another program"),
+        (data, Path("/proc/mesimqtt"), r"a backup in /proc/mesimqtt cannot be written: there is no disk below /proc"),
     ):
         with pytest.raises(MesimqttError, match=words):
             take(source, target, now=NOW_S)

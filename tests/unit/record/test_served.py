@@ -22,6 +22,23 @@ def to_nowhere(path):
     path.symlink_to(path.with_name("none"))
 
 
+@pytest.mark.parametrize("name", ["one.rec", "deep/one.rec", "../data/one.rec", "../link/one.rec"])
+def test_no_recording_in_the_data_folder(tmp_path, name):
+    """Whatever way leads there: it is refused, and nothing is made."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+
+    async def serve():
+        async with recorded(data / name, Settings(), data, None):
+            pass
+
+    with pytest.raises(MesimqttError, match=r"lies in the data folder, where no recording belongs: choose another"):
+        asyncio.run(serve())
+
+    assert [] == list(data.iterdir())
+
+
 @pytest.mark.parametrize("make", [to_a_file, to_nowhere, Path.mkdir])
 def test_a_refused_recording_leaves_no_copy_of_the_data(tmp_path, make):
     """Neither of the database nor of what signs tokens."""

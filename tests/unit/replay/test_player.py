@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 
 import pytest
@@ -57,6 +58,42 @@ def test_headers_that_no_server_writes(tmp_path, change):
         play(tmp_path, HEADER | change)
 
     assert {"one.rec", "replayed"} == {each.name for each in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "what"),
+    [
+        ("modules", {"load": [{"call": "os:getcwd"}]}, "modules of your own"),
+        ("tokens", {"jwks_url": "https://127.0.0.1:9/keys"}, "keys from an address"),
+        ("broker", {"plugins": {"elsewhere.Plugin": {}}}, "plugin elsewhere.Plugin"),
+        ("broker", {"plugins": {"mesimqtt_plugins.audit.AuditPlugin": {"isolate": True}}}, "plugin mesimqtt_plugins"),
+    ],
+)
+def test_settings_that_no_server_records(tmp_path, section, value, what):
+    """What would run somebody else's code, or ask somebody, is refused before any of it is."""
+    settings = asdict(Settings())
+    settings[section] |= value
+    with pytest.raises(TapeError, match=f"its header names {what}.*, which no recording holds"):
+        play(tmp_path, HEADER | {"settings": settings})
+
+
+def test_files_of_this_machine_are_not_read(tmp_path):
+    """A file that settings name and that is not in the recording is none, whatever stands there here."""
+    os.mkfifo(tmp_path / "pipe")
+    settings = asdict(Settings())
+    settings["tokens"]["jwks_file"] = str(tmp_path / "pipe")
+    header = HEADER | {"settings": settings}
+    played = play(tmp_path, header, (Kind.CALLED, 0, ["wait"]), (Kind.ENDED, 0, "the server was stopped"))
+
+    assert "the server was stopped" == played.end
+
+
+def test_what_is_no_file_beside_it(tmp_path):
+    """A pipe in place of the data that it began with is not waited for."""
+    (tmp_path / "one.rec.start").mkdir()
+    os.mkfifo(tmp_path / "one.rec.start" / "mesimqtt.db")
+    with pytest.raises(TapeError, match=r"cannot read .*mesimqtt\.db: mesimqtt\.db is no regular file"):
+        play(tmp_path, HEADER | {"start": {"mesimqtt.db": "0" * 64}})
 
 
 def test_a_header_that_says_nothing(tmp_path):

@@ -138,7 +138,8 @@ def test_what_is_no_database_is_one_sentence(folder, what):
         folder.mkdir()
         path.write_bytes(b"this is not a database" * 100 if what == "no database" else b"SQLite format 3\0" + bytes(90))
     before = descriptors()
-    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db"):
+    said = r"mesimqtt\.db is damaged \(.*\); look at the disk, and restore a backup"
+    with pytest.raises(StoreError, match=r"cannot open .*mesimqtt\.db" if what == "a folder" else said):
         opened(folder)
 
     assert not is_locked(folder)
