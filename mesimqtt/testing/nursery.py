@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Nursery:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
         self._asking = threading.Lock()
+        self._environment = dict(os.environ)  # what the nursery has
         self._forked: list[Forked] = []
         with theirs:
             self._process = subprocess.Popen(
@@ -74,15 +76,24 @@ class Nursery:
         return hasattr(os, "pidfd_open") and hasattr(socket, "send_fds")
 
     def start(self, arguments: Sequence[str], *, stdout: int, stderr: int) -> Forked:
-        """Run `mesimqtt` with `arguments` in a process of its own, its output to these descriptors."""
+        """Run `mesimqtt` with `arguments` in a process of its own, its output to these descriptors.
+
+        It runs in the folder and the environment that this process has now.
+        """
         link, theirs = socket.socketpair()
+        asked = json.dumps([list(arguments), str(Path.cwd()), self._changes()]).encode()
         with theirs, self._asking:
-            socket.send_fds(self._control, [json.dumps(list(arguments)).encode()], [theirs.fileno(), stdout, stderr])
+            socket.send_fds(self._control, [asked], [theirs.fileno(), stdout, stderr])
             pid = int.from_bytes(link.recv(_NUMBER, socket.MSG_WAITALL), signed=True)
             forked = Forked(pid, link)
             self._forked = [each for each in self._forked if each.poll() is None]
             self._forked.append(forked)
         return forked
+
+    def _changes(self) -> dict[str, str | None]:
+        """Return what is different in the environment since the nursery was made; None: it is gone."""
+        names = os.environ.keys() | self._environment.keys()
+        return {name: now for name in names if (now := os.environ.get(name)) != self._environment.get(name)}
 
     def close(self) -> None:
         """End the nursery; what it has forked is killed with it."""
@@ -163,12 +174,14 @@ def main() -> int:
             os.close(each)
 
 
-def _guard(arguments: list[str], link: int, stdout: int, stderr: int) -> None:
+def _guard(asked: tuple[list[str], str, dict[str, str | None]], link: int, stdout: int, stderr: int) -> None:
     """Fork the command, tell its process id and then its exit code; kill it if nobody wants to know any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if not pid:
         os.close(link)
+        arguments, folder, environment = asked
+        _move(folder, environment)
         _command(arguments, stdout, stderr)
         return
     os.close(stdout)
@@ -180,6 +193,16 @@ def _guard(arguments: list[str], link: int, stdout: int, stderr: int) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.write(link, code.to_bytes(_NUMBER, signed=True))
     os._exit(0)  # at once: there is nothing to end in order here
+
+
+def _move(folder: str, environment: dict[str, str | None]) -> None:
+    """Be in the folder and the environment of who has asked."""
+    os.chdir(folder)
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _command(arguments: list[str], stdout: int, stderr: int) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from integration.server import Server, ServerError, wait_until
 from mesimqtt.testing.nursery import Nursery
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def is_there(pid: int) -> bool:
@@ -42,6 +39,26 @@ def test_a_forked_server_is_one_like_any_other(tmp_path: Path) -> None:
             server.start()
             server.send_signal(signal.SIGKILL)
             assert -signal.SIGKILL == server.wait()
+
+
+def test_it_is_where_its_owner_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in the folder and the environment that its owner has when it starts, and not when the nursery did."""
+    monkeypatch.setenv("MESIMQTT_LIMITS__FILTERS_MAX", "many")
+    with Nursery() as nursery:
+        monkeypatch.chdir(tmp_path)
+        server = Server(Path("data"), nursery=nursery)
+        server.begin()
+        assert 2 == server.wait()
+        assert "limits.filters_max" in server.printed
+        monkeypatch.delenv("MESIMQTT_LIMITS__FILTERS_MAX")
+        server.start()
+        server.stop()
+        monkeypatch.setenv("MESIMQTT_LIMITS__PAYLOAD_MAX", "many")
+        server.begin()
+        assert 2 == server.wait()
+        assert "limits.payload_max" in server.printed
+
+    assert (tmp_path / "data" / "mesimqtt.db").exists()
 
 
 def test_what_is_forked_goes_with_its_nursery(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.raw_client import RawClient, play
-from integration.server import Server, stopped, wait_until
+from integration.server import stopped, wait_until
 from mesimqtt.cli import link
 from mesimqtt.cli.link import perform
 from mesimqtt.cli.main import run
+from mesimqtt.testing.process import Server
 from stopwatch import Stopwatch, seen_running_s
 
 if TYPE_CHECKING:

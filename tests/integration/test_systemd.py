@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from integration.raw_client import RawClient, play
-from integration.server import Server, wait_until
 from mesimqtt.settings import Drain
+from mesimqtt.testing.process import Server, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
