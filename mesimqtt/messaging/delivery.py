@@ -353,7 +353,7 @@ class Delivery:
         for message in found:
             if message.seq > feed.sent + 1:  # retention has removed what stood between: a legal gap
                 feed.acked.include(feed.sent + 1, message.seq - 1)
-            if message.mid <= device.sent_before_mid and device.connection.session_present:
+            if message.mid <= device.sent_before_mid and self._hub.may_be_repeated(device, message):
                 feed.resent_upto = max(feed.resent_upto, message.seq)
             if device.user.is_discreet and self._hub.is_held(device.user, feed.thread, message):
                 self._receipts.hold(device.user, feed.lane, message)  # the server died before it could

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.chance import SYSTEM
 from mesimqtt.messaging.devices import NO_ROOM, PLAIN, QUEUED, WRITTEN, Device, Extra
 from mesimqtt.messaging.observers import Observers
+from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -77,6 +78,19 @@ class Hub:
     asking: int = 0
     observers: Observers = field(default_factory=Observers)
     chance: Chance = SYSTEM
+    started_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started_ms = self.now_ms()
+
+    def may_be_repeated(self, device: Device, message: Message) -> bool:
+        """Tell whether a device may have had, in this session, what is older than the server's start.
+
+        A scheduled message that was sent since then is not, though its mid is; a time still to come is of a clock that
+        was ahead before.
+        """
+        is_new = has_param(message.params, "when") and self.started_ms < message.ts <= self.now_ms()
+        return device.connection.session_present and not is_new
 
     def count(self, what: str, number: int = 1) -> None:
         """Count an event for `stats`."""

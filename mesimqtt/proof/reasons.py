@@ -41,8 +41,8 @@ def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> boo
     """Tell whether a message is judged at its deadline only.
 
     Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it; or it
-    was written to him at QoS 0, nobody confirmed it, and no device that could was there before, or he left the group
-    since.
+    was written to him at QoS 0 (and may be lost on its way), nobody confirmed it, and no device that could was there
+    before, or he left the group since.
     """
     drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
     if is_group and is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
@@ -53,8 +53,7 @@ def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> boo
         for one in confirmed
     ):
         return True  # whom somebody blocks gets no receipt, of what he wrote before neither (docs/people.md)
-    unsure = {one.connection for one in history.online if one.user == recipient and one.qos == 0}
-    if not any(one.mid == mid and one.connection in unsure for one in history.got):
+    if not _may_be_written(history, sent, mid, recipient):
         return False
     is_there = any(one.user == recipient and one.qos and one.written < drawn for one in history.online)
     return not is_there or (is_group and not is_member(history, recipient, sent.to[2:], drawn))
@@ -80,7 +79,8 @@ def _is_failed_so(history: History, sent: Sent, mid: str, recipient: str, reason
         return was(history, (DELETED,), (MADE,), recipient or sent.to[2:], "", (drawn, _FOREVER))
     if reason == "group-deleted":
         return sent.to[0] == "g" and was(history, (GROUP_DELETED,), (GROUP_MADE,), "", sent.to[2:], (drawn, _FOREVER))
-    return reason == UNCONFIRMED and _may_be_written_only(history, sent, mid, recipient)
+    is_over = sent.expiry is not None and _deadline(history, sent, mid) <= history.finished_at
+    return reason == UNCONFIRMED and is_over and _may_be_written(history, sent, mid, recipient)
 
 
 def _is_refused_so(history: History, sent: Sent, mid: str, recipient: str, code: int, reason: str) -> bool:
@@ -104,17 +104,18 @@ def _is_refused_so(history: History, sent: Sent, mid: str, recipient: str, code:
     return False
 
 
-def _may_be_written_only(history: History, sent: Sent, mid: str, recipient: str) -> bool:
-    """Tell whether a message may have been written to a device at QoS 0, and then no device confirmed it.
+def _may_be_written(history: History, sent: Sent, mid: str, recipient: str) -> bool:
+    """Tell whether a message may have been written to a device at QoS 0.
 
     Writing counts as acknowledgement (contract section 3), also of what is lost on its way: so it is enough that such
     a device was subscribed, or looked so to the server, some time between SENT and the deadline.
     """
-    if any(one.user == recipient and one.mid == mid for one in history.got):
+    if any(one.user == recipient and one.mid == mid and one.qos == 0 for one in history.got):
         return True
     kind, place = sent.to[0], f"{sent.to[0]}/{sent.user if sent.to[0] == 'u' else sent.to[2:]}"
-    drawn, deadline = history.drawn_at(mid), _deadline(history, sent, mid)
-    return sent.expiry is not None and any(
+    drawn = history.drawn_at(mid)
+    deadline = history.finished_at if sent.expiry is None else _deadline(history, sent, mid)
+    return any(
         one.user == recipient
         and one.qos == 0
         and {"#", f"{kind}/#", f"{place}/#"} & set(one.filters)

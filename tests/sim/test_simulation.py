@@ -14,6 +14,7 @@ from mesimqtt.proof.sim.seeds import Receipts, Seeds
 from mesimqtt.proof.trials import trial
 
 SHORT = Plan(minutes=4, messages_per_hour=2_000)
+ROUGH = Plan(minutes=3, messages_per_hour=2_500, harm=8)
 _AGAIN = """
 import json, sys
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_nothing_is_lost_doubled_inverted_or_forged(tmp_path, seed):
     assert [] == result.complaints
     assert result.figures["messages"] > 50
     assert result.figures["deliveries"] > 100
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5, 6])
+def test_minutes_in_which_hardly_anything_goes_right(tmp_path, seed):
+    """Eight times as much harm, so that much comes again: no rule is broken, and no message has the wrong DUP."""
+    result = run(seed, tmp_path, ROUGH)
+
+    assert [] == result.complaints
+    assert result.figures["cuts"] > 20
 
 
 def test_no_forged_receipt_is_believed(tmp_path):

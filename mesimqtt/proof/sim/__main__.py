@@ -20,10 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="from which number everything follows")
     parser.add_argument("--minutes", type=float, default=Plan.minutes, help="virtual minutes (default: an hour)")
     parser.add_argument("--rate", type=float, default=Plan.messages_per_hour, help="messages an hour, about")
+    parser.add_argument("--harm", type=float, default=Plan.harm, help="how many times as much goes wrong (default: 1)")
     parser.add_argument("--trace", action="store_true", help="print every read and every fault, with its virtual time")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="mesimqtt-sim-") as folder:
-        result = run(asked.seed, Path(folder), Plan(asked.minutes, asked.rate), is_tracing=asked.trace)
+        result = run(asked.seed, Path(folder), Plan(asked.minutes, asked.rate, asked.harm), is_tracing=asked.trace)
     for line in result.lines:
         print(line)
     print(f"seed {result.seed}: trace {result.digest[:16]}, {len(result.complaints)} complaints")

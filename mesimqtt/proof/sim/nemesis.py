@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 class Nemesis:
-    """Does each kind of harm so many times an hour."""
+    """Does each kind of harm so many times an hour, or `harm` times as often."""
 
-    def __init__(self, world: SimWorld) -> None:
+    def __init__(self, world: SimWorld, *, harm: float = 1.0) -> None:
         self._world = world
         self._random = world.random
         self._is_busy: set[str] = set()  # what must not be done twice at once
         self._disabled: set[str] = set()
         self._made = 0
+        self._times = harm
 
     def begin(self) -> None:
         """Let it begin; it ends when the world is ending."""
@@ -35,7 +36,7 @@ class Nemesis:
             (3, self._disable), (4, self._revoke), (1.5, self._delete), (1.5, self._group), (5, self._new_device),
             (4, self._block), (8, self._busy),
         ):  # fmt: skip
-            self._world.background(self._again(3600 / per_hour, harm))
+            self._world.background(self._again(3600 / per_hour / self._times, harm))
 
     async def _again(self, gap_s: float, harm: Callable[[], Awaitable[None]]) -> None:
         world = self._world

@@ -35,14 +35,20 @@ HOME_MS_MAX = 30 * 60_000  # within which everybody must have everything
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a world lives, and how much is said in it."""
+    """How long a world lives, how much is said in it, and how many times as much as usual goes wrong."""
 
     minutes: float = 60.0  # virtual ones
     messages_per_hour: float = 1_050.0
+    harm: float = 1.0
 
     def command(self, seed: int) -> str:
         """Return what runs a seed again."""
-        said = "" if self == Plan() else f" --minutes {self.minutes:g} --rate {self.messages_per_hour:g}"
+        options = (("minutes", "minutes"), ("messages_per_hour", "rate"), ("harm", "harm"))
+        said = "".join(
+            f" --{option} {getattr(self, name):g}"
+            for name, option in options
+            if getattr(self, name) != getattr(Plan, name)
+        )
         return f"python -m mesimqtt.proof.sim --seed {seed}{said}"
 
 
@@ -119,7 +125,7 @@ async def begin(world: SimWorld, plan: Plan, *, with_harm: bool = True) -> Watch
         phone.wake()
     Life(world, messages_per_hour=plan.messages_per_hour).begin()
     if with_harm:
-        Nemesis(world).begin()
+        Nemesis(world, harm=plan.harm).begin()
     watch = Watch(world)
     watch.begin()
     return watch

@@ -69,3 +69,31 @@ def test_who_had_everything_handed_over_has_nothing_in_flight(world):
     again = world.connect("bob").received("u/")
 
     assert [(2, False)] == [(seq_of(message), message.dup) for message in again]
+
+
+def test_what_was_scheduled_before_a_restart_and_sent_after_it_is_new(world):
+    """It was never handed over before, though its mid is older: DUP 0; what was in flight has DUP 1."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("u/bob/1")
+    alice.publish("u/bob/2/when=60")
+    world.restart()
+    world.advance(61)
+
+    again = world.connect("bob").received("u/")
+
+    assert [(1, True), (2, False)] == [(seq_of(message), message.dup) for message in again]
+
+
+def test_what_was_scheduled_and_in_flight_at_a_restart_has_dup(world):
+    """Its time had come before the restart, so it may have been seen."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("u/bob/1/when=60")
+    world.advance(61)
+    assert [False] == [message.dup for message in bob.received("u/")]
+    world.restart()
+
+    again = world.connect("bob").received("u/")
+
+    assert [True] == [message.dup for message in again]

@@ -129,6 +129,25 @@ def test_what_was_written_at_qos_0_may_be_lost_on_its_way():
     assert set() == rules_of(unconfirmed(replace(watch, filters=("u/alice/#",)), ended=1_500))
 
 
+def test_what_was_written_and_lost_stays_sent_for_who_left_a_group():
+    """A device at QoS 0 was there when the message came, so it counts as had; nobody confirms it after he left."""
+
+    def left(*online: h.Online) -> set[str]:
+        history = good()
+        history.online += online
+        history.got = without(history.got, user="carol")
+        history.acked = without(history.acked, user="carol")
+        history.told = [one for one in history.told if one.peer != "carol"]
+        history.verdicts[3] = h.Verdict(ROOM, "carol", 1)
+        history.changes.append(h.Change(3_000, 3_010, h.LEFT, "carol", "team"))
+        return rules_of(history)
+
+    watch = h.Online(500, 499, "carol", "watch", 9, qos=0)
+    assert set() == left(watch)
+    assert {"no verdict"} == left()
+    assert {"no verdict"} == left(replace(watch, at=2_510, written=2_500, filters=("u/#",)))
+
+
 def test_unconfirmed_where_nothing_can_have_been_written():
     """Nobody was there at QoS 0, or it took no such messages, was long gone, came too late, or there is no deadline."""
     watch = h.Online(500, 499, "bob", "watch", 9, qos=0)
