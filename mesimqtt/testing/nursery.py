@@ -92,8 +92,8 @@ class Nursery:
 
     def _changes(self) -> dict[str, str | None]:
         """Return what is different in the environment since the nursery was made; None: it is gone."""
-        names = os.environ.keys() | self._environment.keys()
-        return {name: now for name in names if (now := os.environ.get(name)) != self._environment.get(name)}
+        then, now = self._environment, dict(os.environ)
+        return {name: now.get(name) for name in then.keys() | now.keys() if now.get(name) != then.get(name)}
 
     def close(self) -> None:
         """End the nursery; what it has forked is killed with it."""
@@ -202,7 +202,7 @@ def _move(folder: str, environment: dict[str, str | None]) -> None:
         if value is None:
             os.environ.pop(name, None)
         else:
-            os.environ[name] = value
+            os.environ.update({name: value})
 
 
 def _command(arguments: list[str], stdout: int, stderr: int) -> None:
