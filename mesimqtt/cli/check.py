@@ -77,11 +77,15 @@ def as_dict(finding: Finding) -> dict[str, Any]:
 def _all(data: Path, *, quick: bool) -> Findings:
     from mesimqtt.cli.link import no_data
     from mesimqtt.domain.findings import Finding
+    from mesimqtt.store.damage import look_at_sum
     from mesimqtt.store.database import FILE_NAME
     from mesimqtt.store.layout import APPS_NAME
 
     if not (data / FILE_NAME).exists():
-        raise no_data(data)
+        if look_at_sum(data / FILE_NAME) is None:
+            raise no_data(data)
+        yield from _last_stop(data)
+        return
     folders = [data, *sorted(path for path in (data / APPS_NAME).glob("*") if (path / FILE_NAME).exists())]
     for folder in folders:
         name = "" if folder is data else f"{folder.name}: "
@@ -105,7 +109,34 @@ def _folder(data: Path, *, quick: bool) -> Findings:
         yield Finding("configuration", Level.WARNING, str(error), "put it back", "the defaults are taken here")
     short = checks.room(data, file_system(data.absolute())[1], settings.store.ballast_bytes)
     yield from short or [Finding("room", Level.OK, f"{checks.free_bytes(data) // 2**20} MiB are free")]
+    yield from _last_stop(data)
     yield from _database(data, settings, quick=quick)
+
+
+def _last_stop(data: Path) -> Findings:
+    """Compare the database with what the last stop left, where no server has it and that is known."""
+    from mesimqtt.domain.findings import Finding, Level
+    from mesimqtt.store.damage import CHANGED, look_at_sum
+    from mesimqtt.store.database import FILE_NAME, is_locked
+    from mesimqtt.store.inspection_base import RESTORE
+
+    try:
+        became = None if is_locked(data) else look_at_sum(data / FILE_NAME)
+        if is_locked(data):  # a server has begun meanwhile
+            return
+    except OSError as error:
+        yield Finding(
+            "stop", Level.FAILURE, f"{data / FILE_NAME}: {error.strerror}", "look at the disk", "unknown bytes"
+        )
+        return
+    if became is None:
+        return
+    if not became:
+        yield Finding("stop", Level.OK, "the database is what the last stop left, byte for byte")
+        return
+    mend = f"look at the disk; {RESTORE}; or, if somebody did that on purpose, start the server once, and check again"
+    means = "what was acknowledged may not be in it as it was" if became == CHANGED else "a start begins with no data"
+    yield Finding("stop", Level.FAILURE, f"{FILE_NAME} {became.partition('.')[0]}", mend, means)
 
 
 def _secret(data: Path) -> Findings:

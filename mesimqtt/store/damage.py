@@ -34,7 +34,7 @@ CHANGED = (
     "look at the disk, and compare with a backup"
 )
 GONE = (
-    "is gone, although the last stop left it: this server begins with no data. If nobody removed it on purpose stop "
+    "is gone, although the last stop left it. This server begins with no data. If nobody removed it on purpose stop "
     "the server, look at the disk, and restore a backup"
 )
 
@@ -186,17 +186,37 @@ def take_sum(database: Path) -> str:
     What was kept of it goes first: from here on the database changes, and whatever is found bars no later start.
     """
     path = _sum_of(database)
-    try:
-        size, kept = (int(part) for part in read_regular(path, size_max=_SUM_MAX).split())
-    except (OSError, ValueError):
-        path.unlink(missing_ok=True)
+    known = _kept(path)
+    path.unlink(missing_ok=True)
+    if known is None:
         return ""
-    path.unlink()
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # or a power cut brings it back, beside a database that has changed
     finally:
         os.close(folder)
+    return _became(database, *known)
+
+
+def look_at_sum(database: Path) -> str | None:
+    """Return what became of a database since the last stop left it: '', CHANGED or GONE; None where that is not known.
+
+    Nothing is changed: for who looks at a stopped folder. Raises OSError.
+    """
+    known = _kept(_sum_of(database))
+    return None if known is None else _became(database, *known)
+
+
+def _kept(path: Path) -> tuple[int, int] | None:
+    """Return size and checksum as the last stop kept them; None if it kept none, or they cannot be read."""
+    try:
+        size, kept = (int(part) for part in read_regular(path, size_max=_SUM_MAX).split())
+    except (OSError, ValueError):
+        return None
+    return size, kept
+
+
+def _became(database: Path, size: int, kept: int) -> str:
     try:
         return "" if database.stat().st_size == size and _checksum(database) == kept else CHANGED
     except FileNotFoundError:

@@ -173,7 +173,7 @@ def test_a_database_that_was_removed_while_it_was_stopped(tmp_path, caplog):
     database.open()
     database.close()
 
-    assert 1 == said.count("mesimqtt.db is gone, although the last stop left it: this server begins with no data")
+    assert 1 == said.count("mesimqtt.db is gone, although the last stop left it. This server begins with no data")
     assert "" == caplog.text
     assert not (folder / "mesimqtt.db-sum").exists()
 
