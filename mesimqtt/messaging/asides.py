@@ -17,6 +17,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.domain.strict_json import read_json
 from mesimqtt.engine.properties import CORRELATION_DATA, write
 from mesimqtt.messaging.devices import ReadMark
+from mesimqtt.messaging.feed import payload_bytes
 from mesimqtt.messaging.model import Names
 from mesimqtt.messaging.operations_base import Caller
 from mesimqtt.messaging.properties5 import STORE
@@ -206,8 +207,7 @@ class Asides:
         """Tell whether an answer may wait for a device to read the ones before it: together they have a bound."""
         if not device.express:
             return True
-        waiting = sum(len(each.payload) for each in device.express)
-        return waiting + size <= self._hub.settings.limits.unwritten_max
+        return payload_bytes(device.express) + size <= self._hub.settings.limits.unwritten_max
 
     async def _answer(self, device: Device, operation: str, payload: bytes) -> Answer:
         identity = device.connection.identity

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Conversation, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.messaging.devices import OUTBOX_MAX, PLAIN, Device, Extra
-from mesimqtt.messaging.feed import ABOVE_MAX, Feed
+from mesimqtt.messaging.devices import PLAIN, Device, Extra
+from mesimqtt.messaging.feed import ABOVE_MAX, OUTBOX_BYTES_MAX, Feed, has_space
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
 from mesimqtt.store import amend as amend_rows
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.store.devices import Pending
 
-_LOW_WATER = OUTBOX_MAX // 2
 _SENT_MAX = 10_000  # devices that went away, of which it is remembered what they were sent
 
 
@@ -323,7 +322,7 @@ class Delivery:
 
     def page(self, device: Device) -> None:
         """Read the next page for a device that has room, one conversation after the other."""
-        if device.is_paging or not device.behind or len(device.outbox) > _LOW_WATER or device.connection.congested:
+        if device.is_paging or not device.behind or device.connection.congested or not has_space(device.outbox):
             return
         ready = (feed for feed in device.behind.values() if not feed.is_far(feed.sent + 1))
         feed = min(ready, key=attrgetter("priority"), default=None) if device.is_ranked else next(ready, None)
@@ -334,7 +333,7 @@ class Delivery:
         limit, reader = self._hub.settings.store.page_messages, device.user.id
 
         def read(connection: sqlite3.Connection) -> list[Message]:
-            found = message_rows.page(connection, thread, after, limit)
+            found = message_rows.page(connection, thread, after, limit, bytes_max=OUTBOX_BYTES_MAX)
             amend_rows.mark_hidden(connection, reader, found)
             return found
 

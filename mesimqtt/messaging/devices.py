@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
+from mesimqtt.messaging.feed import OUTBOX_BYTES_MAX, OUTBOX_LARGE, OUTBOX_MAX, payload_bytes
 from mesimqtt.messaging.properties5 import identifiers, packet_size
 from mesimqtt.topics import InFilter, parse_in_filter
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 WINDOW = 64  # in flight to one device, contract section 3
 _RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
-OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 UNSTORED_MAX = 4_096  # likewise of statuses that no store could give again: what one read of a client can be refused
 CEILING_STEP = 8192
 _QOS_MAX = 1_000  # remembered answers of `qos_of`
@@ -297,6 +297,8 @@ class Device:
                 connection.deliver(topic, payload, qos, token, dup=dup, properties=properties, expires_at=expires_at)
             return WRITTEN
         if len(waiting) >= OUTBOX_MAX and (token is not UNSTORED or len(waiting) >= UNSTORED_MAX):
+            return NO_ROOM
+        if len(payload) > OUTBOX_LARGE and type(token) is tuple and payload_bytes(waiting) >= OUTBOX_BYTES_MAX:
             return NO_ROOM
         if waiting is _NOTHING_WAITS:
             waiting = deque()

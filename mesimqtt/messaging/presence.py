@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
-from mesimqtt.messaging.devices import OUTBOX_MAX
+from mesimqtt.messaging.feed import OUTBOX_MAX
 from mesimqtt.store import policies as counters
 from mesimqtt.store import ties, users
 from mesimqtt.store.ties import Tie

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MID_FLOOR = "mid"  # the counter of that name
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
 COLUMNS = f"{MESSAGE_COLUMNS}, deadline, checksum"
+_PAYLOAD = COLUMNS.split(", ").index("payload")
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 _CID = "SELECT cid FROM cid WHERE sender_id = ? AND message_id = ?"
@@ -64,38 +65,62 @@ def _corrupt(row: tuple[Any, ...], conversation: Conversation) -> Message:
     return message
 
 
-def rows_of(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT, also where a flipped bit has made a text that is no UTF-8."""
+def rows_of(
+    connection: sqlite3.Connection, sql: str, values: Sequence[Any], *, bytes_max: int = 0
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT, also where a flipped bit has made a text that is no UTF-8.
+
+    `bytes_max`: of COLUMNS, and no more rows than until their payloads are that much together; 0: all.
+    """
     try:
-        return connection.execute(sql, values).fetchall()
+        return _fetched(connection.execute(sql, values), bytes_max)
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
             raise
         connection.text_factory = _readable
         try:
-            return connection.execute(sql, values).fetchall()
+            return _fetched(connection.execute(sql, values), bytes_max)
         finally:
             connection.text_factory = str
+
+
+def _fetched(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
+    if not bytes_max:
+        return cursor.fetchall()
+    rows = []
+    for row in cursor:
+        rows.append(row)
+        payload = row[_PAYLOAD]
+        bytes_max -= len(payload) if isinstance(payload, bytes | str) else 0  # who knows, of a damaged row
+        if bytes_max <= 0:
+            break
+    return rows
 
 
 def _readable(text: bytes) -> str:
     return text.decode("utf-8", "backslashreplace")
 
 
-def page(connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int) -> list[Message]:
-    """Return the messages of a conversation with seq > `after`, in order; a damaged one is left out, as a gap."""
+def page(
+    connection: sqlite3.Connection, conversation: Conversation, after: int, limit: int, *, bytes_max: int = 0
+) -> list[Message]:
+    """Return the messages of a conversation with seq > `after`, in order; a damaged one is left out, as a gap.
+
+    At most `limit`, and no more than until they are `bytes_max` together, if that is given: less is not the end.
+    """
     skipped = 0
     while True:
         rows = rows_of(
             connection,
             f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?",
             (conversation.id, after, limit, skipped),
+            bytes_max=bytes_max,
         )
         found = [message_of(connection, row, conversation) for row in rows]
         whole = [message for message in found if message.state != CORRUPT]
-        if whole or len(rows) < limit:
+        if whole or not rows:
             return whole
-        skipped += limit
+        skipped += len(rows)
 
 
 def everything(connection: sqlite3.Connection) -> Iterator[Message]:

@@ -182,6 +182,53 @@ def test_a_slow_reader_is_bounded_and_gets_all_later(world):
     assert [str(number) for number in range(400)] == bob.payloads()
 
 
+LARGE = 200_000
+
+
+def send_large(peer, first, last):
+    for number in range(first, last):
+        assert peer.publish(f"u/bob/large-{number}", f"{number:03} " + "x" * LARGE)
+
+
+def numbers(peer):
+    return [int(payload[:3]) for payload in peer.payloads()]
+
+
+def in_memory(peer):
+    """Return how many bytes the server holds for a device: what waits for room, and what is not written."""
+    connection = peer.connection
+    return sum(len(each.payload) for each in connection.claim_state.outbox) + sum(map(len, connection.out))
+
+
+def test_of_large_messages_a_slow_reader_has_few_in_memory(world):
+    """What waits for a congested connection is bounded in bytes, too, whatever it is made of; all of it comes later."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.connection.set_congested(True)
+    send_large(alice, 0, 30)
+
+    assert 512 * 1024 + LARGE + 100 > in_memory(bob) > LARGE
+    bob.connection.set_congested(False)
+    world.turn()
+    assert list(range(30)) == numbers(bob)
+
+
+def test_of_large_messages_few_are_read_from_the_store_at_once(world):
+    """Who comes back is given half a megabyte, and more when he has taken that: not a page of so many messages."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.lose()
+    send_large(alice, 0, 30)
+    world.reads.hold_answers()
+    back = world.connect("bob")
+    while world.reads.jobs and not in_memory(back):
+        world.reads.step()
+        world.loop.run()
+
+    assert 512 * 1024 + LARGE + 100 > in_memory(back) > LARGE
+    world.reads.release()
+    world.turn()
+    assert list(range(30)) == numbers(back)
+
+
 def test_a_slow_reader_at_qos_0_is_bounded_too(world):
     """Also without acknowledgements, what is not written stays in the store."""
     alice = world.connect("alice")
