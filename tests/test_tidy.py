@@ -11,6 +11,10 @@ import gc
 import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOME = Path(__file__).resolve().parent.parent
 FILE_LINES_MAX = 400
@@ -72,7 +76,15 @@ def name_of(path: Path) -> str:
 @cache
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """List the functions and methods of a file."""
-    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in statements(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk over the statements below a node, and not over the expressions in them, which are far more."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, part, ()):
+            yield child
+            yield from statements(child)
 
 
 def line_count(path: Path) -> int:
