@@ -38,7 +38,7 @@ class Quarantine:
         """Set apart, or put right, what was found since the last call; to be called about once a second."""
         odd = self._hub.store.odd
         if odd.strays:
-            numbers, odd.strays = odd.strays, set()
+            numbers = [odd.strays.popleft() for _ in range(len(odd.strays))]
             self._hub.committer.call(lambda connection: parties.put_right(connection, numbers), _put_right)
         suspects = self._hub.store.suspects
         for _ in range(len(suspects)):

@@ -8,6 +8,7 @@ not there, and the log says so once.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import GROUP, PAIR
@@ -36,7 +37,7 @@ class Odd:
 
     def __init__(self) -> None:
         self.told: set[tuple[object, ...]] = set()
-        self.strays: set[int] = set()
+        self.strays: deque[int] = deque(maxlen=_TOLD_MAX)  # from any thread
 
 
 def is_between(connection: sqlite3.Connection, checksum: object, number: int, kind: int, a: int, b: int) -> bool:
@@ -81,7 +82,7 @@ def is_his(  # noqa: PLR0917 - the columns, in their order
         f"Look at the disk; {then}, or restore a backup (mesimqtt check names all of them)",
     )
     if is_new and kind == PAIR:
-        connection.odd.strays.add(number)  # type: ignore[attr-defined] # the store's own connection
+        connection.odd.strays.append(number)  # type: ignore[attr-defined] # the store's own connection
     return False
 
 

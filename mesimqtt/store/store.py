@@ -218,12 +218,11 @@ class Store:
         deadline = now() + self.settings.check_s
         if not self.settings.check_s:
             return
-        try:
-            is_right = self._database.put_right(lambda: now() > deadline)
-        except sqlite3.Error:  # the check says what it is
-            is_right = False
-        if self._database.check(lambda: now() > deadline) and is_right:
-            return
+        try:  # who has a place where comes after the structure: nothing is written into a damaged one
+            if self._database.check(lambda: now() > deadline) and self._database.put_right(lambda: now() > deadline):
+                return
+        except sqlite3.Error as error:
+            log.warning("store: who has a place in which conversation cannot be looked at now: %s", error)
         log.info("store: the database is large; its structure is checked beside the work")
         self._checker = self._make_checker("mesimqtt-checker")
         failed: list[str] = []
@@ -234,7 +233,7 @@ class Store:
                 for (table,) in self._database.connection().execute(_TABLES).fetchall():
                     if not self._database.check(lambda: self._is_closing, table=table):
                         return
-                self.odd.strays.update(self._database.survey(lambda: self._is_closing) or ())
+                self.odd.strays.extend(self._database.survey(lambda: self._is_closing) or ())
             except StoreError as error:
                 failed.append(str(error))
             except sqlite3.Error as error:

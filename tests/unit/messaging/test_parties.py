@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -111,6 +112,23 @@ def test_it_is_given_back_at_the_start(tmp_path, caplog):
     assert ([], []) == texts(world, "dora")
     assert (["for bob", "for carol, too", "for the team"],) * 2 == texts(world, "bob")
     world.close()
+
+
+def test_it_is_given_back_beside_the_work(world, caplog):
+    """A database that is too large for a look at the start is looked at later, whoever comes or does not."""
+    counters = ((f"many/{number}",) for number in range(20_000))
+    world.store.read.execute("BEGIN")
+    world.store.read.executemany("INSERT INTO counter (name, value) VALUES (?, 0)", counters)
+    world.store.read.execute("COMMIT")
+    clock = itertools.count()
+    with caplog.at_level(logging.INFO):
+        altered(world, TO_DORA, 0)
+        world.store.check(lambda: next(clock))
+        world.advance(2)
+
+    assert "is checked beside the work" in caplog.text
+    assert "it stood under 4 and is 2's again" in caplog.text
+    assert (["for bob", "for carol, too", "for the team"],) * 2 == texts(world, "bob")
 
 
 @pytest.mark.parametrize("column", ["a", "b", "kind"])
