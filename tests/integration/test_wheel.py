@@ -6,9 +6,15 @@ import subprocess
 import sys
 import venv
 import zipfile
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 HOME = Path(__file__).resolve().parent.parent.parent
 
@@ -30,12 +36,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel with its dependencies into a new environment; return that one's bin folder."""
+    """Install the wheel into a new environment that has what it requires, and no more; return that one's bin folder."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     venv.create(folder, with_pip=False)  # this environment's pip fills it: quicker than a pip of its own
-    python = folder / "bin" / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", wheel)
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python")
+    (packages,) = folder.glob("lib/python*/site-packages")
+    run(*pip, "install", "--quiet", "--no-compile", "--no-deps", wheel)
+    (own,) = distributions(name="mesimqtt", path=[str(packages)])
+    for each in required(own):
+        for name in {file.parts[0] for file in each.files or ()} - {"..", "__pycache__"}:
+            if not (packages / name).exists():  # two may share a folder
+                (packages / name).symlink_to(each.locate_file(name))
+    run(*pip, "check")
     return folder / "bin"
+
+
+def required(of: Distribution, extras: Iterable[str] = ("",)) -> Iterator[Distribution]:
+    """Yield what a distribution requires, as it is installed here, and what that requires."""
+    for line in of.requires or ():
+        needed = Requirement(line)
+        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+            found = distribution(needed.name)
+            yield found
+            yield from required(found, ("", *needed.extras))
 
 
 def test_the_wheel_holds_the_packages_and_their_types(wheel: Path) -> None:
