@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import TITLES, Status, status_payload
-from mesimqtt.messaging.devices import NO_ROOM, UNSTORED, WRITTEN
+from mesimqtt.messaging.devices import NO_ROOM, OUTBOX_MAX, UNSTORED, WRITTEN
 from mesimqtt.messaging.model import NOBODY, Names
 from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.store import messages as rows
 from mesimqtt.store import scheduled
+from mesimqtt.store.statuses import statuses_since
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
 
-PAGE = 1024
+_LOW_WATER = OUTBOX_MAX // 2
 NEWEST = 2**63 - 1  # no change number is higher
 
 
@@ -185,18 +186,21 @@ class Statuses:
         )
 
     def catch_up(self, device: Device) -> None:
-        """Read on from the store what a device has not been told."""
+        """Read on from the store what a device has not been told, as much as there is room for, once half is free."""
         user, hub = device.user, self._hub
         if device.status_loading or not device.wants_status or device.status_route()[0] < 0:
             return
+        if len(device.express) > _LOW_WATER:
+            return
+        limit = OUTBOX_MAX - len(device.express) + max(0, device.window - len(device.connection.claimed))
         since = hub.now_ms() - hub.settings.messaging.status_kept_s * 1000
         after, known = device.status_sent, user.change
         device.status_loading = True
 
         def read(connection: sqlite3.Connection) -> list[StatusRow]:
-            found = rows.statuses_since(connection, user.id, after, since, PAGE)
+            found = statuses_since(connection, user.id, after, since, limit)
             upto = found[-1].change if found else NEWEST
-            return sorted([*found, *scheduled.statuses_since(connection, user.id, after, since, upto, PAGE)])
+            return sorted([*found, *scheduled.statuses_since(connection, user.id, after, since, upto, limit)])
 
         def done(found: list[StatusRow]) -> None:
             device.status_loading = False

@@ -195,40 +195,6 @@ def expired_between(
     return [row[0] for row in rows]
 
 
-def statuses_since(
-    connection: sqlite3.Connection, sender: int, change: int, since_ms: int, limit: int
-) -> list[StatusRow]:
-    """Return the newest status of each (mid, recipient) of `sender` that changed after `change`, in that order.
-
-    A row whose cid is empty is not to be told: whose it is, its damaged message or conversation does not say.
-    A change is never cut in two: rows of a change that did not fit are left to the next call.
-    """
-    found = connection.execute(
-        f"""SELECT s.change, s.conversation_id, c.kind, c.a, c.b, s.recipient_id, s.status,
-        CASE WHEN s.status = 1 AND s.first_seq < s.last_seq THEN m.ts ELSE s.ts END, s.device, s.reason, m.id, m.seq,
-        c.checksum FROM step s
-        JOIN conversation c ON c.id = s.conversation_id
-        JOIN message m ON m.conversation_id = s.conversation_id AND m.seq BETWEEN s.first_seq AND s.last_seq
-        AND m.sender_id = s.sender_id
-        WHERE s.sender_id = ? AND s.change > ? AND s.ts >= ? AND NOT EXISTS (
-            SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id
-            AND n.last_seq BETWEEN m.seq AND m.seq + {RUN_MAX} AND n.first_seq <= m.seq
-            AND n.recipient_id = s.recipient_id AND n.sender_id = s.sender_id AND n.change > s.change)
-        ORDER BY s.change, m.seq LIMIT ?""",
-        (sender, change, since_ms, limit),
-    ).fetchall()
-    names = {mid: name_of(connection, sender, mid, seq) for mid, seq in {(row[10], row[11]) for row in found}}
-    for row in found:
-        if not parties.is_between(connection, row[12], *row[1:5]):  # to whom it was, nobody knows
-            names[row[10]] = ""
-    rows = [StatusRow._make((*row[:11], names[row[10]])) for row in found]
-    if len(rows) == limit:
-        last = rows[-1].change
-        whole = [row for row in rows if row.change < last]
-        return whole or rows
-    return rows
-
-
 def name_of(connection: sqlite3.Connection, sender: int, mid: int, seq: int) -> str:
     """Return by which cid a sender knows a message; empty if its row is not what was stored and nothing else says it.
 

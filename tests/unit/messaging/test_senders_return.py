@@ -219,3 +219,38 @@ def test_a_resend_beside_a_read_mark_tells_no_status_backwards(world):
     alice.publish("u/bob/1")
 
     assert [("1", 2), ("1", 3), ("1", 3)] == alice.steps()
+
+
+def work_of_return(world, count):
+    """Let a sender come back to so many statuses; return how many he is told, and what SQLite did in hundreds."""
+    sender, bob = world.connect("alice", "sender"), world.listener("bob")
+    for number in range(count):
+        sender.publish(f"u/bob/{count}-{number}", "x")
+    assert count == len(bob.payloads("u/"))
+    taken = 0
+
+    def step():
+        nonlocal taken
+        taken += 1
+
+    world.store.read.set_progress_handler(step, 100)
+    phone = world.listener("alice")
+    told = phone.steps()
+    while more := phone.steps():
+        told += more
+    world.store.read.set_progress_handler(None, 0)
+    phone.lose()
+    bob.lose()
+    return len(told), taken
+
+
+def test_who_comes_back_to_many_statuses_costs_no_more_for_each(world):
+    """Each is read about once: neither for all that wait besides, nor again while there is no room for it."""
+    phone = world.listener("alice")
+    phone.lose()
+    few, work_few = work_of_return(world, 300)
+    many, work_many = work_of_return(world, 1_500)
+
+    assert (300, 1_500) == (few, many)
+    assert work_many / many < 2 * work_few / few
+    assert work_many * 100 / many < 400

@@ -6,7 +6,7 @@ import pytest
 
 from mesimqtt.domain.messages import GROUP, Conversation
 from mesimqtt.domain.status import Status
-from mesimqtt.store import messages, retention
+from mesimqtt.store import messages, retention, statuses
 from mesimqtt.store.messages import RUN_MAX
 from unit.store.desk import ALICE, BOB, CAROL, NOW_MS, pair
 
@@ -22,7 +22,7 @@ def chat(desk):
 
 
 def since(desk, change=0, *, sender=ALICE, since_ms=0, limit=1024):
-    return messages.statuses_since(desk.database.connection(), sender, change, since_ms, limit)
+    return statuses.statuses_since(desk.database.connection(), sender, change, since_ms, limit)
 
 
 def told(rows):
