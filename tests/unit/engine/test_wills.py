@@ -18,8 +18,9 @@ WILL = ("w/topic", b"gone", 1, False)
         lambda network, client: network.pass_time(100),
         lambda network, client: network.connected("c"),
         lambda network, client: client.connection.close("token revoked"),
+        lambda network, client: network.engine.goodbye([client.connection]),
     ],
-    ids=["lost", "malformed", "keep alive", "taken over", "closed by the server"],
+    ids=["lost", "malformed", "keep alive", "taken over", "closed by the server", "the server stops"],
 )
 def test_a_will_fires_at_every_end_but_disconnect(network, end):
     """The will is published when the connection ends in any other way than by DISCONNECT [MQTT-3.1.2-8]."""
