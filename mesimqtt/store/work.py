@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.messages import GROUP, MessageKind
 from mesimqtt.domain.status import Status
 from mesimqtt.store.integrity import CORRUPT
-from mesimqtt.store.messages import by_mid
+from mesimqtt.store.messages import RUN_MAX, by_mid
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
 
 DELETE = "DELETE FROM work WHERE conversation_id = ? AND seq = ?"
-_UNREAD = f"""SELECT m.id FROM step s
-    JOIN message m ON m.conversation_id = s.conversation_id AND m.kind = {MessageKind.WORK:d}
-    AND m.seq BETWEEN s.first_seq AND s.last_seq AND m.sender_id = s.sender_id
-    WHERE s.conversation_id = ? AND s.recipient_id = ? AND s.status = {Status.DELIVERED:d} AND m.seq <= ?
-    AND NOT EXISTS (SELECT 1 FROM step n WHERE n.conversation_id = s.conversation_id AND n.recipient_id = s.recipient_id
-        AND n.status = {Status.READ:d} AND m.seq BETWEEN n.first_seq AND n.last_seq AND n.sender_id = m.sender_id)
-    ORDER BY m.seq DESC LIMIT ?"""
+_LOOK = 256  # seqs that are looked at together
+_STEPS = f"""SELECT first_seq, last_seq, sender_id, status FROM step INDEXED BY step_conversation_id_last_seq
+    WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND recipient_id = ?
+    AND status IN ({Status.DELIVERED:d}, {Status.READ:d})"""
+_WORK = f"""SELECT id, seq, sender_id FROM message WHERE conversation_id = ? AND kind = {MessageKind.WORK:d}
+    AND seq BETWEEN ? AND ? ORDER BY seq DESC"""
+_OLDEST = "SELECT min(last_seq) FROM step WHERE conversation_id = ?"
 _GROUPS = f"""SELECT m.group_id FROM member m JOIN conversation c ON c.kind = {GROUP} AND c.a = m.group_id AND c.b = 0
     WHERE m.user_id = ? AND EXISTS (SELECT 1 FROM work w WHERE w.conversation_id = c.id)"""
 
@@ -70,6 +70,23 @@ def groups_of(connection: sqlite3.Connection, user: int) -> list[int]:
 
 def taken_unread(connection: sqlite3.Connection, conversation: int, user: int, seq: int, limit: int) -> list[Message]:
     """Return the newest `limit` pieces of work up to `seq` that a user has taken and not read, oldest first."""
-    rows = connection.execute(_UNREAD, (conversation, user, seq, limit)).fetchall()
-    found = [by_mid(connection, mid) for (mid,) in reversed(rows)]
+    oldest = connection.execute(_OLDEST, (conversation,)).fetchone()[0]
+    mids: list[int] = []
+    while oldest is not None and seq > oldest - RUN_MAX and len(mids) < limit:
+        mids += _unread_between(connection, conversation, user, seq - _LOOK + 1, seq)
+        seq -= _LOOK
+    found = [by_mid(connection, mid) for mid in reversed(mids[:limit])]
     return [message for message in found if message is not None]
+
+
+def _unread_between(connection: sqlite3.Connection, conversation: int, user: int, first: int, last: int) -> list[int]:
+    """Return the mids of work that a user has taken and not read between two seqs, the newest first."""
+    taken: set[tuple[int, int]] = set()
+    read: set[tuple[int, int]] = set()
+    for begin, end, sender, status in connection.execute(_STEPS, (conversation, first, last, last, user)):
+        marked = taken if status == Status.DELIVERED else read
+        marked.update((seq, sender) for seq in range(max(begin, first), min(end, last) + 1))
+    if taken <= read:
+        return []
+    rows = connection.execute(_WORK, (conversation, first, last))
+    return [mid for mid, seq, sender in rows if (seq, sender) in taken and (seq, sender) not in read]
