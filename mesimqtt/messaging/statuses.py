@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import TITLES, Status, status_payload
-from mesimqtt.messaging.devices import NO_ROOM, OUTBOX_MAX, UNSTORED, WRITTEN
+from mesimqtt.messaging.devices import NO_ROOM, UNSTORED, WRITTEN
+from mesimqtt.messaging.feed import OUTBOX_MAX
 from mesimqtt.messaging.model import NOBODY, Names
 from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.store import messages as rows
