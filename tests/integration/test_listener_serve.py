@@ -101,7 +101,8 @@ def test_every_listener_says_ready_and_works(folder: Path) -> None:
         authority.server()
         os.kill(server.pid, signal.SIGHUP)
         wait_until(lambda: serial(wss, authority) != before, what="the new certificate")
-        assert "certificates, keys of others and files of rules are read again" in server.printed
+        again = "certificates, keys of others and files of rules are read again"
+        wait_until(lambda: again in server.printed, what="the line of the signal")
         assert 0 == server.stop()
 
     assert not (folder / "mqtt.sock").exists()

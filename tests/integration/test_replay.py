@@ -289,8 +289,8 @@ def test_a_full_recording_harms_nobody(tmp_path: Path) -> None:
     with Server(tmp_path / "data", config=config) as server:
         token = server.add_users("alice", "bob")["alice"]
         play(lambda: story(server, token))
-        assert "it has reached record.size_max" in server.printed
         assert 0 == server.stop()
+        assert "it has reached record.size_max" in server.printed
     played = play_back(path, tmp_path)
 
     assert path.stat().st_size < 41_000
