@@ -75,7 +75,7 @@ class TokenSigner:
         *,
         issuer: str,
         leeway_s: int = 30,
-        public_keys: Sequence[tuple[str, Any]] = (),
+        public_keys: Sequence[PublicKey] = (),
         foreign_issuers: tuple[str, ...] = (),
     ) -> None:
         if len(secret) < 32:
@@ -84,7 +84,7 @@ class TokenSigner:
         self._mac = hmac.new(secret, digestmod="sha256")  # copied for each token: the key is worked in once
         self._issuer = issuer
         self._leeway_s = leeway_s
-        self.public_keys = [PublicKey(*key) for key in public_keys]
+        self.public_keys = list(public_keys)
         self.on_unknown_kid: Callable[[str], None] = _nobody
         self._foreign_issuers = foreign_issuers or (issuer,)
         # What every token of ours begins with: one that begins so has a header that needs no reading.
@@ -238,7 +238,7 @@ def _header(raw: bytes) -> dict[str, Any]:
         header = json.loads(_segment(raw.partition(b".")[0]))
     except (ValueError, RecursionError) as error:
         raise TokenError("unreadable header") from error
-    if not isinstance(header, dict) or _FORBIDDEN_HEADERS & header.keys():
+    if not isinstance(header, dict) or not _FORBIDDEN_HEADERS.isdisjoint(header):
         raise TokenError("header names a key or an extension of its own")
     return header
 

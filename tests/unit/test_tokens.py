@@ -18,6 +18,7 @@ from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.tokens import (
     SHORT_LENGTH,
     Claims,
+    PublicKey,
     TokenError,
     TokenSigner,
     hash_short_token,
@@ -111,7 +112,7 @@ def test_what_is_no_jwt_is_refused(shape):
 def test_a_public_key_is_no_secret(keys, algorithm):
     """Attack 60: HS256 signed with the text of a public key that we verify with."""
     public = pem(keys[algorithm])
-    signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=[(algorithm, keys[algorithm].public_key())])
+    signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=[PublicKey(algorithm, keys[algorithm].public_key())])
 
     for text in (public, public.strip(), public.replace(b"\n", b"")):
         assert refused(signed({"alg": "HS256"}, CLAIMS, text), signer)
@@ -146,7 +147,7 @@ def test_a_configured_key_verifies_its_own_algorithm(keys, algorithm, tmp_path):
 def test_the_log_learns_what_is_wrong_with_a_foreign_token(keys, changes, reason):
     """A good signature over wrong claims has its own reason, whichever key comes first; a bad one has another."""
     strange = rsa.generate_private_key(65537, 2048)
-    trusted = [("RS256", keys["RS256"].public_key()), ("RS256", strange.public_key())]
+    trusted = [PublicKey("RS256", keys["RS256"].public_key()), PublicKey("RS256", strange.public_key())]
     claims = {key: value for key, value in {**CLAIMS, "iss": "elsewhere", **changes}.items() if value is not None}
     for public_keys in (trusted, trusted[::-1]):
         signer = TokenSigner(SECRET, issuer="mesimqtt", public_keys=public_keys, foreign_issuers=("elsewhere",))
