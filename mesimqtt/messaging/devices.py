@@ -187,8 +187,8 @@ class Device:
 
     @property
     def is_behind(self) -> bool:
-        """Tell whether something that waits for this device may not have been handed over to it."""
-        return self.is_loading or not self.filters or bool(self.behind or self.late)
+        """Tell whether something that waits for this device may not have been written to it."""
+        return self.is_loading or not self.filters or bool(self.behind or self.late or self.outbox)
 
     def select(self, text: str, rest: str, qos: int, identifier: int = 0) -> int:
         """Keep a filter under `in/`; return the granted QoS, at most 1, or why not."""

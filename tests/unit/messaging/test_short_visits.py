@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.testing import wire5
 from mesimqtt.testing.peer import Peer
+from unit.messaging import five
 from unit.messaging.world import seq_of
 
 
@@ -97,3 +99,26 @@ def test_what_was_scheduled_and_in_flight_at_a_restart_has_dup(world):
     again = world.connect("bob").received("u/")
 
     assert [True] == [message.dup for message in again]
+
+
+def test_what_waits_behind_a_free_topic_is_not_forgotten_either(world):
+    """With room for one, that comes first: the message that was in flight before waits, and still has DUP later."""
+    alice = world.connect("alice")
+    bob = five.listener(world, "bob", receive_maximum=1)
+    bob.subscribe("free/x")
+    bob.auto_ack = False
+    alice.publish("u/bob/1")
+    bob.lose()
+    alice.publish("free/x")
+    again = five.Peer5(world, "bob", "phone", world.engine.open("192.0.2.1", "default", world.now()))
+    again.most, again.auto_ack = 1, False
+    world.peers.append(again)
+    password = world.tokens["bob"].encode()
+    hello = {"user": "bob", "password": password, "session_expiry_interval": 3600, "receive_maximum": 1}
+    again.send(wire5.connect("phone", clean=False, keep_alive=0, **hello))
+    assert ["free/x"] == [message.topic for message in again.inbox]
+    again.lose()
+    world.advance(2)
+    world.restart()
+
+    assert [True] == [message.dup for message in five.connect(world, "bob").received("u/")]
