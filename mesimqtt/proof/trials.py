@@ -33,7 +33,7 @@ TRIALS: dict[str, Listed] = {
     "sessions": Listed("mesimqtt.proof.processes.sessions:Sessions", short=200, usual=2_000, long=10_000),
     "links": Listed("mesimqtt.proof.processes.links:Links", short=4, usual=24, long=240),
     "revocations": Listed("mesimqtt.proof.processes.revocations:Revocations", short=2, usual=20, long=200),
-    "slow-readers": Listed("mesimqtt.proof.processes.slow_readers:SlowReaders", short=20, usual=100, long=400),
+    "slow-readers": Listed("mesimqtt.proof.processes.slow_readers:SlowReaders", short=20, usual=100, long=1_000),
     "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mesimqtt.bench.figures import percentile_ms
-from mesimqtt.broker.loop import loop_factory
+from mesimqtt.proof.processes.helper import Helper, play, tell
 from mesimqtt.proof.processes.link import ANSWER_S, Device, Link
 from mesimqtt.testing import stream
 
@@ -49,36 +46,29 @@ def allowed_ms(idle: Noticed) -> float:
 class Neighbours:
     """Their process, as the trial has it."""
 
-    def __init__(self, stage: Stage, process: subprocess.Popen[str]) -> None:
+    def __init__(self, stage: Stage, helper: Helper) -> None:
         self._stage = stage
-        self._process = process
+        self._helper = helper
 
     @classmethod
     @contextlib.asynccontextmanager
     async def of(cls, stage: Stage) -> AsyncIterator[Neighbours]:
         """Let them come, straight to the server, and write until the context ends."""
         tokens = await asyncio.to_thread(stage.server.add_users, *USERS)
-        command = [sys.executable, "-m", __name__]
-        with subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        ) as process:
-            self = cls(stage, process)
-            try:
-                await self._ask({"port": stage.server.port, "pid": stage.server.pid, "tokens": tokens})
-                yield self
-            finally:
-                process.kill()
+        asked = {"port": stage.server.port, "pid": stage.server.pid, "tokens": tokens}
+        async with Helper.of(__name__, asked) as helper:
+            yield cls(stage, helper)
 
     async def begin(self) -> None:
         """From now on it is not idle any more."""
-        await self._ask("begin")
+        await self._helper.ask("begin")
 
     async def judge(self, *, is_timed: bool) -> None:
         """Wait for what is on the way, and complain of what is lost, doubled, out of order or cut off.
 
         `is_timed`: also of what is late. A machine on which other things run shows nothing of that in a few seconds.
         """
-        stage, said = self._stage, await self._ask("judge")
+        stage, said = self._stage, await self._helper.ask("judge")
         idle, beside = Noticed(**said["idle"]), Noticed(**said["beside"])
         stage.worst("neighbours_idle_p99_ms", idle.p99_ms)
         stage.worst("neighbours_p99_ms", beside.p99_ms)
@@ -91,19 +81,6 @@ class Neighbours:
                 f"neighbours: their p99 was {idle.p99_ms:.1f} ms before, and {beside.p99_ms:.1f} ms with this beside "
                 f"them, where {allowed_ms(idle):.1f} ms are allowed"
             )
-
-    async def _ask(self, what: object) -> dict[str, Any]:
-        return await asyncio.to_thread(self._answer, json.dumps(what))
-
-    def _answer(self, line: str) -> dict[str, Any]:
-        writing, reading = self._process.stdin, self._process.stdout
-        if writing is None or reading is None:
-            raise OSError("the neighbours cannot be asked")
-        print(line, file=writing, flush=True)
-        said = reading.readline()
-        if not said:
-            raise OSError("the neighbours' process has ended")
-        return dict(json.loads(said))
 
 
 # ---- in their own process ------------------------------------------------------------------------------------------
@@ -201,9 +178,8 @@ class Neighbour(Link):
         return ""
 
 
-async def serve() -> None:
-    """Chat as asked by the lines of the standard input, until it ends."""
-    asked = json.loads(sys.stdin.readline())
+async def chat(asked: dict[str, Any], questions: AsyncIterator[Any]) -> None:
+    """Chat, from the beginning in one phase, after `begin` in another, until `judge`."""
     queue = Queue(asked["pid"])
     mary, noah = (Neighbour(Device(user, "phone", asked["tokens"][user]), queue) for user in USERS)
     mary.other, noah.other = noah, mary
@@ -212,18 +188,18 @@ async def serve() -> None:
     for one in (mary, noah):
         await one.connect(asked["port"])
     chatting = [asyncio.ensure_future(one.chat()) for one in (mary, noah)]
-    _tell({})
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        if json.loads(line) == "begin":
+    tell()
+    async for what in questions:
+        if what == "begin":
             mary.phase = noah.phase = Phase()
             queue.look_again()
-            _tell({})
+            tell()
             continue
         for task in chatting:
             task.cancel()
         await _all_came(mary, noah)
         wrong = "; ".join(filter(None, (mary.wrong(), noah.wrong())))
-        _tell({"idle": idle.noticed()._asdict(), "beside": mary.phase.noticed()._asdict(), "wrong": wrong})
+        tell(idle=idle.noticed()._asdict(), beside=mary.phase.noticed()._asdict(), wrong=wrong)
 
 
 async def _all_came(*both: Neighbour) -> None:
@@ -234,10 +210,5 @@ async def _all_came(*both: Neighbour) -> None:
         await asyncio.sleep(EVERY_S)
 
 
-def _tell(what: dict[str, Any]) -> None:
-    print(json.dumps(what), flush=True)
-
-
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve())
+    play(chat)
