@@ -13,7 +13,7 @@ import sqlite3
 
 import pytest
 
-from integration.disks import disks
+from integration.disks import PageLimit, disks
 from integration.raw_client import RawClient, play, until
 from mesimqtt.testing import stream as wire
 
@@ -179,7 +179,8 @@ def test_acknowledgements_are_kept_on_a_full_disk(tmp_path):
             alice = Sender(disk)
             await alice.send_until_closed()
             first = await received_by_bob(disk, set(alice.acked))
-            assert not (disk.data / "ballast").exists()
+            # Below a limit of pages there is room for files, and the reserve is made again within a second.
+            assert kind is PageLimit or not (disk.data / "ballast").exists()
             await until(lambda: delivered(disk) == len(alice.acked))
             await disk.free()
             await recovered(alice)
