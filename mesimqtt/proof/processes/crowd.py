@@ -51,7 +51,7 @@ class Reader(Link):
 async def crowd(asked: dict[str, Any], questions: AsyncIterator[Any]) -> None:
     """Come, and read nothing from then on; when asked, say how many were cut."""
     os.nice(NICE)
-    readers = [Reader(Device(*each, keep_alive_s=KEEP_ALIVE_S)) for each in asked["devices"]]
+    readers = [Reader(Device(user, name, token, keep_alive_s=KEEP_ALIVE_S)) for user, name, token in asked["devices"]]
     for first in range(0, len(readers), AT_ONCE):
         some = readers[first : first + AT_ONCE]
         await asyncio.gather(*(one.connect(asked["port"]) for one in some))
