@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 # The project is installed again only when its dependencies may have changed.
 INSTALLED := $(VENV)/.installed
 SOURCES := mesimqtt plugins clients/python
-# Tests run beside each other, each on ports and folders of its own; a broken one is easier to read with WORKERS=0.
-WORKERS ?= 2
+# Tests run beside each other, each on ports and folders of its own: as many as there are processors, and one, because
+# some wait for a disk or for a second to pass. A broken one is easier to read with WORKERS=0.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 # Hundreds of servers and commands are started: none compiles all modules again, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
