@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from integration.raw_client import RawClient, play
-from integration.server import Server
+from integration.server import Server, wait_until
 
 KEYS = {"one": ed25519.Ed25519PrivateKey.generate(), "two": ec.generate_private_key(ec.SECP256R1())}
 ALGORITHMS = {"one": "EdDSA", "two": "ES256"}
@@ -104,7 +104,7 @@ def test_keys_of_an_address(tmp_path):
             server.stop()
     with Server(tmp_path / "data", config=config) as server:
         play(lambda: stays(server))
-        assert "the keys from before stay in force" in server.printed
+        wait_until(lambda: "the keys from before stay in force" in server.printed, what="why the keys are the old ones")
 
 
 async def stays(server):

@@ -12,7 +12,7 @@ from mesimqtt.proof.processes.wards import until
 from mesimqtt.testing.nursery import shared
 from mesimqtt.testing.process import Server
 
-STILL_S = 0.5
+STILL_S = 1.0  # far more than twice of what a slow disk takes for a commit
 
 
 class Stage:
