@@ -39,12 +39,11 @@ def _whole(connection: sqlite3.Connection, row: tuple[int, ...]) -> Conversation
 def of_user(connection: sqlite3.Connection, user: int) -> list[Conversation]:
     """Return the conversations that a user is or was in."""
     rows = connection.execute(
-        f"""SELECT {parties.CONVERSATION_COLUMNS}, {parties.LANE_COLUMNS}, c.last_seq FROM lane l
+        f"""SELECT {parties.PLACE_COLUMNS}, c.last_seq FROM lane l
         JOIN conversation c ON c.id = l.conversation_id WHERE l.user_id = ?""",
         (user,),
     )
-    whole = [(row[-1], *row[:5]) for row in rows.fetchall() if parties.holds(connection, row[:5], row[5:-1])]
-    return [Conversation(number, kind, a, b, last_seq) for last_seq, _, number, kind, a, b in whole]
+    return [Conversation(*row) for row in parties.whole(connection, rows)]
 
 
 def create(connection: sqlite3.Connection, conversation: Conversation) -> None:

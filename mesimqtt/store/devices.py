@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store.parties import CONVERSATION_COLUMNS, LANE_COLUMNS, holds
+from mesimqtt.store.parties import PLACE_COLUMNS, whole
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,17 +20,16 @@ RAISE_CEILING = "UPDATE device SET ceiling = max(ceiling, ?) WHERE id = ?"
 FORGET_FILTERS = "UPDATE device SET filters = '{}' WHERE id = ?"
 DELETE = "DELETE FROM device WHERE id = ?"
 DELETE_CURSORS = "DELETE FROM cursor WHERE device_id = ?"
-_PENDING = """SELECT {conversation}, {lane}, c.last_seq, {acked}, {above} FROM lane l
+_PENDING = """SELECT {place}, c.last_seq, {acked}, {above} FROM lane l
     JOIN conversation c ON c.id = l.conversation_id {join}
     WHERE l.user_id = ? AND min(c.last_seq, coalesce(l.until, c.last_seq)) > {acked} ORDER BY c.id"""
-_PLACE = {"conversation": CONVERSATION_COLUMNS, "lane": LANE_COLUMNS}
 _WITH_CURSOR = _PENDING.format(
-    **_PLACE,
+    place=PLACE_COLUMNS,
     acked="max(coalesce(k.acked, 0), l.floor)",  # a cursor from before the user left and came back is behind the floor
     above="coalesce(k.acked_above, '')",
     join="LEFT JOIN cursor k ON k.device_id = ? AND k.conversation_id = l.conversation_id",
 )
-_WITHOUT_CURSOR = _PENDING.format(**_PLACE, acked="l.acked", above="l.acked_above", join="")
+_WITHOUT_CURSOR = _PENDING.format(place=PLACE_COLUMNS, acked="l.acked", above="l.acked_above", join="")
 
 
 class DeviceRow(NamedTuple):
@@ -94,7 +93,7 @@ def unseen_since(connection: sqlite3.Connection, before_ms: int) -> list[int]:
 def pending(connection: sqlite3.Connection, user: int, device: int) -> list[Pending]:
     """Return the conversations that hold something for a device; `device` 0 is one without a cursor."""
     rows = connection.execute(_WITH_CURSOR, (device, user)) if device else connection.execute(_WITHOUT_CURSOR, (user,))
-    return [Pending(*row[1:5], *row[11:]) for row in rows.fetchall() if holds(connection, row[:5], row[5:11])]
+    return [Pending(*row) for row in whole(connection, rows)]
 
 
 def cursor(connection: sqlite3.Connection, device: int, conversation: int) -> SeqSet:
@@ -108,12 +107,12 @@ def cursor(connection: sqlite3.Connection, device: int, conversation: int) -> Se
 def read_marks(connection: sqlite3.Connection, user: int, change: int) -> list[tuple[int, int, int, str, int]]:
     """Return (kind, a, b, payload, change) of a user's own read marks newer than `change`."""
     rows = connection.execute(
-        f"""SELECT {CONVERSATION_COLUMNS}, {LANE_COLUMNS}, l.read_payload, l.read_change FROM lane l
+        f"""SELECT {PLACE_COLUMNS}, l.read_payload, l.read_change FROM lane l
         JOIN conversation c ON c.id = l.conversation_id
         WHERE l.user_id = ? AND l.read_change > ? ORDER BY l.read_change""",
         (user, change),
-    ).fetchall()
-    return [(*row[2:5], row[11], row[12]) for row in rows if holds(connection, row[:5], row[5:11])]
+    )
+    return [(kind, a, b, payload, newest) for _, kind, a, b, payload, newest in whole(connection, rows)]
 
 
 def last_read_change(connection: sqlite3.Connection, user: int) -> int:

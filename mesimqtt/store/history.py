@@ -9,7 +9,7 @@ from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of, rows_of
-from mesimqtt.store.parties import CONVERSATION_COLUMNS, LANE_COLUMNS, holds
+from mesimqtt.store.parties import PLACE_COLUMNS, whole
 from mesimqtt.store.users import FORMER
 from mesimqtt.topics import has_param
 
@@ -24,14 +24,13 @@ _HIDDEN_MAX = 2_000  # of the messages that a user has hidden, the newest: older
 _IS_ASIDE = "m.kind <> 0 OR m.edits IS NOT NULL OR m.recalls IS NOT NULL OR m.state <> 0"
 
 # Each user's lanes with what their conversations hold.
-_PLACE = f"{CONVERSATION_COLUMNS}, {LANE_COLUMNS}"
-_LANES = f"""SELECT {_PLACE}, c.last_seq, c.last_at, l.floor, l.until, l.acked, l.acked_above,
+_LANES = f"""SELECT {PLACE_COLUMNS}, c.last_seq, c.last_at, l.floor, l.until, l.acked, l.acked_above,
     l.delivered, l.read, l.read_above, l.failed, l.gaps FROM lane l
     JOIN conversation c ON c.id = l.conversation_id WHERE l.user_id = ?"""
-_PEERS = f"""SELECT {_PLACE}, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
+_PEERS = f"""SELECT {PLACE_COLUMNS}, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
     JOIN user p ON p.id = CASE c.a WHEN l.user_id THEN c.b ELSE c.a END
     WHERE l.user_id = ? AND c.kind = 0 AND p.address = ? || p.id || ':' || ? ORDER BY c.last_at DESC LIMIT 1"""
-_ROOMS = f"""SELECT {_PLACE}, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
+_ROOMS = f"""SELECT {PLACE_COLUMNS}, c.last_seq FROM lane l JOIN conversation c ON c.id = l.conversation_id
     JOIN "group" g ON g.id = c.a
     WHERE l.user_id = ? AND c.kind = 1 AND g.address = ? || g.id || ':' || ? ORDER BY c.last_at DESC LIMIT 1"""
 
@@ -75,17 +74,14 @@ def lanes(connection: sqlite3.Connection, user: int, conversation: int = 0) -> l
         rows = connection.execute(f"{_LANES} AND l.conversation_id = ?", (user, conversation))
     else:
         rows = connection.execute(_LANES, (user,))
-    return [LaneRow(*row[1:5], *row[11:]) for row in rows.fetchall() if holds(connection, row[:5], row[5:11])]
+    return [LaneRow(*row) for row in whole(connection, rows)]
 
 
 def former_conversation(connection: sqlite3.Connection, user: int, kind: int, address: str) -> Conversation | None:
     """Return the newest conversation of `user` with somebody, or in a group, that was deleted."""
     sql = _ROOMS if kind == GROUP else _PEERS
-    row = connection.execute(sql, (user, FORMER, address)).fetchone()
-    if row is None or not holds(connection, row[:5], row[5:11]):
-        return None
-    _, number, kind, a, b = row[:5]
-    return Conversation(number, kind, a, b, row[11])
+    found = whole(connection, connection.execute(sql, (user, FORMER, address)))
+    return Conversation(*found[0]) if found else None
 
 
 class Row(NamedTuple):

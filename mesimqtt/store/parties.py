@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.messages import GROUP, PAIR
 from mesimqtt.store.integrity import conversation_holds, lane_holds, of_conversation
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 APART = 128  # `conversation.kind` of a damaged one that stood where another has to begin
 LANE_COLUMNS = "l.conversation_id, l.user_id, l.floor, l.until, l.gaps, l.checksum"
 CONVERSATION_COLUMNS = "c.checksum, c.id, c.kind, c.a, c.b"
+PLACE_COLUMNS = f"{CONVERSATION_COLUMNS}, {LANE_COLUMNS}"
+_CONVERSATION_END, _PLACE_END = 5, 11  # how many columns these are
 _TOLD_MAX = 10_000
 _STRAYS = """SELECT l.conversation_id FROM lane l JOIN conversation c ON c.id = l.conversation_id
     WHERE c.kind = 0 AND l.user_id NOT IN (c.a, c.b) LIMIT ?"""
@@ -86,9 +88,17 @@ def is_his(  # noqa: PLR0917 - the columns, in their order
     return False
 
 
-def holds(connection: sqlite3.Connection, conversation: tuple[object, ...], lane: tuple[object, ...]) -> bool:
-    """Tell whether a conversation and a lane in it, as CONVERSATION_COLUMNS and LANE_COLUMNS, are what was stored."""
-    return is_between(connection, *conversation) and is_his(connection, *conversation[2:], *lane)  # type: ignore[arg-type] # whatever stands there
+def whole(connection: sqlite3.Connection, found: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    """Return what was found of lanes, selected as PLACE_COLUMNS and more, without those that are not what was stored.
+
+    Each is id, kind, a and b of its conversation, and the more.
+    """
+    rows = []
+    for row in found.fetchall():
+        conversation, lane = row[:_CONVERSATION_END], row[_CONVERSATION_END:_PLACE_END]
+        if is_between(connection, *conversation) and is_his(connection, *conversation[2:], *lane):
+            rows.append((*conversation[1:], *row[_PLACE_END:]))
+    return rows
 
 
 def clear_place(connection: sqlite3.Connection, number: int, kind: int, a: int, b: int) -> None:
