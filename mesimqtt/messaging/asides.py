@@ -17,11 +17,11 @@ from mesimqtt.domain.status import Status
 from mesimqtt.domain.strict_json import read_json
 from mesimqtt.engine.properties import CORRELATION_DATA, write
 from mesimqtt.messaging.devices import ReadMark
-from mesimqtt.messaging.feed import payload_bytes
 from mesimqtt.messaging.model import Names
 from mesimqtt.messaging.operations_base import Caller
 from mesimqtt.messaging.properties5 import STORE
 from mesimqtt.messaging.typing import PresenceError
+from mesimqtt.messaging.waiting import payload_bytes
 from mesimqtt.topics import MID_PATTERN, Kind, OutTopic
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.messages import Conversation, Message, MessageKind
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import PLAIN, Device, Extra
-from mesimqtt.messaging.feed import ABOVE_MAX, OUTBOX_BYTES_MAX, Feed, has_space
+from mesimqtt.messaging.feed import ABOVE_MAX, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
+from mesimqtt.messaging.waiting import OUTBOX_BYTES_MAX, has_space
 from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows

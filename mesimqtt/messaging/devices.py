@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
-from mesimqtt.messaging.feed import OUTBOX_BYTES_MAX, OUTBOX_LARGE, OUTBOX_MAX, payload_bytes
 from mesimqtt.messaging.properties5 import identifiers, packet_size
+from mesimqtt.messaging.waiting import OUTBOX_BYTES_MAX, OUTBOX_LARGE, OUTBOX_MAX, Waiting, payload_bytes
 from mesimqtt.topics import InFilter, parse_in_filter
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WINDOW = 64  # in flight to one device, contract section 3
 _RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
-UNSTORED_MAX = 4_096  # likewise of statuses that no store could give again: what one read of a client can be refused
+UNSTORED_MAX = 4_096  # that wait, of statuses that no store could give again: what one read of a client can be refused
 CEILING_STEP = 8192
 _QOS_MAX = 1_000  # remembered answers of `qos_of`
 REFUSED = codes.UNSPECIFIED_ERROR  # this and what is above it grants nothing
@@ -80,16 +80,6 @@ class Left(NamedTuple):
     read_change: int
     in_flight: bool
     sent_before_mid: int
-
-
-class Waiting(NamedTuple):
-    """A PUBLISH that waits for room."""
-
-    topic: bytes
-    payload: bytes
-    qos: int
-    token: object
-    extra: Extra
 
 
 class Device:

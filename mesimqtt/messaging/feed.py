@@ -7,27 +7,11 @@ from typing import TYPE_CHECKING
 from mesimqtt.topics import PRIORITY_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from mesimqtt.domain.messages import Lane
     from mesimqtt.domain.seqset import SeqSet
-    from mesimqtt.messaging.devices import Waiting
     from mesimqtt.messaging.model import Thread
 
 ABOVE_MAX = 64  # acknowledged above the cursor before hand-over of that conversation pauses
-OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
-OUTBOX_BYTES_MAX = 512 * 1024  # likewise, of payloads, and of what is read at once; the last may reach beyond it
-OUTBOX_LARGE = OUTBOX_BYTES_MAX // OUTBOX_MAX  # so many smaller ones are never so much together
-
-
-def payload_bytes(waiting: Collection[Waiting]) -> int:
-    """Return how large the payloads are that wait for a device."""
-    return sum(len(each.payload) for each in waiting)
-
-
-def has_space(outbox: Collection[Waiting]) -> bool:
-    """Tell whether the store may be read for a device: half of what may wait is free."""
-    return len(outbox) <= OUTBOX_MAX // 2 and payload_bytes(outbox) <= OUTBOX_BYTES_MAX // 2
 
 
 class Feed:

@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
-from mesimqtt.messaging.feed import OUTBOX_MAX
+from mesimqtt.messaging.waiting import LOW_WATER
 from mesimqtt.store import policies as counters
 from mesimqtt.store import ties, users
 from mesimqtt.store.ties import Tie
@@ -28,7 +28,6 @@ LEFT_PER_TICK = 1_000  # likewise: after a lost network it may be everybody
 REMEMBERED_MAX = 100_000  # users who are offline and of whom the last change is remembered
 BEGIN_S = 1.0  # between two times that one device is told the state of all whom it follows
 _COUNTER = "presence"
-_ROOM = OUTBOX_MAX // 2  # of a device's queue; the rest is for statuses and answers
 UNKNOWN = {"state": "unknown"}
 
 
@@ -94,7 +93,7 @@ class Presence:
                 self._changed.popleft()
         for device in list(self._pending):
             waiting = self._pending[device]
-            while waiting and left and len(device.express) < _ROOM and not device.connection.congested:
+            while waiting and left and len(device.express) < LOW_WATER and not device.connection.congested:
                 left -= 1
                 address = next(iter(waiting))
                 del waiting[address]

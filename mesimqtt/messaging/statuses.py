@@ -9,9 +9,9 @@ from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import TITLES, Status, status_payload
 from mesimqtt.messaging.devices import NO_ROOM, UNSTORED, WRITTEN
-from mesimqtt.messaging.feed import OUTBOX_MAX
 from mesimqtt.messaging.model import NOBODY, Names
 from mesimqtt.messaging.properties5 import STORE, Refused, refused
+from mesimqtt.messaging.waiting import LOW_WATER, OUTBOX_MAX
 from mesimqtt.store import messages as rows
 from mesimqtt.store import scheduled
 from mesimqtt.store.statuses import statuses_since
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
 
-_LOW_WATER = OUTBOX_MAX // 2
 NEWEST = 2**63 - 1  # no change number is higher
 
 
@@ -191,7 +190,7 @@ class Statuses:
         user, hub = device.user, self._hub
         if device.status_loading or not device.wants_status or device.status_route()[0] < 0:
             return
-        if len(device.express) > _LOW_WATER:
+        if len(device.express) > LOW_WATER:
             return
         limit = OUTBOX_MAX - len(device.express) + max(0, device.window - len(device.connection.claimed))
         since = hub.now_ms() - hub.settings.messaging.status_kept_s * 1000

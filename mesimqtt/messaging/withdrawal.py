@@ -10,11 +10,12 @@ from mesimqtt.domain.status import TITLES
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message, Step
     from mesimqtt.messaging.delivery import Delivery
-    from mesimqtt.messaging.devices import Device, Waiting
+    from mesimqtt.messaging.devices import Device
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Thread, User
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.messaging.statuses import Statuses
+    from mesimqtt.messaging.waiting import Waiting
 
 _REMEMBERED_S = 60.0  # longer than any page of the store is on its way to a device
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mesimqtt.messaging.devices import OUTBOX_MAX, WINDOW
+from mesimqtt.messaging.devices import WINDOW
+from mesimqtt.messaging.waiting import OUTBOX_MAX
 from unit.messaging.world import mid_of
 
 NO_ROOM = WINDOW + OUTBOX_MAX + 10  # more than a device holds at once
