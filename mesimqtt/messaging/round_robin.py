@@ -219,9 +219,10 @@ class RoundRobin:
 
     def _give(self, queue: Queue) -> None:
         if not (queue.waiting or queue.is_behind):
-            return None
+            return
         if not self._ready(queue):
-            return self._leave(queue)
+            self._leave(queue)
+            return
         for job in [queue.waiting.popleft() for _ in range(len(queue.waiting))]:
             is_over = job.message.expires_at <= self._hub.now_ms()
             user = None if is_over else self._pick(queue, job)
@@ -231,7 +232,6 @@ class RoundRobin:
                 queue.waiting.append(job)
         if queue.is_behind and queue.has_room(share=2):
             self._load(queue)
-        return None
 
     def _leave(self, queue: Queue) -> None:
         """Leave to the store what nobody can take now; not while somebody may still acknowledge some of it."""
@@ -318,15 +318,14 @@ class RoundRobin:
         def done(page: tuple[list[Message], bool]) -> None:
             found, is_more = page
             queue.is_loading = False
-            if queue.after != after:  # all was left to the store meanwhile: from the beginning
-                return self._give(queue)
-            for message in found:
-                message.conversation = thread
-                if message.mid not in self._settling and message.mid not in queue.held:
-                    queue.waiting.append(Job(queue, message, is_repeat=message.mid <= self._given_mid))
-            queue.after = found[-1].seq if is_more else max(known, found[-1].seq if found else 0)
-            queue.is_behind = queue.after < thread.last_seq
-            return self._give(queue)
+            if queue.after == after:  # else all was left to the store meanwhile: from the beginning
+                for message in found:
+                    message.conversation = thread
+                    if message.mid not in self._settling and message.mid not in queue.held:
+                        queue.waiting.append(Job(queue, message, is_repeat=message.mid <= self._given_mid))
+                queue.after = found[-1].seq if is_more else max(known, found[-1].seq if found else 0)
+                queue.is_behind = queue.after < thread.last_seq
+            self._give(queue)
 
         self._hub.store.read_later(read, done)
 
