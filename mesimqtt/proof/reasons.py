@@ -9,6 +9,7 @@ from mesimqtt.proof.history import (
     DELETED,
     DISABLED,
     ENABLED,
+    EVER_MS,
     GROUP_DELETED,
     GROUP_MADE,
     JOINED,
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 _SOON_MS = 10_000
-AMENDED_MS = 3_600_000  # within which a message is changed or taken back (contract section 2)
-_FOREVER = 1 << 60
+_AMENDED_MS = 3_600_000  # within which a message is changed or taken back (contract section 2)
 
 
 def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> bool:
@@ -76,9 +76,9 @@ def _is_failed_so(history: History, sent: Sent, mid: str, recipient: str, reason
     """Tell whether an accepted message may have failed: who or what it was for went since."""
     drawn = history.drawn_at(mid)
     if reason == "user-deleted":
-        return was(history, (DELETED,), (MADE,), recipient or sent.to[2:], "", (drawn, _FOREVER))
+        return was(history, (DELETED,), (MADE,), recipient or sent.to[2:], "", (drawn, EVER_MS))
     if reason == "group-deleted":
-        return sent.to[0] == "g" and was(history, (GROUP_DELETED,), (GROUP_MADE,), "", sent.to[2:], (drawn, _FOREVER))
+        return sent.to[0] == "g" and was(history, (GROUP_DELETED,), (GROUP_MADE,), "", sent.to[2:], (drawn, EVER_MS))
     is_over = sent.expiry is not None and _deadline(history, sent, mid) <= history.finished_at
     return reason == UNCONFIRMED and is_over and _may_be_written(history, sent, mid, recipient)
 
@@ -90,7 +90,7 @@ def _is_refused_so(history: History, sent: Sent, mid: str, recipient: str, code:
     latest = history.calm.done_by(due) if sent.when else due  # a server that is down, or cannot write, sends it later
     if code == NOT_MEMBER:
         return is_group and (
-            (recipient != "" and was_out(history, recipient, place, due, _FOREVER))
+            (recipient != "" and was_out(history, recipient, place, due, EVER_MS))
             or (sent.when > 0 and was_out(history, sent.user, place, due, latest))
         )
     if code == BLOCKED_CODE:
@@ -156,7 +156,7 @@ def _may_be_unchangeable(history: History, sent: Sent, end: int) -> bool:
     parties = {sent.user, sent.to[2:]}
     return (
         original.age > 0
-        or end - drawn > AMENDED_MS
+        or end - drawn > _AMENDED_MS
         or (original.expiry is not None and drawn + original.expiry * 1000 <= end)
         or any(
             one.is_recall and one.cid != sent.cid and one.at <= end and history.first_of(one.amends) == first
@@ -198,7 +198,7 @@ def is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int 
 
 def was_out(history: History, user: str, group: str, begin: int, end: int) -> bool:
     """Tell whether a user may have been out of a group some time between: he left, or one of the two was deleted."""
-    since: int | None = None if user in history.first_members.get(group, ()) else -_FOREVER
+    since: int | None = None if user in history.first_members.get(group, ()) else -EVER_MS
     for one in history.changes:
         if one.what == JOINED and (one.user, one.group) == (user, group):
             if since is not None and _meets(since, one.at, begin, end):
@@ -209,7 +209,7 @@ def was_out(history: History, user: str, group: str, begin: int, end: int) -> bo
             or (one.what == DELETED and one.user == user)
         ):
             since = one.begin
-    return since is not None and _meets(since, _FOREVER, begin, end)
+    return since is not None and _meets(since, EVER_MS, begin, end)
 
 
 def was(
@@ -226,7 +226,7 @@ def was(
             if _meets(since, one.at, *between):
                 return True
             since = None
-    return since is not None and _meets(since, _FOREVER, *between)
+    return since is not None and _meets(since, EVER_MS, *between)
 
 
 def _meets(since: int, until: int, begin: int, end: int) -> bool:

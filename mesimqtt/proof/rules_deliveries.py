@@ -6,15 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof.calm import CALM_MS, PROMPT_MS
-from mesimqtt.proof.history import DELETED, DISABLED, ENABLED, REVOKED
+from mesimqtt.proof.history import DELETED, DISABLED, ENABLED, EVER_MS, REVOKED
 from mesimqtt.proof.reasons import UNNOTICED_MS, is_blocked, is_member, was, was_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mesimqtt.proof.history import History, Online, Sent
-
-_FOREVER = 1 << 60
 
 
 def withheld(history: History) -> Iterator[str]:
@@ -136,7 +134,7 @@ def marked_again(history: History) -> Iterator[str]:
         elif is_first:
             sent = history.by_body.get(got.body)
             due = history.drawn_at(got.mid) + (sent.when * 1000 if sent is not None else 0)
-            away = earlier.get(got.connection, _FOREVER) + UNNOTICED_MS
+            away = earlier.get(got.connection, EVER_MS) + UNNOTICED_MS
             is_made_there = due > since.get(got.connection, got.at)
             is_made_away = due > away and not any(due - PROMPT_MS <= at <= got.at for at in restarts)
             if is_made_there or is_made_away:
@@ -171,9 +169,9 @@ def _earlier(history: History) -> dict[int, int]:
     found: dict[int, int] = {}
     last: dict[tuple[str, str], int] = {}
     for one in sorted(history.ended, key=lambda one: one.connection):
-        found[one.connection] = last.get((one.user, one.device), -_FOREVER)
+        found[one.connection] = last.get((one.user, one.device), -EVER_MS)
         last[one.user, one.device] = max(one.at, last.get((one.user, one.device), one.at))
     for entered in history.entered:
         if entered.connection not in found:
-            found[entered.connection] = last.get((entered.user, entered.device), -_FOREVER)
+            found[entered.connection] = last.get((entered.user, entered.device), -EVER_MS)
     return found

@@ -8,6 +8,7 @@ from mesimqtt.proof.history import (
     DELETED,
     DISABLED,
     ENABLED,
+    EVER_MS,
     GROUP_DELETED,
     GROUP_MADE,
     JOINED,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from mesimqtt.proof.history import History
 
 CLOSED_MS = 1_000  # within which the connections are closed of whom may no longer be there (contract section 5)
-_FOREVER = 1 << 60
 
 
 def after_removal(history: History) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _spans(
                 for other in changes[:index]
                 if other.what in ends and other.user == user and other.at > one.at
             ]
-            found.setdefault(user, []).append((one.at + grace_ms, min([*before, next(back, _FOREVER)])))
+            found.setdefault(user, []).append((one.at + grace_ms, min([*before, next(back, EVER_MS)])))
     return found
 
 

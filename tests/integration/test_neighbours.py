@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 
-from mesimqtt.proof.processes.neighbours import FLOOR_MS, Neighbours, Noticed, Queue, allowed_ms
+from mesimqtt.proof.processes.neighbours import FLOOR_MS, Neighbours, Noticed, RunQueue, allowed_ms
 from mesimqtt.proof.processes.standstill import is_still
 from mesimqtt.proof.processes.wards import until
 from mesimqtt.testing.nursery import shared
@@ -66,7 +66,7 @@ def test_what_is_allowed_is_twice_of_before_and_never_less_than_can_be_measured(
 
 def test_of_nobody_no_waiting_is_known():
     """Where the kernel does not say how long threads waited for a core, all time is the server's."""
-    queue = Queue(0)
+    queue = RunQueue(0)
     queue.look_again()
 
     assert 0.0 == queue.waited_s() == queue.waited_s()

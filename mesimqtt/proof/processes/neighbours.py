@@ -99,7 +99,7 @@ class Phase:
         return Noticed(wall_ms, p99_ms, len(self.took))
 
 
-class Queue:
+class RunQueue:
     """How long threads of the server and of this process waited for a core; 0 where nobody counts that."""
 
     def __init__(self, pid: int) -> None:
@@ -133,7 +133,7 @@ class Queue:
 class Neighbour(Link):
     """One of the two: writes to the other, and times what comes from him, from the moment at which it was due."""
 
-    def __init__(self, device: Device, queue: Queue) -> None:
+    def __init__(self, device: Device, queue: RunQueue) -> None:
         super().__init__(device, [(f"m/{device.user}/in/u/#", 1)])
         self.due: list[tuple[float, float]] = []  # when, and how long had been waited for cores until then
         self.got: list[int] = []
@@ -180,7 +180,7 @@ class Neighbour(Link):
 
 async def chat(asked: dict[str, Any], questions: AsyncIterator[Any]) -> None:
     """Chat, from the beginning in one phase, after `begin` in another, until `judge`."""
-    queue = Queue(asked["pid"])
+    queue = RunQueue(asked["pid"])
     mary, noah = (Neighbour(Device(user, "phone", asked["tokens"][user]), queue) for user in USERS)
     mary.other, noah.other = noah, mary
     mary.phase = noah.phase = idle = Phase()
