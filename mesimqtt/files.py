@@ -29,7 +29,7 @@ def kind_of(path: Path) -> str:
     return next((name for is_so, name in _KINDS if is_so(mode)), "")
 
 
-def odd(path: Path, kind: str) -> str:
+def irregular(path: Path, kind: str) -> str:
     """Return the clause that says what stands at a path, with the kind that `kind_of` found."""
     return f"{path.name} is no regular file, but {kind}"
 

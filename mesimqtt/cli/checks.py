@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.bench.machine import MEMORY_FILE_SYSTEMS, file_system
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.hosts import is_loopback
-from mesimqtt.files import odd
+from mesimqtt.files import irregular
 from mesimqtt.store.database import FILE_NAME, newest_mid
-from mesimqtt.store.layout import strangers
+from mesimqtt.store.layout import irregular_files
 
 if TYPE_CHECKING:
     from mesimqtt.settings import Settings
@@ -73,9 +73,9 @@ def folder(data: Path) -> Findings:
             "data", Level.FAILURE, f"{path} can be read by other users of this machine",
             f"chmod {mode} {shlex.quote(str(path))}",
         )  # fmt: skip
-    found = strangers(data)
+    found = irregular_files(data)
     for path, kind in found:
-        what = f"{path.parent}: {odd(path, kind)}"
+        what = f"{path.parent}: {irregular(path, kind)}"
         yield Finding("data", Level.FAILURE, what, "look who made it, and move it away", "no server can start")
     if not os.access(data, os.W_OK):
         owner = f"chown -R $(id -u) {shlex.quote(str(data))}"

@@ -14,6 +14,7 @@ from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.strict_json import read_json
 from mesimqtt.files import read_regular
 from mesimqtt.messaging.fetch import FetchError, check_url, fetch
+from mesimqtt.store.layout import KEYS_NEW_NAME
 from mesimqtt.tokens import load_public_keys, parse_jwks
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class Keys:
         if self._cache is None:
             return
         text = json.dumps({"url": self._settings.jwks_url, "jwks": jwks})
-        fresh = self._cache.with_suffix(".new")
+        fresh = self._cache.with_name(KEYS_NEW_NAME)
         try:
             fresh.write_text(text, encoding="utf-8")
             fresh.replace(self._cache)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.files import open_regular
 from mesimqtt.store.database import FILE_NAME, check_files, lock
-from mesimqtt.store.layout import KEYS_NAME, SECRET_NAME
-from mesimqtt.store.search import FILE_NAME as INDEX_NAME
+from mesimqtt.store.layout import INDEX_NAME, KEYS_NAME, SECRET_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path

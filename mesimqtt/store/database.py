@@ -15,9 +15,10 @@ from peewee import PeeweeException, SqliteDatabase
 
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
-from mesimqtt.files import kind_of, odd
+from mesimqtt.files import irregular, kind_of
 from mesimqtt.store import damage, migrations, model_base, parties
-from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, strangers
+from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, irregular_files
+from mesimqtt.store.transaction import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,11 +158,8 @@ class Database:
         connection = self.connection()
         found = self.survey(stop)
         if found:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(connection):
                 parties.put_right(connection, found)
-            finally:
-                connection.execute("COMMIT")
         return found is not None
 
     def survey(self, stop: Callable[[], bool]) -> list[int] | None:
@@ -243,8 +241,8 @@ def _damaged(path: Path, found: str) -> StoreError:
 
 def check_files(folder: Path) -> None:
     """Raise StoreError if something stands in a data folder for which a server would wait, or read without end."""
-    for path, kind in strangers(folder):
-        raise StoreError(f"cannot open {path}: {odd(path, kind)}; look who made it, and move it away")
+    for path, kind in irregular_files(folder):
+        raise StoreError(f"cannot open {path}: {irregular(path, kind)}; look who made it, and move it away")
 
 
 def _check_restored(folder: Path) -> None:
@@ -294,7 +292,7 @@ def check_regular(path: Path) -> None:
     """Raise sqlite3.Error where a database, or what SQLite has beside it, is a pipe, a device or a folder."""
     for each in (path.with_name(path.name + name.removeprefix(FILE_NAME)) for name in DATABASE_FILES):
         if kind := kind_of(each):
-            raise sqlite3.OperationalError(odd(each, kind))
+            raise sqlite3.OperationalError(irregular(each, kind))
 
 
 @contextlib.contextmanager

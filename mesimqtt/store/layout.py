@@ -31,7 +31,7 @@ _FILES = (
 )
 
 
-def strangers(folder: Path) -> list[tuple[Path, str]]:
+def irregular_files(folder: Path) -> list[tuple[Path, str]]:
     """Return what stands where a server has a file and is none, with what it is: 'a pipe', 'a device', 'a folder'.
 
     A server would wait for ever for such a one, or read it without end.

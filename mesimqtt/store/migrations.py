@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.store import integrity
+from mesimqtt.store.transaction import transaction
 
 if TYPE_CHECKING:
+    import sqlite3
     from pathlib import Path
 
 
@@ -224,13 +224,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise StoreError(f"{path} has data of version {found}, this program knows {VERSION}; install a newer mesimqtt")
     integrity.prepare(connection)
     for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             for statement in statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
-                connection.execute("ROLLBACK")
-            raise

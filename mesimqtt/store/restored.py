@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.store import history, messages
 from mesimqtt.store.policies import RAISE_COUNTER
+from mesimqtt.store.transaction import transaction
 
 if TYPE_CHECKING:
     import sqlite3
@@ -39,15 +40,14 @@ def begin_anew(connection: sqlite3.Connection, now_ms: int) -> None:
     Mids: above all that can have been drawn until now. Webhooks: what waits is a batch of its own under a new id, so
     that a receiver who knows the former one does not drop what stood behind it. Presence: versions go on growing.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    history.recover_own(connection, messages.last_mid(connection) - history.UNKEPT_MIDS)
-    for statement in _STATEMENTS:
-        connection.execute(statement.format(half_ring=HALF_RING))
-    (first,) = connection.execute("SELECT coalesce(min(id), 0) FROM outbox").fetchone()
-    moved = max((now_ms << _ROW_BITS) - first, 0)
-    connection.execute("UPDATE outbox SET id = -id - ?", (moved,))  # by way of what no row has: none meets another
-    connection.execute("UPDATE outbox SET id = -id")
-    connection.execute("UPDATE webhook SET batch_last = 0, attempts = 0, next_at = 0")
-    connection.execute(_ADD_STARTS, (_STARTS,))
-    connection.execute(RAISE_COUNTER, (messages.MID_FLOOR, first_mid_at(now_ms)))
-    connection.execute("COMMIT")
+    with transaction(connection):
+        history.recover_own(connection, messages.last_mid(connection) - history.UNKEPT_MIDS)
+        for statement in _STATEMENTS:
+            connection.execute(statement.format(half_ring=HALF_RING))
+        (first,) = connection.execute("SELECT coalesce(min(id), 0) FROM outbox").fetchone()
+        moved = max((now_ms << _ROW_BITS) - first, 0)
+        connection.execute("UPDATE outbox SET id = -id - ?", (moved,))  # by way of what no row has: none meets another
+        connection.execute("UPDATE outbox SET id = -id")
+        connection.execute("UPDATE webhook SET batch_last = 0, attempts = 0, next_at = 0")
+        connection.execute(_ADD_STARTS, (_STARTS,))
+        connection.execute(RAISE_COUNTER, (messages.MID_FLOOR, first_mid_at(now_ms)))

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
-FILE_NAME = INDEX_NAME
 TEXT_MAX = 64 * 1024  # bytes of a payload that are searched
 TAKE_BYTES_MAX = 512 * 1024  # of texts in one transaction of the index, which SQLite holds in memory meanwhile
 _VERSION = 1
@@ -49,7 +48,7 @@ class SearchIndex:
     """The index of one data folder. To be used in one thread."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+        self._path = folder / INDEX_NAME
         self._connection: sqlite3.Connection | None = None
 
     # ---- filling -------------------------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ class SearchIndex:
     def remove(self) -> None:
         """Close and remove the file; the next use makes it again."""
         self.close()
-        for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+        for name in (INDEX_NAME, f"{INDEX_NAME}-wal", f"{INDEX_NAME}-shm"):
             self._path.with_name(name).unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -6,9 +6,8 @@ import pytest
 
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.store import store as store_module
-from mesimqtt.store.database import FILE_NAME as MESSAGES
 from mesimqtt.store.integrity import reseal
-from mesimqtt.store.search import FILE_NAME
+from mesimqtt.store.layout import DATABASE_NAME, INDEX_NAME
 
 
 def found(world, text, *, address="bob", **more):
@@ -177,7 +176,7 @@ def test_the_index_is_made_again(world):
     """A lost or damaged file, or one that belongs to other data, costs nothing but the time to make it again."""
     say(world, "one", "two")
     assert ["two"] == found(world, "two")
-    path = world.folder / FILE_NAME
+    path = world.folder / INDEX_NAME
     for damage in ("gone", "noise", "other"):
         world.store.search.close()
         if damage == "gone":
@@ -197,13 +196,13 @@ def test_the_index_is_made_again(world):
 def test_it_can_be_switched_off(make_world):
     """Then nobody searches, no file with anybody's words lies on the disk, and one from before is removed."""
     world = make_world(history={"search": False})
-    (world.folder / FILE_NAME).write_bytes(b"words of before")
+    (world.folder / INDEX_NAME).write_bytes(b"words of before")
     say(world, "one")
     world.advance(1)
     with pytest.raises(OperationError, match="search is switched off"):
         found(world, "one")
 
-    assert not (world.folder / FILE_NAME).exists()
+    assert not (world.folder / INDEX_NAME).exists()
     assert [(0,)] == world.rows("SELECT count(*) FROM search_change")
 
 
@@ -251,7 +250,7 @@ def test_a_full_disk_is_left_to_messages(make_world, monkeypatch):
     disk = Disk(1 << 40)
     monkeypatch.setattr(store_module, "shutil", disk)
     world = make_world(store={"ballast_bytes": 4096})
-    logs = [world.folder / f"{name}-wal" for name in (FILE_NAME, MESSAGES)]
+    logs = [world.folder / f"{name}-wal" for name in (INDEX_NAME, DATABASE_NAME)]
     say(world, "pizza one")
     world.advance(2)
     before = [each.stat().st_size > 0 for each in logs]

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from mesimqtt.domain.errors import InUseError, StoreError
+from mesimqtt.domain.messages import PAIR, Conversation
+from mesimqtt.store import conversations
 from mesimqtt.store.database import APPLICATION_ID, Database, is_locked
 from mesimqtt.store.migrations import VERSION
 
@@ -218,3 +220,21 @@ def test_a_connection_that_cannot_be_opened_is_an_error_of_sqlite(folder):
     database.close()
 
     assert sqlite3.SQLITE_CANTOPEN == raised.value.sqlite_errorcode & 0xFF
+
+
+def test_a_place_that_cannot_be_given_back_leaves_no_transaction(folder):
+    """The disk is full, say, and SQLite has rolled back: that is what is raised, and the next transaction begins."""
+    database = opened(folder)
+    connection = database.connection()
+    conversations.create(connection, Conversation(0, PAIR, 1, 2, 0))
+    connection.execute("UPDATE lane SET user_id = 3 WHERE user_id = 2")
+    connection.execute(
+        "CREATE TRIGGER full BEFORE UPDATE ON lane BEGIN SELECT RAISE(ROLLBACK, 'database or disk is full'); END"
+    )
+    with pytest.raises(sqlite3.Error, match="database or disk is full"):
+        database.put_right(lambda: False)
+    connection.execute("DROP TRIGGER full")
+
+    assert database.put_right(lambda: False)
+    assert [(1,), (2,)] == connection.execute("SELECT user_id FROM lane ORDER BY user_id").fetchall()
+    database.close()
