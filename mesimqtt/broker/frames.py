@@ -19,16 +19,18 @@ _FIN = 0x80
 _CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))  # RFC 6455, section 7.4
 
 
-def frame(opcode: int, payload: bytes | bytearray | memoryview) -> bytes:
+def frame(opcode: int, payload: bytes) -> bytes:
     """Return `payload` as one frame of a server, which masks nothing."""
-    size = len(payload)
+    return frame_head(opcode, len(payload)) + payload
+
+
+def frame_head(opcode: int, size: int) -> bytes:
+    """Return what stands before the `size` bytes of a server's frame."""
     if size <= CONTROL_MAX:
-        head = bytes((_FIN | opcode, size))
-    elif size < 0x10000:
-        head = bytes((_FIN | opcode, 126, size >> 8, size & 0xFF))
-    else:
-        head = bytes((_FIN | opcode, 127)) + size.to_bytes(8, "big")
-    return b"".join((head, payload))
+        return bytes((_FIN | opcode, size))
+    if size < 0x10000:
+        return bytes((_FIN | opcode, 126, size >> 8, size & 0xFF))
+    return bytes((_FIN | opcode, 127)) + size.to_bytes(8, "big")
 
 
 def close_frame(code: int) -> bytes:

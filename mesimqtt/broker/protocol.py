@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mesimqtt.broker.peers import LOCAL
 from mesimqtt.broker.tls import certificate_user
+from mesimqtt.broker.unwritten import rest_of
 from mesimqtt.broker.wire import TURN_BYTES_MAX, Blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from mesimqtt.broker.unwritten import Chunk
     from mesimqtt.broker.upgrade import Policy
     from mesimqtt.broker.wire import Wire
     from mesimqtt.engine.connection import Connection
@@ -264,17 +266,20 @@ class ClientProtocol(asyncio.Protocol):
         """Let the hand-over go on."""
         self._connection.set_congested(False)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Leave `data` to the transport, behind what it already has to write."""
+    def write(self, chunks: Sequence[Chunk], written: int = 0) -> None:
+        """Leave `chunks`, of which the first `written` bytes are written, to the transport behind what it has to write.
+
+        The large ones stay the same bytes for all who wait for them.
+        """
         transport = self.transport
         if transport.is_closing():
             return
-        blocked = self._blocked
-        if blocked is None:
+        rest = rest_of(chunks, written)
+        if self._blocked is None:
             self.descriptor = -1
-            blocked = self._blocked = self._wire.blocked[self] = Blocked(self._wire.clock())
-        blocked.given += len(data)
-        transport.write(data)
+            self._blocked = self._wire.blocked[self] = Blocked(self._wire.clock())
+        self._blocked.given += sum(map(len, rest))
+        transport.writelines(rest)
 
     def unblock(self) -> None:
         """Take note that the transport has written everything."""

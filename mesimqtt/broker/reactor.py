@@ -11,8 +11,10 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mesimqtt.broker.unwritten import Unwritten
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mesimqtt.broker.server import SocketServer
 
@@ -186,7 +188,7 @@ class SocketTransport(asyncio.Transport):
         self.protocol = protocol
         self.receive = protocol.data_received
         self.wants_input = True
-        self.unwritten: bytearray | memoryview | None = None
+        self.unwritten: Unwritten | None = None
 
     def fileno(self) -> int:
         """Return the descriptor: this stands for the socket, too."""
@@ -219,7 +221,7 @@ class SocketTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Return how much is unwritten."""
-        return len(self.unwritten) if self.unwritten is not None else 0
+        return self.unwritten.size if self.unwritten is not None else 0
 
     def is_reading(self) -> bool:
         """Tell whether it reads."""
@@ -264,11 +266,7 @@ class SocketTransport(asyncio.Transport):
         """Write now what the socket takes, the rest when it can."""
         if self._is_closing or self._is_ended:
             return
-        if self.unwritten is not None:
-            if isinstance(self.unwritten, memoryview):
-                self.unwritten = bytearray(self.unwritten)
-            self.unwritten += data
-        else:
+        if self.unwritten is None:
             try:
                 written = os.write(self.descriptor, data)
             except BlockingIOError:
@@ -278,12 +276,23 @@ class SocketTransport(asyncio.Transport):
                 return
             if written == len(data):
                 return
-            # What nobody can change is not copied: a fan-out leaves the same bytes with many.
-            view = memoryview(data)[written:]
-            self.unwritten = view if view.readonly else bytearray(view)
+            data = memoryview(data)[written:]
+        self._keep((data,))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write when the socket takes it: it was full a moment ago. Chunks that nobody can change are not copied."""
+        if not (self._is_closing or self._is_ended):
+            self._keep(list_of_data)
+
+    def _keep(self, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
+        unwritten = self.unwritten
+        if unwritten is None:
+            unwritten = self.unwritten = Unwritten()
             self._reactor.blocked += 1
             self._watch()
-        if not self._is_full and len(self.unwritten) > min(self._high, self._reactor.share):
+        for chunk in chunks:
+            unwritten.add(chunk)
+        if not self._is_full and unwritten.size > min(self._high, self._reactor.share):
             self._is_full = True
             self.protocol.pause_writing()
 
@@ -293,18 +302,14 @@ class SocketTransport(asyncio.Transport):
         if unwritten is None:
             return
         try:
-            with memoryview(unwritten) as view:
-                written = os.write(self.descriptor, view)
+            written = os.writev(self.descriptor, unwritten.first())
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.abort()
             return
-        if isinstance(unwritten, bytearray):
-            del unwritten[:written]
-        else:
-            unwritten = self.unwritten = unwritten[written:]
-        if not unwritten:
+        unwritten.advance(written)
+        if not unwritten.size:
             self._unblock()
             if self._is_closing:
                 self._reactor.leave(self)
@@ -312,7 +317,7 @@ class SocketTransport(asyncio.Transport):
             if self._is_ended:
                 self._shut()
             self._watch()
-        if self._is_full and len(unwritten) <= self._low:
+        if self._is_full and unwritten.size <= self._low:
             self._is_full = False
             self.protocol.resume_writing()
 

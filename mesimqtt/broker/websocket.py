@@ -13,14 +13,18 @@ from mesimqtt.broker.frames import (
     FrameReader,
     close_frame,
     frame,
+    frame_head,
 )
 from mesimqtt.broker.protocol import ClientProtocol
+from mesimqtt.broker.unwritten import rest_of
 from mesimqtt.broker.upgrade import Policy, RefusedError, accept, head_size, refusal
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from mesimqtt.broker.protocol import Listener
+    from mesimqtt.broker.unwritten import Chunk
 
 FRAME_MAX = 16 * 1024 * 1024  # what a frame may announce; its payload goes on as it comes, nothing is kept
 END_S = 0.5  # for the client's answer to our Close
@@ -72,10 +76,10 @@ class WebSocketProtocol(ClientProtocol):
         elif frames.code and not connection.closing:
             connection.close(f"WebSocket: {frames.reason}")
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, chunks: Sequence[Chunk], written: int = 0) -> None:
         """Send the output of a loop turn as one frame."""
         if self._frames is not None and not self._is_ending:
-            self._send(frame(BINARY, data))
+            self._send(frame_head(BINARY, sum(map(len, chunks)) - written), *rest_of(chunks, written))
 
     def unblock(self) -> None:
         """Take note that the transport has written everything; answer the last Ping that waited for that."""
@@ -142,12 +146,13 @@ class WebSocketProtocol(ClientProtocol):
         else:
             self._pong = ping
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, *chunks: Chunk) -> None:
         if self._direct < 0:
-            super().write(data)
+            super().write(chunks)
             return
         if self.transport.is_closing():
             return
+        data = b"".join(chunks)
         try:
             written = os.write(self._direct, data)
         except BlockingIOError:
@@ -157,7 +162,7 @@ class WebSocketProtocol(ClientProtocol):
             return
         if written != len(data):
             self._direct = -1
-            super().write(memoryview(data)[written:])
+            super().write(chunks, written)
 
 
 def take_over(listener: Listener, address: str, transport: asyncio.Transport, head: bytes) -> None:
