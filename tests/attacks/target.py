@@ -19,6 +19,7 @@ from stopwatch import Stopwatch, threads_of
 PRODUCTION = Path(__file__).resolve().parents[2] / "config" / "production.yaml"
 CHAT_S = 0.03  # between two messages of the innocents: 33 a second
 LOG_S = 10  # for a line of the log
+LAST_S = 30  # for what is on its way at the end of a chat; how late each may be is asked of all of them alike
 
 
 class Target:
@@ -146,7 +147,7 @@ class Chat(threading.Thread):
     def run(self):
         started, due = {}, time.monotonic()
         threads = [*threads_of(self._pid), Path(f"/proc/self/task/{threading.get_native_id()}")]
-        while not self._is_over.is_set() or (len(self.got) < len(self.sent) and time.monotonic() < due + 5):
+        while not self._is_over.is_set() or (len(self.got) < len(self.sent) and time.monotonic() < due + LAST_S):
             if not self._is_over.is_set() and time.monotonic() >= due:
                 number = len(self.sent) + 1
                 started[b"%d" % number] = Stopwatch(threads)
@@ -170,6 +171,6 @@ class Chat(threading.Thread):
 
     def end(self):
         self._is_over.set()
-        self.join(10)
+        self.join(2 * LAST_S)
         self._ann.close()
         self._ben.close()
