@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import parties, quarantine
+from mesimqtt.store import conversations, parties, quarantine
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.integrity import CORRUPT_REASON
 
@@ -39,12 +40,24 @@ class Quarantine:
         odd = self._hub.store.odd
         if odd.strays:
             numbers = [odd.strays.popleft() for _ in range(len(odd.strays))]
-            self._hub.committer.call(lambda connection: parties.put_right(connection, numbers), _put_right)
+            self._hub.committer.call(
+                lambda connection: parties.put_right(connection, numbers), partial(self._put_right, numbers)
+            )
         suspects = self._hub.store.suspects
         for _ in range(len(suspects)):
             mid = suspects.popleft()
             if mid not in self._known:
                 self._look(mid)
+
+    def _put_right(self, numbers: list[int], result: BaseException | None) -> None:
+        if result is not None:
+            log.error("store: a damaged conversation could not be put right: %s", result)
+            return
+        for number in numbers:
+            found = conversations.by_id(self._hub.store.read, number)
+            thread = self._hub.directory.thread_of(found) if found is not None else None
+            if found is not None and thread is not None:
+                thread.last_seq = max(thread.last_seq, found.last_seq)
 
     def _look(self, mid: int) -> None:
         try:
@@ -91,11 +104,6 @@ class Quarantine:
                 self._receipts.passed(lane, message.seq)
             else:
                 self._receipts.fail(user, lane, message, Status.FAILED, CORRUPT_REASON)
-
-
-def _put_right(result: BaseException | None) -> None:
-    if result is not None:
-        log.error("store: a place in a conversation could not be given back: %s", result)
 
 
 def _note(mids: set[int], mid: int) -> None:

@@ -135,8 +135,10 @@ def former(connection: sqlite3.Connection, conversation: int, seq: int) -> list[
 
 
 def last_seq(connection: sqlite3.Connection, conversation: int) -> int:
-    """Return the highest seq given in a conversation."""
-    row = connection.execute("SELECT last_seq FROM conversation WHERE id = ?", (conversation,)).fetchone()
+    """Return the highest seq given in a conversation, also where damage has set its row back: none is given twice."""
+    row = connection.execute(
+        f"SELECT max(c.last_seq, {parties.HIGHEST_SEQ}) FROM conversation c WHERE c.id = ?", (conversation,)
+    ).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -151,7 +151,7 @@ class Database:
         return True
 
     def put_right(self, stop: Callable[[], bool]) -> bool:
-        """Give back places in conversations of two that stand under a third one's number; False: `stop` said so before.
+        """Mend what can be mended of conversations and places in them (parties.py); False: `stop` said so before.
 
         Raises sqlite3.Error.
         """
@@ -163,7 +163,7 @@ class Database:
         return found is not None
 
     def survey(self, stop: Callable[[], bool]) -> list[int] | None:
-        """Look at who has a place in what (parties.py); None: `stop` said so meanwhile.
+        """Look at who has a place in what, and at last seqs (parties.py); None: `stop` said so meanwhile.
 
         Raises sqlite3.Error.
         """

@@ -30,10 +30,13 @@ _STRAYS = """SELECT l.conversation_id FROM lane l JOIN conversation c ON c.id = 
 _WITHOUT = """SELECT c.id, m.user_id FROM member m JOIN conversation c ON c.kind = 1 AND c.a = m.group_id AND c.b = 0
     WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.conversation_id = c.id AND l.user_id = m.user_id) LIMIT ?"""
 _STRAYS_MAX = 1_000
+HIGHEST_SEQ = "coalesce((SELECT max(m.seq) FROM message m WHERE m.conversation_id = c.id), 0)"
+_SET_BACK = f"SELECT c.id FROM conversation c WHERE c.last_seq < {HIGHEST_SEQ} LIMIT ?"
+_SET_ON = f"UPDATE conversation AS c SET last_seq = {HIGHEST_SEQ} WHERE c.id = ? AND c.last_seq < {HIGHEST_SEQ}"
 
 
 class Odd:
-    """What of a store was found to be damaged: `told` in the log, and `strays` that can be put right."""
+    """What of a store was found to be damaged: `told` in the log, and `strays`, conversations to be put right."""
 
     __slots__ = ("strays", "told")
 
@@ -121,10 +124,10 @@ def without_place(connection: sqlite3.Connection) -> list[tuple[int, int]]:
 
 
 def survey(connection: sqlite3.Connection) -> list[int]:
-    """Say which members of groups have no place there; return the conversations of `strays`. Raises sqlite3.Error."""
+    """Say which members of groups have no place there; return what `put_right` can mend. Raises sqlite3.Error."""
     for number, user in without_place(connection):
         tell_without(connection, number, user)
-    return strays(connection)
+    return strays(connection) + set_back(connection)
 
 
 def tell_without(connection: sqlite3.Connection, number: int, user: int) -> None:
@@ -142,12 +145,22 @@ def strays(connection: sqlite3.Connection) -> list[int]:
     return [number for (number,) in connection.execute(_STRAYS, (_STRAYS_MAX,))]
 
 
+def set_back(connection: sqlite3.Connection) -> list[int]:
+    """Return conversations with messages beyond their last seq: nobody would be given these. Raises sqlite3.Error."""
+    return [number for (number,) in connection.execute(_SET_BACK, (_STRAYS_MAX,))]
+
+
 def put_right(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     """Give the place that a third one has in a conversation of two to whose it is, as far as that is certain.
 
-    Raises sqlite3.Error.
+    And let no message stand beyond a conversation's last seq. Raises sqlite3.Error.
     """
     for number in set(numbers):
+        if connection.execute(_SET_ON, (number,)).rowcount == 1:
+            log.error(
+                "store: the last seq of conversation %d was damaged: it has messages beyond it, and goes on behind "
+                "them; look at the disk (mesimqtt check)", number,
+            )  # fmt: skip
         row = connection.execute(
             f"SELECT {CONVERSATION_COLUMNS} FROM conversation c WHERE c.id = ?", (number,)
         ).fetchone()
@@ -164,7 +177,7 @@ def put_right(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
             values = (*missing, number, *third)
             connection.execute("UPDATE lane SET user_id = ? WHERE conversation_id = ? AND user_id = ?", values)
             log.error(
-                "store: whose a place in conversation %d is was damaged: it stood under %d and is %d's again; look at "
+                "store: whose a place in conversation %d is was damaged: it stood under %s and is %d's again; look at "
                 "the disk (mesimqtt check)", number, *third, *missing,
             )  # fmt: skip
 
