@@ -136,7 +136,7 @@ def _last_stop(data: Path) -> Findings:
         return
     mend = f"look at the disk; {RESTORE}; or, if somebody did that on purpose, start the server once, and check again"
     means = "what was acknowledged may not be in it as it was" if became == CHANGED else "a start begins with no data"
-    yield Finding("stop", Level.FAILURE, f"{FILE_NAME} {became.partition('.')[0]}", mend, means)
+    yield Finding("stop", Level.FAILURE, f"{FILE_NAME} {became}", mend, means)
 
 
 def _secret(data: Path) -> Findings:

@@ -29,14 +29,13 @@ _FRAMES_MAX = 20_000  # of a log that is looked at: some 2 s
 _SUMMED_MAX = 1 << 28  # bytes of a database whose checksum is kept over a stop
 _CHUNK = 1 << 20
 _SUM_MAX = 64
-CHANGED = (
-    "was changed while no server ran: its bytes are not those that the last stop left. If nobody did that on purpose "
-    "look at the disk, and compare with a backup"
-)
-GONE = (
-    "is gone, although the last stop left it. This server begins with no data. If nobody removed it on purpose stop "
-    "the server, look at the disk, and restore a backup"
-)
+CHANGED = "was changed while no server ran: its bytes are not those that the last stop left"
+GONE = "is gone, although the last stop left it"
+ADVICE = {  # for who reads the log of a server that has started all the same
+    CHANGED: "If nobody did that on purpose look at the disk, and compare with a backup",
+    GONE: "This server begins with no data. If nobody removed it on purpose stop the server, look at the disk, and "
+    "restore a backup",
+}
 
 _Sums = tuple[int, int]
 

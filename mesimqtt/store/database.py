@@ -206,7 +206,7 @@ class Database:
     def _look(self) -> None:
         """Look at what the last process left, before SQLite does."""
         if became := damage.take_sum(self.path):
-            log.warning("store: %s %s", self.path, became)
+            log.warning("store: %s %s. %s", self.path, became, damage.ADVICE[became])
         if not self._log.exists():
             return
         index = self.path.with_name(f"{FILE_NAME}-shm")
