@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,11 @@ class Terminal:
             assert time.monotonic() < deadline, f"waited for {pattern!r}; the terminal shows:\n{self.shown}"
             time.sleep(0.02)
 
+    def made(self) -> list[Path]:
+        """List what the blocks have left in the folder."""
+        own = {".venv", "settings", *(f"block{number}.py" for number in range(self.pasted + 1))}
+        return [path for path in self.folder.iterdir() if path.name not in own]
+
     def close(self) -> None:
         """End the shell and whatever the reader left running in it."""
         assert self.shell.stdin is not None
@@ -137,9 +143,15 @@ def blocks() -> list[re.Match[str]]:
     return list(_BLOCK.finditer((HOME / "README.md").read_text(encoding="utf-8")))
 
 
+def is_ignored(name: str) -> bool:
+    """Tell whether git leaves a name alone: data, backups and recordings hold secrets."""
+    lines = (HOME / ".gitignore").read_text(encoding="utf-8").split()
+    return any(fnmatchcase(name, line.strip("/")) for line in lines)
+
+
 @pytest.mark.tools("mosquitto_pub", "curl")
 def test_the_first_five_minutes_are_as_written(terminal: Terminal) -> None:
-    """Every marked block runs without an error, and shows what README.md says that it shows."""
+    """Every marked block runs without an error and shows what README.md says; `git add` takes nothing that it made."""
     for block in blocks():
         if block["kind"] == "run":
             terminal.paste(block["language"], block["text"], block["until"])
@@ -149,6 +161,7 @@ def test_the_first_five_minutes_are_as_written(terminal: Terminal) -> None:
             terminal.wait_for(f"(?m)^{pattern}$", 0)
 
     assert "Traceback" not in terminal.shown
+    assert [] == [path.name for path in terminal.made() if not is_ignored(path.name)]
 
 
 def test_every_command_block_is_marked_or_only_installs() -> None:

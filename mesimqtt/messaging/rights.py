@@ -48,7 +48,7 @@ class Bench:
         if self.standing is None or not bits & ~self.standing.bits:
             return
         missing = ", ".join(domain.names_of(AdminFlag, bits & ~self.standing.bits))
-        raise OperationError("not-allowed", f"to {to} in {self.group.address!r} takes the right {missing}")
+        raise OperationError("not-allowed", f"in {self.group.address!r} it takes the right {missing} to {to}")
 
     def member(self, user: User) -> MemberRow:
         """Return somebody's membership; refuse if there is none."""
