@@ -118,9 +118,13 @@ class Application:
             after = {"Retry-After": str(self.retry_after_s), "Connection": "close"}
             raise ProblemError(503, "stopping", "the server is stopping; ask again in a moment", **after)
         path = scope["raw_path"].decode("ascii")
-        pairs = read_query(scope["query_string"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if path in (BACKEND, f"{BACKEND}/") and method == "POST":
+        is_backend = path in (BACKEND, f"{BACKEND}/")
+        if is_backend and method not in ("POST", "OPTIONS"):
+            why = "this is for POST: a JSON object with op and token, in the body; see docs/mesibo.md"
+            raise ProblemError(405, "no-such-method", why, Allow="POST")
+        pairs = read_query(scope["query_string"])
+        if is_backend and method == "POST":
             return await self._backend_answer(scope, receive)
         page = self.pages.get(path)
         if page is not None:

@@ -33,7 +33,8 @@ def read_query(query: bytes) -> list[tuple[str, str]]:
     except ValueError:
         raise ProblemError(400, "bad-request", "the query is not name=value&name=value in UTF-8") from None
     if any(name.lower() in _SECRETS for name, _ in pairs):
-        raise ProblemError(400, "token-in-query", "a token goes into the header Authorization, never into an address")
+        where = "into the header Authorization (at /backend into the body)"
+        raise ProblemError(400, "token-in-query", f"a token goes {where}, never into an address")
     return pairs
 
 

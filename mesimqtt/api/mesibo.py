@@ -260,7 +260,15 @@ class Backend:
         sent = [each["mid"] for each in results if each["status"] < 0x80]
         if not sent:
             raise MesiboError(error_of(None, results[0]["name"]), f"{results[0]['name']}: nobody got it")
-        return {"mid": sent[0], **({"mids": sent} if len(results) > 1 else {})}
+        if len(results) == 1:
+            return {"mid": sent[0]}
+        refused = [
+            ({"gid": letter["gid"]} if "group" in each else {"to": each["peer"]})
+            | {"error": error_of(None, each["name"])}
+            for each in results
+            if each["status"] >= 0x80
+        ]
+        return {"mid": sent[0], "mids": sent} | ({"refused": refused} if refused else {})
 
     # ---- who is meant ------------------------------------------------------------------------------------------
 

@@ -212,6 +212,31 @@ def test_messages_to_several_a_group_and_later(backend) -> None:
     assert ["four"] == bob.payloads()
 
 
+def test_a_message_that_some_may_not_have(backend) -> None:
+    """Who gets none is named with his error beside the mids of the others; with several recipients nobody vanishes."""
+    gid = backend(GROUPADD)["group"]["gid"]  # alice is no member of it
+    send = {"op": "message", "from": "alice", "message": "hi"}
+    some = backend({**send, "to": "bob,nobody", "gid": gid})
+    none = backend({**send, "to": "nobody,nobody2"})
+
+    refused = [{"to": "nobody", "error": "INVALIDDEST"}, {"gid": gid, "error": "INVALIDDEST"}]
+    assert (True, 1, refused) == (some["result"], len(some["mids"]), some["refused"])
+    assert (False, "INVALIDDEST") == (none["result"], none["error"])
+    assert "refused" not in backend({**send, "to": "bob,carol"})
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_another_method_than_post(backend, method) -> None:
+    """Is told which one, without being asked for a token first; and a token in the address where it belongs here."""
+    reply = backend.ask(method, "/backend/?op=useradd&token=x")
+    query = backend.ask("POST", "/backend?op=useradd&token=x")
+
+    assert (405, "no-such-method", "POST") == (reply.status, reply.code, reply.headers["allow"])
+    assert "docs/mesibo.md" in reply.json["detail"]
+    assert (400, "token-in-query") == (query.status, query.code)
+    assert "body" in query.json["detail"]
+
+
 def test_a_one_time_password(backend) -> None:
     """`otp` of the PHP sample: good once, for its address, for so many tries and so long."""
 
