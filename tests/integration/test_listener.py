@@ -81,7 +81,7 @@ def talk_with_paho(port):
     client.subscribe("paho/#", 2)
     assert subscribed.wait(20)
     for qos in (0, 1, 2):
-        client.publish(f"paho/{qos}", b"x", qos).wait_for_publish(5)
+        client.publish(f"paho/{qos}", b"x", qos).wait_for_publish(20)
     messages = [arrived.get(timeout=20) for _ in range(3)]
     client.disconnect()
     client.loop_stop()

@@ -58,7 +58,7 @@ def talk_with_paho(port, authority=None):
     client.subscribe("paho/#", 2)
     assert subscribed.wait(20)
     for qos, size in enumerate((10, 300, 100_000)):
-        client.publish(f"paho/{qos}", b"x" * size, qos).wait_for_publish(5)
+        client.publish(f"paho/{qos}", b"x" * size, qos).wait_for_publish(20)
     messages = sorted(arrived.get(timeout=20) for _ in range(3))
     client.disconnect()
     client.loop_stop()

@@ -114,7 +114,7 @@ def story_of(server: Server, tokens: dict[str, str]) -> None:
     assert five.is_connected.wait(20)
     five.client.subscribe("m/bob/in/#", 1)
     wait_until(lambda: five.granted)
-    five.client.publish("m/bob/out/u/alice/back", b"from five", qos=1).wait_for_publish(5)
+    five.client.publish("m/bob/out/u/alice/back", b"from five", qos=1).wait_for_publish(20)
     five.client.disconnect()
     five.client.loop_stop()
     time.sleep(1.2)  # what has a second to live ends

@@ -64,7 +64,7 @@ async def test_send_and_wait_go_through_the_steps(peer, make):
     async with make() as client:
         message = await client.send("bob", "hi", type=2)
         assert await seen(peer, lambda: len(peer.messages()) == 1)
-        waiter = asyncio.create_task(message.wait("read", timeout=5))
+        waiter = asyncio.create_task(message.wait("read", timeout=20))
         for code in (1, 2, 3):
             peer.status(message.cid, code)
         assert await waiter is Status.READ
@@ -72,7 +72,7 @@ async def test_send_and_wait_go_through_the_steps(peer, make):
         assert await seen(peer, lambda: len(peer.messages()) == 2)
         peer.status(failing.cid, 0x91, group="team")
         with pytest.raises(MessageFailed, match="not-member for 'team'"):
-            await failing.wait("sent", timeout=5)
+            await failing.wait("sent", timeout=20)
 
     assert f"m/alice/out/u/bob/{message.cid}/type=2" == peer.messages()[0].topic
     assert await seen(peer, lambda: peer.goodbyes == 1)
@@ -84,7 +84,7 @@ async def test_an_edit_and_a_recall_name_the_message(peer, make):
     peer.answers = (1,)
     async with make() as alice:
         first = await alice.send("bob", "helo")
-        await first.wait("sent", timeout=5)
+        await first.wait("sent", timeout=20)
         second = await first.edit("hello")
         third = await first.recall(stub=False)
 
@@ -103,7 +103,7 @@ async def test_wait_times_out_and_a_cancelled_wait_changes_nothing(peer, make):
     async with make() as client:
         message = await client.send("bob", "hi")
         waiter = asyncio.create_task(message.wait("delivered"))
-        await message.wait("sent", timeout=5)
+        await message.wait("sent", timeout=20)
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
@@ -119,7 +119,7 @@ async def test_messages_are_acknowledged_when_the_next_is_asked_for(peer, make):
     """The body of `async for` is the handler: PUBACK leaves when it is through, the last one when the loop is left."""
     async with make() as client:
         stream = client.messages()
-        await client.wait_online(5)
+        await client.wait_online(20)
         for number in (1, 2):
             peer.push(f"m/alice/in/u/bob/{MID[:-1]}{number}/seq={number}", b"hi")
         assert (await anext(stream)).seq == 1
@@ -146,7 +146,7 @@ async def test_an_exception_out_of_the_client_leaves_the_message_pending(peer, m
     async def program():
         async with make() as client:
             client.messages()
-            await client.wait_online(5)
+            await client.wait_online(20)
             for number in (1, 2):
                 peer.push(f"m/alice/in/u/bob/{MID[:-1]}{number}/seq={number}", b"hi")
             async for message in client.messages():
@@ -165,7 +165,7 @@ async def test_messages_end_with_the_client_and_have_one_consumer(peer, make):
     client = make()
     client.start()
     first = asyncio.create_task(anext(client.messages(), None))
-    await client.wait_online(5)
+    await client.wait_online(20)
     with pytest.raises(RuntimeError, match="one consumer"):
         await anext(client.messages())
     with pytest.raises(RuntimeError, match="use one of the two"):
@@ -198,7 +198,7 @@ async def test_handlers_may_be_coroutines_and_run_in_order(peer, make, caplog):
     with pytest.raises(RuntimeError, match="use one of the two"):
         client.messages()
     async with client:
-        await client.wait_online(5)
+        await client.wait_online(20)
         for number in (1, 2):
             peer.push(f"m/alice/in/u/bob/{MID[:-1]}{number}/seq={number}", b"hi")
         assert await seen(peer, lambda: len(peer.acked) == 2)
@@ -220,7 +220,7 @@ async def test_a_handler_that_hangs_is_cancelled_at_close(peer, make, caplog):
         await asyncio.Event().wait()
 
     client.start()
-    await client.wait_online(5)
+    await client.wait_online(20)
     peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"hi")
     await entered.wait()
     await client.close(timeout=0.05)
@@ -256,7 +256,7 @@ async def test_a_wrong_token_is_said_once(peer, make):
     peer.connack = 5
     async with make() as client:
         stream = client.messages()
-        for waiting in (client.wait_online(5), anext(stream), client.rpc("ping")):
+        for waiting in (client.wait_online(20), anext(stream), client.rpc("ping")):
             with pytest.raises(ConnectionDenied):
                 await waiting
         with pytest.raises(ConnectionDenied):
@@ -294,7 +294,7 @@ async def test_bounds_presence_and_upto(peer, make):
     """OutboxFull at the bound, presence only online, flush and mark_read_upto as in the blocking client."""
     async with make(outbox_max=1) as client:
         assert not await client.presence("bob", "too early")
-        await client.wait_online(5)
+        await client.wait_online(20)
         assert await client.presence_group("team", "typing")
         message = await client.send("bob", "1")
         with pytest.raises(OutboxFull):
@@ -302,7 +302,7 @@ async def test_bounds_presence_and_upto(peer, make):
         assert not await client.flush(0.02)
         assert await seen(peer, lambda: len(peer.messages()) == 1)
         peer.status(message.cid, 1)
-        assert await client.flush(5)
+        assert await client.flush(20)
         stream = client.messages()
         peer.push(f"m/alice/in/g/team/bob/{MID}/seq=1", b"")
         await client.mark_read_upto(await anext(stream))
@@ -318,7 +318,7 @@ async def test_a_thousand_messages_flow_both_ways(peer, make):
     payload = bytes(4096)
     async with make() as client:
         stream = client.messages()
-        await client.wait_online(5)
+        await client.wait_online(20)
         sent = [await client.send("bob", payload) for _ in range(500)]
         pushing = asyncio.create_task(asyncio.to_thread(push_many, peer, 500))
         got = [(await anext(stream)).seq for _ in range(500)]
@@ -347,7 +347,7 @@ async def test_closing_while_it_connects_leaves_nothing_open(peer, make):
         await client.close()
         assert State.OFFLINE is client.state
     async with make() as last:
-        await last.wait_online(5)
+        await last.wait_online(20)
 
     assert await seen(peer, lambda: 1 < peer.accepted == peer.ended)
 
@@ -359,7 +359,7 @@ async def test_cancelling_the_program_closes_the_client(peer, make):
 
     async def program():
         async with make() as client:
-            await client.wait_online(5)
+            await client.wait_online(20)
             ready.set()
             await asyncio.Event().wait()
 

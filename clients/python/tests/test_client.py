@@ -28,14 +28,14 @@ MID = "00000000000000a1"
 @pytest.fixture
 def alice(make):
     with make() as client:
-        client.wait_online(5)
+        client.wait_online(20)
         yield client
 
 
 def test_it_connects_as_its_device_and_its_user_with_a_session_that_lasts(peer, make, token):
     """CONNECT carries the device as client id, the address as user name, the token as password, clean session 0."""
     with make("bob", device="door", keep_alive_s=17) as client:
-        client.wait_online(5)
+        client.wait_online(20)
 
     connect = peer.connects[0]
     assert ("door", "bob", token("bob"), False, 17) == (
@@ -83,7 +83,7 @@ def test_an_edit_and_a_recall_name_the_message(peer, alice):
     """To the same place; before SENT there is no mid to name."""
     peer.answers = (1,)
     first = alice.send_group("team", "helo")
-    first.wait("sent", timeout=5)
+    first.wait("sent", timeout=20)
     second = first.edit("hello", type=2)
     third = first.recall()
     fourth = first.recall(stub=False)
@@ -107,7 +107,7 @@ def test_wait_raises_the_verdict_with_all_that_the_server_says(peer, alice):
     peer.status(message.cid, 0x8C, peer="bob", reason="too fast", retry_after=5)
 
     with pytest.raises(MessageFailed, match="rate-limited for 'bob': too fast, retry after 5 s") as caught:
-        message.wait("delivered", timeout=5)
+        message.wait("delivered", timeout=20)
     assert (Status.RATE_LIMITED, "too fast", 5) == (caught.value.status, caught.value.reason, caught.value.retry_after)
     assert "too fast" == message.reason
 
@@ -116,7 +116,7 @@ def test_wait_times_out_and_says_how_far_it_is(peer, alice):
     """TimeoutError names the recipient, the step that is missing and the newest one."""
     peer.answers = (1,)
     message = alice.send("bob", "hi")
-    message.wait("sent", timeout=5)
+    message.wait("sent", timeout=20)
 
     with pytest.raises(TimeoutError, match=r"no 'delivered' for 'bob' within 0\.05 s, 'sent' so far \(online\)"):
         message.wait("delivered", timeout=0.05)
@@ -136,7 +136,7 @@ def test_waiting_in_a_handler_behind_64_messages_says_why_it_fails(peer, make, u
             caught.append(str(error.value))
 
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         for number in range(64):
             peer.push(f"m/alice/in/u/bob/{number:016x}/seq={number + 1}", b"")
         assert peer.wait(lambda: len(peer.acked) == 64)
@@ -155,9 +155,9 @@ def test_a_group_message_has_a_status_per_member(peer, alice):
 
     assert message.wait("delivered", member="bob", timeout=20) is Status.DELIVERED
     with pytest.raises(MessageFailed, match="expired for 'carol'"):
-        message.wait("read", member="carol", timeout=5)
+        message.wait("read", member="carol", timeout=20)
     with pytest.raises(ValueError, match="say whose"):
-        message.wait("delivered", timeout=5)
+        message.wait("delivered", timeout=20)
     assert message.wait("sent", timeout=0) is Status.SENT
     assert {"bob": Status.DELIVERED, "carol": Status.EXPIRED} == message.recipients
 
@@ -168,7 +168,7 @@ def test_a_received_message_tells_all_of_the_contract(peer, make):
     got = []
     client.on_message(got.append)
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         peer.push(f"m/alice/in/u/%2B1%204/{MID}/seq=7&type=9&expiry=59&ref={MID}&k=v%20w", b"hi")
         peer.push(f"m/alice/in/g/team/bob/{MID[:-1]}2/seq=8", b"all")
         assert peer.wait(lambda: len(peer.acked) == 2)
@@ -202,7 +202,7 @@ def test_the_puback_leaves_only_after_the_handlers_returned(peer, make):
         order.append(("second", message.seq))
 
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         first = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
         other = peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"")
         assert entered.wait(20)
@@ -228,7 +228,7 @@ def test_a_handler_that_raises_is_logged_and_its_message_acknowledged(peer, make
 
     client.on_message(lambda message: seen.append(message.text))
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"one")
         peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"two")
         assert peer.wait(lambda: len(peer.acked) == 2)
@@ -242,7 +242,7 @@ def test_without_a_handler_the_device_takes_no_messages(peer, make):
     """A device confirms what it takes, so one that only sends asks for statuses, answers and news alone."""
     client = make()
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         assert ["m/alice/in/status/#", "m/alice/in/rpc/#", "m/alice/in/session"] == peer.subscribed
         held = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"from an older subscription of this device")
         peer.push("m/alice/in/status/x", b'{"status":1}')
@@ -264,7 +264,7 @@ def test_every_other_kind_of_news_has_its_handler(peer, make):
     for kind in ("own", "status", "read", "presence", "event", "session"):
         getattr(client, f"on_{kind}")(lambda value, kind=kind: got.setdefault(kind, value))
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         peer.push(f"m/alice/in/sent/u/bob/{MID}/seq=3", b"from my laptop")
         peer.push("m/alice/in/status/c1", b'{"cid":"c1","status":2,"name":"delivered","ts":5,"device":"pad"}')
         peer.push("m/alice/in/read/g/team", f"<={MID}".encode())
@@ -287,7 +287,7 @@ def test_read_marks_go_to_the_conversation(peer, make):
     client = make()
     client.on_message(lambda message: message.mark_read() if message.group is None else client.mark_read_upto(message))
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         peer.push(f"m/alice/in/u/b%20c/{MID}/seq=1", b"")
         peer.push(f"m/alice/in/g/team/bob/{MID[:-1]}2/seq=2", b"")
         assert peer.wait(lambda: len(peer.published) == 2)
@@ -334,9 +334,9 @@ def test_rpc_does_not_ask_twice(peer, alice):
     """Cut while it waits, it raises ConnectionLost at once: the operation may have been done; and it times out."""
     peer.on_publish = lambda published: peer.cut()
     with pytest.raises(ConnectionLost, match="may have been done"):
-        alice.rpc("status", timeout=5)
+        alice.rpc("status", timeout=20)
     peer.on_publish = lambda published: None
-    alice.wait_online(5)
+    alice.wait_online(20)
 
     with pytest.raises(TimeoutError, match="no answer to rpc 'ping'"):
         alice.rpc("ping", timeout=0.05)
@@ -347,7 +347,7 @@ def test_rpc_does_not_ask_twice(peer, alice):
 def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
     """Above the bound send raises at once; when the statuses are in, there is room again."""
     with make(outbox_max=2) as client:
-        client.wait_online(5)
+        client.wait_online(20)
         sent = [client.send("bob", "1"), client.send("bob", "2")]
         with pytest.raises(OutboxFull, match=r"outbox_max.*flush"):
             client.send("bob", "3")
@@ -356,6 +356,6 @@ def test_the_outbox_is_bounded_and_flush_waits_for_it(peer, make):
         peer.status(sent[0].cid, 1)
         peer.status(sent[1].cid, 0x83)
 
-        assert client.flush(5)
+        assert client.flush(20)
         peer.answers = (1,)
         assert client.send("bob", "3").wait("sent", timeout=20) is Status.SENT

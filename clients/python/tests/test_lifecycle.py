@@ -50,10 +50,10 @@ def test_states_are_told_in_order(peer, make, until):
     states = []
     client.on_state(lambda state, reason: states.append(state))
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         peer.cut()
         assert peer.wait(lambda: len(peer.connects) == 2)
-        client.wait_online(5)
+        client.wait_online(20)
         assert until(lambda: len(states) >= 5)
 
     assert [State.CONNECTING, State.ONLINE, State.OFFLINE, State.CONNECTING, State.ONLINE] == states[:5]
@@ -71,7 +71,7 @@ def test_what_was_not_handled_at_close_is_not_acknowledged(peer, make):
         release.wait(5)
 
     with client:
-        client.wait_online(5)
+        client.wait_online(20)
         handled = peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
         waiting = peer.push(f"m/alice/in/u/bob/{MID[:-1]}2/seq=2", b"")
         assert entered.wait(20)
@@ -90,7 +90,7 @@ def test_a_handler_may_close_its_client(peer, make, until):
     client = make()
     client.on_message(lambda message: client.close())
     client.start()
-    client.wait_online(5)
+    client.wait_online(20)
     peer.push(f"m/alice/in/u/bob/{MID}/seq=1", b"")
 
     assert peer.wait(lambda: peer.goodbyes == 1)

@@ -34,6 +34,6 @@ def test_busy_is_said_however_soon_it_hangs_up(tmp_path, monkeypatch):
             with pytest.raises(RefusedError) as refused:
                 Control(tmp_path)
             found.add(refused.value.code)
-        server.join(5)
+        server.join(20)
 
     assert {"busy"} == found

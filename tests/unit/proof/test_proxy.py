@@ -33,7 +33,7 @@ def played(story):
     """Run a story of a connection."""
 
     async def play():
-        async with connected() as (road, client, server), asyncio.timeout(5):
+        async with connected() as (road, client, server), asyncio.timeout(20):
             await story(road, client, server)
 
     asyncio.run(play())
