@@ -55,7 +55,6 @@ from mesimqtt.messaging.typing import Typing
 from mesimqtt.messaging.vanish import Vanishing
 from mesimqtt.messaging.webhooks import Webhooks
 from mesimqtt.messaging.withdrawal import Withdrawals
-from mesimqtt.store import history as history_rows
 from mesimqtt.store import messages as message_rows
 from mesimqtt.store import users
 
@@ -97,7 +96,6 @@ class Messaging:
         self.signer = signer
         self.now, self.now_ms, self.chance = now, now_ms, chance
         started_mid = message_rows.last_mid(store.read)
-        history_rows.recover_own(store.read, started_mid - history_rows.UNKEPT_MIDS)
         hub = self._hub = _make_hub(settings, store, now, now_ms, chance, after=started_mid)
         directory = self.directory = hub.directory
         hub.spawn = spawn or hub.spawn
@@ -114,7 +112,7 @@ class Messaging:
         self._acceptor = self._make_acceptor(hub)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
         hub.news = self._enrolment.news
-        self._sweeper = self._make_sweeper()
+        self._sweeper = self._make_sweeper(started_mid)
         self._entry = Entry(hub, signer, self.policies)
         self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
         self.keys.on_changed = self._entry.forget
@@ -151,9 +149,9 @@ class Messaging:
         self._vanishing = Vanishing(hub, self._receipts, withdrawals)
         return acceptor
 
-    def _make_sweeper(self) -> Sweeper:
+    def _make_sweeper(self, started_mid: int) -> Sweeper:
         parts = (self._statuses, self._receipts, self._transients, self._enrolment, self._round_robin)
-        sweeper = Sweeper(self._hub, *parts)
+        sweeper = Sweeper(self._hub, *parts, started_mid=started_mid)
         sweeper.tasks += [self._vanishing.tick, self.schedule.tick]
         return sweeper
 

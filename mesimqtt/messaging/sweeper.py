@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import first_mid_at
@@ -11,10 +12,12 @@ from mesimqtt.engine import codes
 from mesimqtt.messaging.departures import verdict
 from mesimqtt.messaging.devices import is_in_flight
 from mesimqtt.messaging.quarantine import Quarantine
-from mesimqtt.store import conversations, scheduled
+from mesimqtt.store import conversations, history, scheduled
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store.committer import Health, health_of
 from mesimqtt.store.integrity import CORRUPT
+from mesimqtt.store.transaction import transaction
 from mesimqtt.topics import has_param
 
 if TYPE_CHECKING:
@@ -46,6 +49,8 @@ class Sweeper:
         transients: Transients,
         enrolment: Enrolment,
         round_robin: RoundRobin,
+        *,
+        started_mid: int,
     ) -> None:
         self._hub = hub
         self._statuses = statuses
@@ -54,9 +59,11 @@ class Sweeper:
         self._transients = transients
         self._round_robin = round_robin
         self.tasks = [
-            hub.store.retry_reads, self._judge_due, self._judge_old, statuses.summarise, self._expire_tokens,
-            Quarantine(hub, receipts, self.lanes).tick,
+            hub.store.retry_reads, self._recover_own, self._judge_due, self._judge_old, statuses.summarise,
+            self._expire_tokens, Quarantine(hub, receipts, self.lanes).tick,
         ]  # once a second  # fmt: skip
+        self._unkept_mid: int | None = started_mid - history.UNKEPT_MIDS  # None: nothing to recover any more
+        self._recover_own()
         self._next_second = 0.0
         self._next_hour = 0.0
         self._judged = 0  # every mid below was looked at when it had lived for the default expiry
@@ -77,6 +84,23 @@ class Sweeper:
         if now >= self._next_hour:
             self._next_hour = now + _HOUR_S
             _guarded(self._hourly)
+
+    def _recover_own(self) -> None:
+        """Have inboxes count right what was sent just before a crash; on a full disk once there is room.
+
+        A lane in memory has it already.
+        """
+        if self._unkept_mid is None:
+            return
+        try:
+            with transaction(self._hub.store.read):
+                history.recover_own(self._hub.store.read, self._unkept_mid)
+        except sqlite3.Error as error:
+            if health_of(error) is Health.FAULT:
+                raise
+            log.warning("store: what was sent just before a crash counts as unread until it can be written: %s", error)
+        else:
+            self._unkept_mid = None
 
     def _judge_due(self) -> None:
         """Give every message whose deadline has passed its verdict."""

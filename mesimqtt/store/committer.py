@@ -226,7 +226,7 @@ class Committer:
             _guarded(call, True)
 
     def _failed(self, batch: Batch, error: Exception) -> None:
-        before, self.health = self.health, _health_of(error)
+        before, self.health = self.health, health_of(error)
         if before is not self.health:
             log.error("store: cannot commit (%s: %s); nothing of it is acknowledged", self.health, error)
         self.batch.take_state(batch)
@@ -260,7 +260,8 @@ def _guarded(call: Callable[..., None], *values: object) -> None:
         log.exception("store: a call around a commit failed")
 
 
-def _health_of(error: Exception) -> Health:
+def health_of(error: Exception) -> Health:
+    """Return what a failed write says of the store."""
     if not is_environment(error):
         return Health.FAULT
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR)

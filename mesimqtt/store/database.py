@@ -306,6 +306,8 @@ def sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, ValueError, TypeError, LookupError) as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            raise StoreError(f"{path} cannot be written, for the disk is full; make room, and start again") from error
         raise StoreError(
             f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged, or the disk fails; look at both, "
             "and restore a backup"

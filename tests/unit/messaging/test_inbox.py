@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from mesimqtt.domain.errors import OperationError
-from unit.messaging.world import mid_of
+from mesimqtt.testing.faults import FaultyDatabase
+from unit.messaging.world import World, mid_of
 
 
 def lines(answer):
@@ -116,6 +119,46 @@ def test_the_counts_survive_a_crash(world):
 
     assert [("bob", 0, 0, "mine")] == lines(world.do("inbox", address="alice"))
     assert [("alice", 1, 1, "mine")] == lines(world.do("inbox", address="bob"))
+
+
+class Cramped(World):
+    """A server whose disk may be full when it starts."""
+
+    code = 0
+
+    def open_store(self):
+        store = super().open_store()
+        self.disk = store._database = FaultyDatabase(store._database)
+        self.disk.at, self.disk.code = "UPDATE lane", self.code
+        return store
+
+
+def test_it_starts_on_a_full_disk_after_a_crash(tmp_path, caplog):
+    """Killed while the disk was full, the server starts, says what counts wrong, and puts it right once there is room.
+
+    Everybody has what is his meanwhile. What is no failure of the disk ends the start.
+    """
+    world = Cramped(tmp_path / "data")
+    world.user("alice", "bob")
+    alice = world.listener("alice", filters=("rpc/#",))
+    alice.publish("u/bob/1", "mine")
+    world.commits.hold()  # the commit of her lane
+    world.advance(1)
+    world.commits.jobs.clear()
+    world.code = sqlite3.SQLITE_ERROR
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        world.restart()
+    world.code = sqlite3.SQLITE_FULL
+    world.restart()
+
+    assert "counts as unread until it can be written: database or disk is full" in caplog.text
+    assert [b"mine"] == [each.payload for each in world.listener("bob").received("u/")]
+    assert [] == world.listener("alice").received()
+    world.advance(2)
+    world.disk.code = 0
+    world.advance(2)
+    assert [("bob", 0, 0, "mine")] == lines(world.do("inbox", address="alice"))
+    world.close()
 
 
 def test_notes_to_oneself(world):

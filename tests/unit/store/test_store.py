@@ -10,11 +10,11 @@ import threading
 
 import pytest
 
-from mesimqtt.domain.errors import InUseError
+from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.settings import Store as StoreSettings
 from mesimqtt.store import store as store_module
 from mesimqtt.store.committer import Health
-from mesimqtt.store.database import is_locked
+from mesimqtt.store.database import is_locked, sentence
 from mesimqtt.store.store import Store
 from unit.messaging.world import FakeLoop
 from unit.store.desk import NOW_MS, ROW
@@ -340,3 +340,14 @@ def test_no_check_is_made_where_none_is_wanted(folder):
     store._database.check = None
     store.check(lambda: 0.0)
     asyncio.run(store.close())
+
+
+def test_a_full_disk_is_no_damage(folder):
+    """What fails for want of room says so, and does not send anybody to his backups."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with (
+        pytest.raises(StoreError, match=r"for the disk is full; make room, and start again$"),
+        sentence(folder / "x.db"),
+    ):
+        raise error
