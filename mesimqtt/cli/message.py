@@ -122,7 +122,8 @@ def trace(
         return
     steps, devices, following = answer["steps"], answer["devices"], answer["next"]
     told = {key: value for key, value in answer.items() if key not in ("steps", "devices", "next", "status")}
-    facts({**told, "ts": when_ms(answer["ts"]), "expires_at": when_ms(answer["expires_at"])})
+    times = {key: when_ms(answer[key]) for key in ("ts", "due", "expires_at") if key in answer}
+    facts(told | times)
     line("")
     table(
         ["at", "status", "code", "recipient", "device", "reason"],
@@ -132,6 +133,8 @@ def trace(
             for each in steps
         ],
     )  # fmt: skip
+    if not devices:
+        return
     line("")
     table(
         ["recipient", "device", "is", "message", "seen"],

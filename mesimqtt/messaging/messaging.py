@@ -367,7 +367,7 @@ class Messaging:
 
     def trace(self, mid: str, *, after: str = "") -> dict[str, Any]:
         """Return where a message is and how it got there."""
-        return self._queries.trace(mid, after=after)
+        return self.schedule.trace(mid) or self._queries.trace(mid, after=after)
 
     def party(self, address: str) -> User:
         """Return a user; raise OperationError if there is none."""

@@ -37,10 +37,10 @@ class Queries:
         """
         hub = self._hub
         after = number_of(unpack(cursor), "u") if cursor is not None else 0
-        message, sender = self._find(mid)
+        message, sender = self._find(mid, asker)
         user = hub.directory.user(asker) if asker is not None else None
         if asker is not None and (user is None or user.id != sender.id):
-            raise OperationError("no-such-message", f"no message {mid} of yours")
+            raise _missing(mid, asker)
         matrix = await hub.store.ask(lambda connection: receipts.matrix(connection, message, after, limit))
         answer = self._about(message, sender)
         if message.conversation.kind == GROUP:
@@ -57,16 +57,16 @@ class Queries:
             OperationError: no such message.
 
         """
-        message, sender = self._find(mid)
+        message, sender = self._find(mid, None)
         return self._about(message, sender) | self._tracer.trace(message, sender, after=after)
 
-    def _find(self, mid: str) -> tuple[Message, User]:
+    def _find(self, mid: str, asker: str | None) -> tuple[Message, User]:
         if not MID_PATTERN.fullmatch(mid):
             raise OperationError("bad-mid", "a mid is 16 hex digits, lower case")
         message = rows.by_mid(self._hub.store.read, int(mid, 16))
         sender = self._hub.directory.party(message.sender_id) if message is not None else None
         if message is None or sender is None:
-            raise OperationError("no-such-message", f"no message {mid} of yours")
+            raise _missing(mid, asker)
         return message, sender
 
     def _about(self, message: Message, sender: User) -> dict[str, Any]:
@@ -99,6 +99,12 @@ class Queries:
             "damaged": counts.get("corrupt", 0) + self._hub.store.damaged,
             "counters": counts,
         }
+
+
+def _missing(mid: str, asker: str | None) -> OperationError:
+    """Return the refusal: a user hears the same of another's message as of none."""
+    told = f"there is no message {mid}" if asker is None else f"no message {mid} of yours"
+    return OperationError("no-such-message", told)
 
 
 def _row(receipt: receipts.Receipt) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.statuses import Statuses
+    from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
 
 log = logging.getLogger(__name__)
@@ -170,18 +171,30 @@ class Schedule:
 
     def status(self, mid: str, asker: str | None) -> dict[str, Any] | None:
         """Return the status of a message that waits, or of what changed one; None for any other mid."""
-        row = scheduled.find(self._hub.store.read, int(mid, 16)) if MID_PATTERN.fullmatch(mid) else None
-        sender = self._hub.directory.party(row.sender_id) if row is not None else None
+        row, sender = self._asked(mid)
         if row is None or sender is None or asker not in (None, sender.address):
             return None
-        answer = {"mid": mid, "cid": row.cid, "from": sender.address} | self._place_json(row)
-        answer |= {"ts": row.ts, "due": row.due, "size": len(row.payload)}
-        answer["status"] = [
-            {"status": each.status, "name": TITLES[each.status], "ts": each.ts}
-            | ({"reason": each.reason} if each.reason else {})
-            for each in scheduled.statuses_of(self._hub.store.read, row)
-        ]
-        return answer | {"next": None}
+        told = [_step(each) for each in scheduled.statuses_of(self._hub.store.read, row)]
+        return self._about(row, sender) | {"status": told, "next": None}
+
+    def trace(self, mid: str) -> dict[str, Any] | None:
+        """Return the whole story, so far, of what `status` knows: before its time no device is concerned."""
+        row, sender = self._asked(mid)
+        if row is None or sender is None:
+            return None
+        about = self._about(row, sender)
+        peer = {"peer": about["to"]} if about.get("to") else {}
+        steps = [_step(each) | peer for each in scheduled.steps_of(self._hub.store.read, row)]
+        about |= {"device": row.device, "params": row.params, "flags": row.flags}
+        return about | {"steps": steps, "devices": [], "next": None}
+
+    def _asked(self, mid: str) -> tuple[Row | None, User | None]:
+        row = scheduled.find(self._hub.store.read, int(mid, 16)) if MID_PATTERN.fullmatch(mid) else None
+        return row, self._hub.directory.party(row.sender_id) if row is not None else None
+
+    def _about(self, row: Row, sender: User) -> dict[str, Any]:
+        answer = {"mid": format_mid(row.mid), "cid": row.cid, "from": sender.address} | self._place_json(row)
+        return answer | {"ts": row.ts, "due": row.due, "size": len(row.payload)}
 
     def waiting(self, user: User, *, after: tuple[int, int], limit: int) -> list[dict[str, Any]]:
         """Return a page of what a user has scheduled, the next due first."""
@@ -332,6 +345,12 @@ def _place(target: Target) -> tuple[int, int]:
         return GROUP, target.group.id
     assert target.peer is not None  # noqa: S101 - one of the two is given
     return PAIR, target.peer.id
+
+
+def _step(row: StatusRow) -> dict[str, Any]:
+    """Return one status for JSON."""
+    told = {"status": row.status, "name": TITLES[row.status], "ts": row.ts}
+    return told | ({"reason": row.reason} if row.reason else {})
 
 
 def _shown(payload: bytes) -> dict[str, str]:

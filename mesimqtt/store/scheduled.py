@@ -167,6 +167,15 @@ def statuses_of(connection: sqlite3.Connection, row: Row) -> list[StatusRow]:
     return [StatusRow(*each) for each in found]
 
 
+def steps_of(connection: sqlite3.Connection, row: Row) -> list[StatusRow]:
+    """Return every status that a scheduled message has had, in their order."""
+    found = connection.execute(
+        f"{_STATUSES} WHERE s.conversation_id = 0 AND s.last_seq = ? AND s.sender_id = ? ORDER BY s.change",
+        (row.mid, row.sender_id),
+    )
+    return [StatusRow(*each) for each in found]
+
+
 def statuses_since(
     connection: sqlite3.Connection, sender: int, change: int, since_ms: int, upto: int, limit: int
 ) -> list[StatusRow]:

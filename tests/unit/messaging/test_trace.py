@@ -114,3 +114,34 @@ def test_what_cannot_be_traced(world, mid, code):
         world.do("trace", mid=mid)
 
     assert code == refusal.value.code
+
+
+def test_a_message_that_waits_for_its_time_and_one_that_was_cancelled(world):
+    """Both have a story: what it had when, and when it is due; nobody's device is concerned yet."""
+    alice = world.listener("alice", "laptop")
+    alice.publish("u/bob/1/when=60", "later")
+    mid = alice.statuses()[0]["mid"]
+    waiting = world.do("trace", mid=mid)
+    world.advance(2)
+    alice.publish(f"u/bob/2/recall={mid}", "")
+    ended = world.do("trace", mid=mid)
+
+    assert waiting["ts"] + 60_000 == waiting["due"]
+    assert ("alice", "laptop", "bob", "1", "when=60") == tuple(
+        waiting[key] for key in ("from", "device", "to", "cid", "params")
+    )
+    assert [("sent", "bob")] == [(step["name"], step["peer"]) for step in waiting["steps"]]
+    assert [("sent", 0), ("deleted", 2_000)] == [(step["name"], step["ts"] - waiting["ts"]) for step in ended["steps"]]
+    assert ([], None) == (ended["devices"], ended["next"])
+
+
+def test_a_message_that_is_not_there(world):
+    """An operator is told so; a user hears the same of another's message."""
+    mid, missing = sent(world), "0000000000000001"
+    with pytest.raises(OperationError, match=f"^there is no message {missing}$"):
+        world.do("trace", mid=missing)
+    with pytest.raises(OperationError, match=f"^there is no message {missing}$"):
+        world.do("status", mid=missing)
+
+    told = [world.listener("bob").rpc("status", mid=each)[0]["message"] for each in (mid, missing)]
+    assert [f"no message {mid} of yours", f"no message {missing} of yours"] == told
