@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class SeqSet:
@@ -14,10 +18,9 @@ class SeqSet:
         self.upto = upto
         self._starts: list[int] = []
         self._ends: list[int] = []
-        for run in above.split(",") if above else ():
-            first, _, last = run.partition("-")
-            self._starts.append(int(first))
-            self._ends.append(int(last or first))
+        for first, last in _runs(above, upto) if above else ():
+            self._starts.append(first)
+            self._ends.append(last)
 
     def __contains__(self, seq: int) -> bool:
         if seq <= self.upto:
@@ -122,3 +125,14 @@ class SeqSet:
 
     def __repr__(self) -> str:
         return f"SeqSet({self.upto}, {self.above!r})"
+
+
+def _runs(above: object, upto: int) -> Iterator[tuple[int, int]]:
+    """Give the runs of a text; what damage has made unreadable is left out: rather given twice than never."""
+    for run in above.split(",") if isinstance(above, str) else ():
+        start, _, end = run.partition("-")
+        if start.isdecimal() and (end or start).isdecimal():
+            first, last = int(start), int(end or start)
+            if upto < first <= last:
+                yield first, last
+                upto = last

@@ -27,6 +27,15 @@ def read_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
         raise ValueError("nested too deeply") from None
 
 
+def read_kept(text: str) -> dict[str, Any]:
+    """Return an object that the store kept as text; nothing where damage has made it unreadable."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.engine import codes
 from mesimqtt.engine.packets import publish_size
 from mesimqtt.messaging.properties5 import identifiers, packet_size
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.feed import Feed
     from mesimqtt.messaging.model import Thread, User
 
+log = logging.getLogger(__name__)
 WINDOW = 64  # in flight to one device, contract section 3
 _RESERVED = 8  # … of which messages leave so many: who handles one may wait for a status or an answer in it
 UNSTORED_MAX = 4_096  # that wait, of statuses that no store could give again: what one read of a client can be refused
@@ -200,11 +203,15 @@ class Device:
         return json.dumps({text: [qos, number] if number else qos for text, (_, qos, number) in self.filters.items()})
 
     def select_kept(self, kept: str) -> None:
-        """Select again what `kept_filters` kept."""
+        """Select again what `kept_filters` kept; everything, where damage has made that unreadable."""
         prefix = self.user.in_prefix.decode()
-        for text, found in json.loads(kept).items():
-            qos, identifier = found if isinstance(found, list) else (found, 0)
-            self.select(text, text.removeprefix(prefix), qos, identifier)
+        for text, found in read_kept(kept).items():
+            qos, identifier = found if isinstance(found, list) and len(found) == 2 else (found, 0)
+            if text.startswith(prefix) and isinstance(qos, int) and isinstance(identifier, int):
+                self.select(text, text.removeprefix(prefix), qos, identifier)
+        if not self.filters and kept != "{}":
+            log.error("what device %r of %r selects is damaged: it gets all", self.client_id, self.user.address)
+            self.select(f"{prefix}#", "#", 1)
 
     def unselect(self, text: str) -> None:
         """Forget a filter."""

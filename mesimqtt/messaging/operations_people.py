@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.policies import BLOCK_KINDS, PRIVACY, Block, PolicyError, checked_choice
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
@@ -262,7 +262,7 @@ def _privacy_of(desk: Desk, user: str) -> Answer:
     row, people = known_user(desk.read, user), desk.messaging.people
     found = people.user(user)
     shown = {what: people.audience(found, what) for what in PRIVACY} if found is not None else {}
-    return {"user": row.address, "privacy": shown, "own": json.loads(row.privacy)}
+    return {"user": row.address, "privacy": shown, "own": read_kept(row.privacy)}
 
 
 def checked_privacy(changes: dict[str, str]) -> None:
@@ -278,7 +278,7 @@ def checked_privacy(changes: dict[str, str]) -> None:
 
 def change_privacy(connection: sqlite3.Connection, row: UserRow, changes: dict[str, str]) -> None:
     """Keep what a user decides himself, within a transaction."""
-    kept = {**json.loads(row.privacy), **changes}
+    kept = {**read_kept(row.privacy), **changes}
     users.set_privacy(connection, row.id, {key: value for key, value in kept.items() if value})
 
 

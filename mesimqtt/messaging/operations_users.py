@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import OperationError, StoreError
 from mesimqtt.domain.policies import DEFAULT
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.messaging.operations_base import (
     Answer,
     ArgumentError,
@@ -168,7 +168,7 @@ async def user_set(
         if profile:
             users.set_profile(connection, user.id, merged_profile(user.profile, profile))
         if policy is not None or rules:
-            kept = {key: value for key, value in {**json.loads(user.rules), **rules}.items() if value}
+            kept = {key: value for key, value in {**read_kept(user.rules), **rules}.items() if value}
             users.set_policy(connection, user.id, user.policy if policy is None else policy, kept)
         if privacy:
             change_privacy(connection, user, privacy)
@@ -180,8 +180,8 @@ async def user_set(
 
 
 def _class(user: UserRow) -> Answer:
-    found: Answer = {"policy": user.policy or DEFAULT, "rules": json.loads(user.rules)}
-    found |= {"privacy": json.loads(user.privacy)}
+    found: Answer = {"policy": user.policy or DEFAULT, "rules": read_kept(user.rules)}
+    found |= {"privacy": read_kept(user.privacy)}
     return found | ({"expires_at": user.expires_at} if user.expires_at is not None else {})
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.policies import RECEIPTS, Block
+from mesimqtt.domain.policies import AUDIENCES, PRIVACY, RECEIPTS, Block
 from mesimqtt.domain.status import Status
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.messaging.model import NOT_HELD, Verdict
 from mesimqtt.store import ties, users
 from mesimqtt.store.ties import Tie
@@ -43,7 +43,7 @@ class People:
 
     def dress(self, user: User, row: UserRow | Arrival) -> None:
         """Give a user in memory what his row says of policy and privacy."""
-        user.privacy = json.loads(row.privacy) if row.privacy != "{}" else {}
+        user.privacy = _privacy(row.privacy) if row.privacy != "{}" else {}
         user.blocks = None if row.is_blocking else _NOBODY_BLOCKED
         self._place(user, (row.policy, row.rules))
 
@@ -174,6 +174,16 @@ class People:
         if audience == "nobody" or not self.may_know(asker, other) or self.is_blocked(other, asker, Block.PRESENCE):
             return False
         return audience == "all" or ties.has(self._hub.store.read, other.id, Tie.CONTACT, asker.address)
+
+
+def _privacy(kept: str) -> dict[str, str]:
+    """Return what a user decided; of what damage has made unreadable, nobody sees anything."""
+    found = read_kept(kept)
+    chosen: dict[str, str] = {}
+    for what in found or PRIVACY:
+        choices, hidden = (RECEIPTS, "none") if what == "receipts" else (AUDIENCES, "nobody")
+        chosen[what] = found[what] if found.get(what) in choices else hidden
+    return chosen
 
 
 def _nothing(_user: User, _followers: Iterable[str] | None) -> None:

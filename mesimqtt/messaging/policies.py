@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.policies import DEFAULT, Policy, PolicyError, with_rules
 from mesimqtt.domain.rates import RateLimit, parse_windows
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.store import policies as rows
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Policies:
         found = self._special.get((name, rules))
         if found is None:
             try:
-                found = with_rules(policy, json.loads(rules))
+                found = with_rules(policy, read_kept(rules))
             except PolicyError as error:
                 log.warning("a user of policy %s: %s", name or DEFAULT, error)
                 found = policy

@@ -17,6 +17,7 @@ from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.files import irregular, kind_of
 from mesimqtt.store import damage, migrations, model_base, parties
+from mesimqtt.store.integrity import readable
 from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, irregular_files
 from mesimqtt.store.transaction import transaction
 
@@ -67,6 +68,7 @@ class _Connections(SqliteDatabase):
     def _connect(self) -> Connection:
         connection = self._make(self._path)
         connection.suspects, connection.odd = self._suspects, self._odd
+        connection.text_factory = readable
         try:
             for name, value in _PRAGMAS.items():
                 connection.execute(f"PRAGMA {name} = {value}")

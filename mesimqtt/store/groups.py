@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.store.users import DELETED, FORMER, pack
 
 if TYPE_CHECKING:
@@ -112,4 +112,4 @@ def set_expiry(connection: sqlite3.Connection, number: int, expires_at: int | No
 
 
 def _group(row: tuple[int, str, int, int, str, int, int | None]) -> GroupRow:
-    return GroupRow(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
+    return GroupRow(row[0], row[1], row[2], row[3], read_kept(row[4]), row[5], row[6])

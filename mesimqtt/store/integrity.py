@@ -149,6 +149,11 @@ def lane_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_lane`
         return False
 
 
+def readable(text: bytes) -> str:
+    """Return a text from the store, also where a flipped bit has made it no UTF-8: its row is read like any other."""
+    return text.decode("utf-8", "backslashreplace")
+
+
 def reseal(connection: sqlite3.Connection, mid: int) -> None:
     """Give a message whose row was changed on purpose its new checksum; what was changed must have been verified."""
     row = connection.execute(f"SELECT {MESSAGE_COLUMNS} FROM message WHERE id = ?", (mid,)).fetchone()

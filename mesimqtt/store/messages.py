@@ -6,6 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import Conversation, Message
+from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.store import integrity, parties
 from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
@@ -77,7 +78,7 @@ def rows_of(
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
             raise
-        connection.text_factory = _readable
+        connection.text_factory = integrity.readable
         try:
             return _fetched(connection.execute(sql, values), bytes_max)
         finally:
@@ -95,10 +96,6 @@ def _fetched(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
         if bytes_max <= 0:
             break
     return rows
-
-
-def _readable(text: bytes) -> str:
-    return text.decode("utf-8", "backslashreplace")
 
 
 def page(
@@ -265,12 +262,11 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
         "SELECT conversation_id, acked_above FROM lane WHERE user_id = ? AND acked_above <> ''", (user,)
     )
     for conversation, above in lanes.fetchall():
-        for run in above.split(","):  # acknowledged above a gap: these do not wait
-            first, _, last = run.partition("-")
+        for first, last in SeqSet(0, above).runs:  # acknowledged above a gap: these do not wait
             row = connection.execute(
                 """SELECT count(*), coalesce(sum(length(payload)), 0) FROM message
                 WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id <> ? AND kind = 0 AND state = 0""",
-                (conversation, int(first), int(last or first), user),
+                (conversation, first, last, user),
             ).fetchone()
             count, size = count - row[0], size - row[1]
     return count, size

@@ -26,7 +26,9 @@ class FailedLogins:
         """Return (name, address, free_at) of what still counts."""
         now_ms = self._store.now_ms()
         for user, address, free_at in self._store.read.execute(_LOAD, (now_ms, limit)).fetchall():
-            yield user, address, [self._store.now() + (int(at) - now_ms) / 1000 for at in free_at.split(",")]
+            times = [int(at) for at in str(free_at).split(",") if at.isdecimal()]  # the rest is damaged
+            if times:
+                yield user, address, [self._store.now() + (at - now_ms) / 1000 for at in times]
 
     def save(self, user: str, address: str, free_at: list[float]) -> None:
         """Keep or replace one row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.store import ties
 from mesimqtt.store.ties import Tie
 
@@ -188,6 +189,6 @@ def pack(profile: dict[str, str]) -> str:
 
 def _user(row: tuple[Any, ...]) -> UserRow:
     return UserRow(
-        row[0], row[1], row[2], row[3], json.loads(row[4]) if row[4] != _NO_PROFILE else {}, row[5], row[6], row[7],
+        row[0], row[1], row[2], row[3], read_kept(row[4]) if row[4] != _NO_PROFILE else {}, row[5], row[6], row[7],
         row[8], row[9],
     )  # fmt: skip

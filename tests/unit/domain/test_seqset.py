@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,3 +100,15 @@ def test_whole_runs_go_in_and_what_is_missing_comes_out(upto, added, runs):
     assert (plain, seqs.above) == (members(seqs), again.above)
     assert set(range(1, 76)) - plain == {seq for first, last in missing for seq in range(first, last + 1)}
     assert all(last < after - 1 for (_, last), (after, _) in pairwise(missing))
+
+
+@pytest.mark.parametrize(
+    ("above", "kept"),
+    [
+        ("5-7,9", "5-7,9"), ("5-7,x9,12", "5-7,12"), ("5m7,9", "9"), ("7-5,9", "9"), ("9,5-7", "9"),
+        ("5-9,7,11", "5-9,11"), ("1,9", "9"), ("-,-9,", ""), (b"5-7", ""), ("\xff", ""),
+    ],
+)  # fmt: skip
+def test_what_damage_has_made_of_its_text(above, kept):
+    """What cannot be read, or stands out of order, is left out: such a message is rather given twice than never."""
+    assert (3, kept) == (SeqSet(3, above).upto, SeqSet(3, above).above)

@@ -70,3 +70,15 @@ def test_what_is_over_is_neither_read_nor_kept(rows):
 
     assert 1 == rows.count()
     assert [] == list(logins.load(0))
+
+
+@pytest.mark.parametrize("text", [b"\xff", "6d,,", "-"])
+def test_times_that_damage_has_made_unreadable(rows, text):
+    """The others are read: no row keeps a server from its start."""
+    logins = FailedLogins(rows)
+    logins.save("alice", "192.0.2.1", [60.0])
+    logins.save("bob", "192.0.2.1", [65.0])
+    rows.count()
+    rows.read.execute("UPDATE failed_login SET free_at = ? WHERE user = 'alice'", (text,))
+
+    assert ["bob"] == [user for user, _, _ in logins.load(10)]

@@ -1,0 +1,70 @@
+"""A flipped bit in a text of the store, of which no structure tells, hinders neither a start nor anybody else.
+
+A bit makes a text no UTF-8, no number, no JSON, or, in front of the row, bytes in place of a text.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+
+import pytest
+
+from unit.messaging.world import World
+
+NO_UTF8 = "CAST({0} || x'ff' AS TEXT)"
+BYTES = "CAST({0} AS BLOB)"
+OTHER = "replace(replace({0}, '\"', '#'), '-', '=')"
+COLUMNS = [
+    ("lane", "acked_above"), ("lane", "delivered_above"), ("lane", "read_above"), ("lane", "failed"), ("lane", "gaps"),
+    ("lane", "read_payload"), ("cursor", "acked_above"), ("device", "filters"), ("user", "profile"), ("user", "rules"),
+    ("user", "privacy"), ("user", "policy"), ('"group"', "profile"), ("member", "role"), ("step", "device"),
+    ("step", "reason"), ("policy", "rules"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A server on which something waits for bob, of two and of a group, and which has each kind of row."""
+    world = World(tmp_path / "data")
+    with closing(world):
+        fill(world)
+        yield world
+
+
+def fill(world):
+    world.user("alice", "bob", "carol", "dora")
+    world.do("user_set", address="bob", profile={"name": "Bob"}, rules={"outgoing": "on"})
+    world.do("privacy_set", user="bob", privacy={"last_seen": "nobody"})
+    world.do("policy_set", name="shop", rules={"outgoing": "on"})
+    world.listener("bob").lose()
+    world.group("team", "alice", "bob")
+    world.connect("alice").publish("u/bob/1", "for bob")
+    world.connect("alice", "laptop").publish("g/team/2", "for the team")
+    world.advance(2)
+    statement = "UPDATE {0} SET {1} = '7-9' WHERE {1} = ''"
+    for column in ("acked_above", "delivered_above", "read_above", "failed"):
+        world.store.read.execute(statement.format("lane", column))
+    world.store.read.execute(statement.format("cursor", "acked_above"))
+
+
+@pytest.mark.parametrize("change", [NO_UTF8, BYTES, OTHER])
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_it_hinders_nobody_else(world, table, column, change, caplog):
+    """It starts, who waits gets what is his, whoever writes is acknowledged, and no mistake of ours is logged."""
+    statement = "UPDATE {} SET {} = {}"
+    world.store.read.execute(statement.format(table, column, change.format(column)))
+    with caplog.at_level(logging.ERROR):
+        world.restart()
+        carol, alice, dora = world.connect("carol"), world.connect("alice"), world.listener("dora")
+        assert [True] * 4 == [
+            carol.publish("u/dora/1", "for dora"), carol.publish("u/bob/2", "also for bob"),
+            alice.publish("u/dora/3", "of alice"), alice.publish("g/team/4", "to all"),
+        ]  # fmt: skip
+        world.advance(2)
+        bob = world.connect("bob")
+        world.advance(2)
+
+    assert ["for dora", "of alice"] == dora.payloads("u/")
+    assert {"for bob", "also for bob"} <= set(bob.payloads("u/"))
+    assert [] == [record.getMessage() for record in caplog.records if record.exc_info]
