@@ -98,7 +98,7 @@ def test_who_may_not_list_members_learns_of_none(team, op):
 
 
 def test_who_may_not_add_uses_up_no_invitations(team):
-    """Refused a hundred times: whoever may add somebody still can."""
+    """Refused more often than anybody may be invited: whoever may add somebody still can."""
     alice, carol = team.listener("alice"), team.listener("carol")
     for _ in range(10):
         assert "not-allowed" == ask(carol, "group_join", address="team", users=["dave"])

@@ -197,7 +197,7 @@ def test_the_conversation_of_a_group(world, caplog):
         world.do("send", sender="alice", group="team", text="for nobody")
 
 
-def test_damage_is_counted_once_and_found_by_a_check(world, caplog):
+def test_damage_is_told_once(world, caplog):
     """The log names each place once, however often it is read."""
     altered(world, TO_DORA, 1)
     for _ in range(3):
