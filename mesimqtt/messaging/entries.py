@@ -13,7 +13,7 @@ from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.receipts import UNCONFIRMED
 from mesimqtt.store import history, members
-from mesimqtt.store import messages as message_rows
+from mesimqtt.store import statuses as status_rows
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import split_params
 
@@ -82,7 +82,7 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
         elif message.sender_id == seen.user_id or (seq in seen.read and seq not in seen.failed):
             found.append(row)
         elif seq in seen.failed:  # held back, too: he blocked its sender, and it counts as read
-            statuses = message_rows.statuses_of(connection, message)
+            statuses = status_rows.statuses_of(connection, message)
             if any(each.recipient_id == seen.user_id and each.reason == UNCONFIRMED for each in statuses):
                 found.append(row)
         elif message.expires_at > now_ms or seq in seen.acked:
@@ -93,7 +93,7 @@ def shown(connection: sqlite3.Connection, rows: Iterable[history.Row], seen: See
 def _is_for(connection: sqlite3.Connection, message: Message, user: int) -> bool:
     """Tell whether a user may see an event, or a piece of work: if he sent it or took it."""
     if message.kind == MessageKind.WORK:
-        statuses = message_rows.statuses_of(connection, message) if message.sender_id != user else []
+        statuses = status_rows.statuses_of(connection, message) if message.sender_id != user else []
         return message.sender_id == user or any(row.recipient_id == user for row in statuses)
     if message.conversation.kind != GROUP:
         return True

@@ -9,6 +9,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.messaging.devices import Left
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store import statuses as status_rows
 from mesimqtt.store.amend import HIDDEN, is_wiped
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
@@ -191,7 +192,7 @@ class Receipts:
 
     def _may_follow(self, message: Message, user: User) -> bool:
         """Tell whether READ may follow a failure: after `unconfirmed` alone."""
-        statuses = message_rows.statuses_of(self._hub.store.read, message)
+        statuses = status_rows.statuses_of(self._hub.store.read, message)
         return any(
             row.recipient_id == user.id and row.status == Status.FAILED and row.reason == UNCONFIRMED
             for row in statuses

@@ -11,6 +11,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.messaging.departures import GROUP_DELETED
 from mesimqtt.messaging.work_queue import WAITING_BYTES, WAITING_MAX, Job, Queue
 from mesimqtt.store import messages as message_rows
+from mesimqtt.store import statuses as status_rows
 from mesimqtt.store import work
 from mesimqtt.topics import FLAG_DELIVERY_RECEIPT, FLAG_READ_RECEIPT
 
@@ -340,7 +341,7 @@ class RoundRobin:
         is_his = upto
         self._read_unacknowledged(user, thread, message)
         for one in found:
-            rows = message_rows.statuses_of(self._hub.store.read, one)
+            rows = status_rows.statuses_of(self._hub.store.read, one)
             codes = [row.status for row in rows if row.recipient_id == user.id]
             is_taken = Status.DELIVERED in codes or self._settling.get(one.mid) == user.id
             is_his = is_his or is_taken or Status.READ in codes

@@ -14,7 +14,7 @@ from mesimqtt.messaging.properties5 import STORE, Refused, refused
 from mesimqtt.messaging.waiting import LOW_WATER, OUTBOX_MAX
 from mesimqtt.store import messages as rows
 from mesimqtt.store import scheduled
-from mesimqtt.store.statuses import statuses_since
+from mesimqtt.store import statuses as status_rows
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.devices import Device, Extra
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import Group, Thread, User
-    from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
+    from mesimqtt.store.statuses import StatusRow
 
 NEWEST = 2**63 - 1  # no change number is higher
 
@@ -198,7 +198,7 @@ class Statuses:
         device.status_loading = True
 
         def read(connection: sqlite3.Connection) -> list[StatusRow]:
-            found = statuses_since(connection, user.id, after, since, limit)
+            found = status_rows.statuses_since(connection, user.id, after, since, limit)
             upto = found[-1].change if found else NEWEST
             return sorted([*found, *scheduled.statuses_since(connection, user.id, after, since, upto, limit)])
 
@@ -296,7 +296,7 @@ class Statuses:
             counts = {"delivered": 0, "read": 0}
             newest = 0
             code = Status.SENT
-            for row in rows.statuses_of(self._hub.store.read, message):
+            for row in status_rows.statuses_of(self._hub.store.read, message):
                 newest = max(newest, row.ts)
                 if row.status in (Status.DELIVERED, Status.READ):
                     counts["delivered"] += 1
@@ -315,7 +315,7 @@ def statuses_of(connection: sqlite3.Connection, mid: int) -> list[StatusRow]:
     """Return the newest status for each recipient of a message, sent or scheduled."""
     message = rows.by_mid(connection, mid)
     if message is not None:
-        return rows.statuses_of(connection, message)
+        return status_rows.statuses_of(connection, message)
     waiting = scheduled.find(connection, mid)
     return scheduled.statuses_of(connection, waiting) if waiting is not None else []
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.status import TITLES
 from mesimqtt.messaging.devices import is_in_flight_to
 from mesimqtt.store import devices as device_rows
-from mesimqtt.store import messages as rows
+from mesimqtt.store import statuses as status_rows
 
 if TYPE_CHECKING:
     from mesimqtt.domain.messages import Lane, Message
@@ -28,7 +28,7 @@ class Tracer:
         """Return the steps of a message in their order and the devices it is for; of a group, members after `after`."""
         thread = self._hub.directory.thread_of(message.conversation)
         found: dict[str, Any] = {"device": message.device, "params": message.params, "flags": message.flags}
-        found["steps"] = [self._step(row) for row in rows.steps_of(self._hub.store.read, message)]
+        found["steps"] = [self._step(row) for row in status_rows.steps_of(self._hub.store.read, message)]
         found["devices"], found["next"] = [], None
         if thread is None:
             return found
@@ -47,7 +47,7 @@ class Tracer:
         users = (self._hub.directory.user_by_id(number) for number in thread.group.members)
         return sorted((user for user in users if user and user is not sender), key=lambda user: user.address)
 
-    def _step(self, row: rows.StatusRow) -> dict[str, Any]:
+    def _step(self, row: status_rows.StatusRow) -> dict[str, Any]:
         peer = self._hub.directory.party(row.recipient_id) if row.recipient_id else None
         found: dict[str, Any] = {"ts": row.ts, "status": row.status, "name": TITLES[row.status]}
         if peer is not None:

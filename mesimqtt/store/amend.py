@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mesimqtt.domain.groups import MemberFlag
 from mesimqtt.domain.messages import GROUP, Message, Step
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations, integrity, members, messages
+from mesimqtt.store import conversations, integrity, members, messages, statuses
 from mesimqtt.store.batch import insert_steps
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _with_edits(connection: sqlite3.Connection, mid: int) -> list[Message]:
 
 def _recipients(connection: sqlite3.Connection, message: Message) -> list[int]:
     """Return the recipients whose status can still become deleted or wiped: no failure, not gone before."""
-    newest = {row.recipient_id: row.status for row in messages.statuses_of(connection, message)}
+    newest = {row.recipient_id: row.status for row in statuses.statuses_of(connection, message)}
     conversation = message.conversation
     if conversation.kind == GROUP:
         rows = connection.execute(_MEMBERS, (conversation.id, message.seq, message.seq, message.sender_id))

@@ -1,9 +1,9 @@
-"""Messages and their statuses: the reading statements (writing is in batch.py)."""
+"""Messages: the reading statements (writing is in batch.py)."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.messages import Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
@@ -20,23 +20,6 @@ _PAYLOAD = COLUMNS.split(", ").index("payload")
 SET_DEADLINE = "UPDATE message SET deadline = ? WHERE id = ?"
 CLEAR_DEADLINE = "UPDATE message SET deadline = NULL WHERE id = ?"
 _CID = "SELECT cid FROM cid WHERE sender_id = ? AND message_id = ?"
-
-
-class StatusRow(NamedTuple):
-    """One status of one message for one recipient, as a returning sender is told it."""
-
-    change: int
-    conversation_id: int
-    kind: int
-    a: int
-    b: int
-    recipient_id: int
-    status: int
-    ts: int
-    device: str
-    reason: str
-    mid: int
-    cid: str
 
 
 def message_of(connection: sqlite3.Connection, row: tuple[Any, ...], conversation: Conversation) -> Message:
@@ -212,41 +195,6 @@ def cid_of(connection: sqlite3.Connection, sender: int, mid: int) -> str:
     """Return by which cid a sender knows a message, from where the store has it a second time; empty if it has not."""
     row = connection.execute(_CID, (sender, mid)).fetchone()
     return row[0] if row is not None else ""
-
-
-def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
-    """Return every status that one message ever had, in the order of the sender's changes."""
-    conversation = message.conversation
-    rows = connection.execute(
-        f"""SELECT change, conversation_id, recipient_id, status,
-        CASE WHEN status = 1 AND first_seq < last_seq THEN ? ELSE ts END, device, reason
-        FROM step INDEXED BY step_conversation_id_last_seq
-        WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
-        ORDER BY change""",
-        (message.ts, conversation.id, message.seq, message.seq, message.seq, message.sender_id),
-    )  # a run of SENT keeps one time; each of its messages was told its own
-    return [
-        StatusRow(
-            row[0],
-            row[1],
-            conversation.kind,
-            conversation.a,
-            conversation.b,
-            row[2],
-            row[3],
-            row[4],
-            row[5],
-            row[6],
-            message.mid,
-            message.cid,
-        )
-        for row in rows
-    ]
-
-
-def statuses_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
-    """Return the newest status of one message for each recipient (recipient 0: the message in a group)."""
-    return sorted({row.recipient_id: row for row in steps_of(connection, message)}.values())
 
 
 def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.messages import MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import messages, work
+from mesimqtt.store import messages, statuses, work
 from mesimqtt.store.integrity import CORRUPT
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def look(connection: sqlite3.Connection, mid: int) -> Suspect | None:
         rows.append((_NAME, (known, mid)))
     if message.kind == MessageKind.WORK:
         rows.append((work.DELETE, (message.conversation.id, message.seq)))
-    is_told = any(row.status == Status.SENT for row in messages.steps_of(connection, message))
+    is_told = any(row.status == Status.SENT for row in statuses.steps_of(connection, message))
     return Suspect(message, rows, is_told)
 
 
@@ -56,4 +56,4 @@ def has_end(connection: sqlite3.Connection, mid: int) -> bool:
     message = messages.by_mid(connection, mid)
     if message is None or message.kind == MessageKind.EVENT:
         return True
-    return any(row.status > Status.SENT for row in messages.steps_of(connection, message))
+    return any(row.status > Status.SENT for row in statuses.steps_of(connection, message))

@@ -9,7 +9,8 @@ from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.batch import CLAIM_CID, FIND_CID, insert_steps
 from mesimqtt.store.integrity import SCHEDULED_COLUMNS, of_scheduled, scheduled_holds
-from mesimqtt.store.messages import StatusRow, rows_of
+from mesimqtt.store.messages import rows_of
+from mesimqtt.store.statuses import StatusRow
 
 if TYPE_CHECKING:
     import sqlite3

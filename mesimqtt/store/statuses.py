@@ -1,4 +1,4 @@
-"""What a sender who comes back is told: the newest status of each of his messages, since his own number."""
+"""Statuses: what one message had, and what a sender who comes back is told, since his own number."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.status import Status
 from mesimqtt.store import parties
-from mesimqtt.store.messages import RUN_MAX, StatusRow, name_of
+from mesimqtt.store.messages import RUN_MAX, name_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+
+    from mesimqtt.domain.messages import Message
 
 CHUNK = 256  # steps that are looked at together
 _STEPS = """SELECT change, conversation_id, recipient_id, first_seq, last_seq, status, ts, device, reason FROM step
@@ -21,6 +23,23 @@ _NEWER = """SELECT recipient_id, first_seq, last_seq, change FROM step INDEXED B
 _MESSAGES = """SELECT id, seq, ts FROM message WHERE conversation_id = ? AND seq BETWEEN ? AND ? AND sender_id = ?
     ORDER BY seq"""
 _PLACE = f"SELECT {parties.CONVERSATION_COLUMNS} FROM conversation c WHERE c.id = ?"
+
+
+class StatusRow(NamedTuple):
+    """One status of one message for one recipient, as a returning sender is told it."""
+
+    change: int
+    conversation_id: int
+    kind: int
+    a: int
+    b: int
+    recipient_id: int
+    status: int
+    ts: int
+    device: str
+    reason: str
+    mid: int
+    cid: str
 
 
 class _Place(NamedTuple):
@@ -72,6 +91,41 @@ def statuses_since(
         if len(steps) < CHUNK:
             return found
         change = steps[-1].change
+
+
+def steps_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
+    """Return every status that one message ever had, in the order of the sender's changes."""
+    conversation = message.conversation
+    rows = connection.execute(
+        f"""SELECT change, conversation_id, recipient_id, status,
+        CASE WHEN status = 1 AND first_seq < last_seq THEN ? ELSE ts END, device, reason
+        FROM step INDEXED BY step_conversation_id_last_seq
+        WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND sender_id = ?
+        ORDER BY change""",
+        (message.ts, conversation.id, message.seq, message.seq, message.seq, message.sender_id),
+    )  # a run of SENT keeps one time; each of its messages was told its own
+    return [
+        StatusRow(
+            row[0],
+            row[1],
+            conversation.kind,
+            conversation.a,
+            conversation.b,
+            row[2],
+            row[3],
+            row[4],
+            row[5],
+            row[6],
+            message.mid,
+            message.cid,
+        )
+        for row in rows
+    ]
+
+
+def statuses_of(connection: sqlite3.Connection, message: Message) -> list[StatusRow]:
+    """Return the newest status of one message for each recipient (recipient 0: the message in a group)."""
+    return sorted({row.recipient_id: row for row in steps_of(connection, message)}.values())
 
 
 def _place(connection: sqlite3.Connection, conversation: int) -> _Place | None:

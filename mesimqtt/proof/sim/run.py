@@ -21,6 +21,7 @@ from mesimqtt.proof.sim.world import SimWorld
 from mesimqtt.proof.trial import quiet
 from mesimqtt.store import messages as rows
 from mesimqtt.store import scheduled
+from mesimqtt.store import statuses as status_rows
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -204,7 +205,7 @@ def _steps(world: SimWorld, mid: str) -> Iterator[h.Verdict]:
     """Return every status that a message ever had; a scheduled one's before its time are not in a conversation."""
     directory, read = world.server.messaging.directory, world.server.store.read
     message = rows.by_mid(read, int(mid, 16))
-    for step in rows.steps_of(read, message) if message is not None else ():
+    for step in status_rows.steps_of(read, message) if message is not None else ():
         user = directory.party(step.recipient_id) if step.recipient_id else None
         yield h.Verdict(mid, user.address if user is not None else "", step.status, step.reason)
 

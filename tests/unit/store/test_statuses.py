@@ -127,10 +127,10 @@ def test_statuses_of_one_message(desk):
     connection = desk.database.connection()
 
     assert [(0, SENT, NOW_MS), (BOB, DELIVERED, NOW_MS + 5), (CAROL, DELIVERED, NOW_MS)] == [
-        (row.recipient_id, row.status, row.ts) for row in messages.statuses_of(connection, first)
+        (row.recipient_id, row.status, row.ts) for row in statuses.statuses_of(connection, first)
     ]
     assert [(0, SENT, NOW_MS), (BOB, READ, NOW_MS + 6)] == [
-        (row.recipient_id, row.status, row.ts) for row in messages.statuses_of(connection, second)
+        (row.recipient_id, row.status, row.ts) for row in statuses.statuses_of(connection, second)
     ]
 
 
@@ -143,8 +143,8 @@ def test_sent_tells_each_messages_own_time(desk):
     connection = desk.database.connection()
 
     assert [NOW_MS, NOW_MS + 40] == [row.ts for row in since(desk)]
-    assert [NOW_MS + 40] == [row.ts for row in messages.statuses_of(connection, second)]
-    assert [NOW_MS] == [row.ts for row in messages.statuses_of(connection, first)]
+    assert [NOW_MS + 40] == [row.ts for row in statuses.statuses_of(connection, second)]
+    assert [NOW_MS] == [row.ts for row in statuses.statuses_of(connection, first)]
 
 
 def inbox(desk, user):
