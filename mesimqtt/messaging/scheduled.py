@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.model import User
     from mesimqtt.messaging.properties5 import Refused
     from mesimqtt.messaging.statuses import Statuses
-    from mesimqtt.store.messages import StatusRow
     from mesimqtt.store.scheduled import Row
+    from mesimqtt.store.statuses import StatusRow
 
 log = logging.getLogger(__name__)
 _PAGE = 100  # sent in one go: each may be as large as a message can be
