@@ -17,7 +17,7 @@ from zlib import crc32
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 CORRUPT = 0x80  # `message.state` of what was damaged in the store: nobody gets it any more
 CORRUPT_REASON = "corrupt"
@@ -119,32 +119,28 @@ def holds(row: Sequence[Any], checksum: object) -> bool:
 
 def scheduled_holds(row: Sequence[Any], checksum: object) -> bool:
     """Tell whether a scheduled message, as its SCHEDULED_COLUMNS, is what was stored under that checksum."""
-    try:
-        return of_scheduled(row) == checksum
-    except (ValueError, TypeError, ArithmeticError, _struct_error):
-        return False
+    return _is_sum_of(of_scheduled, checksum, row)
 
 
 def letter_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_letter`'s, or what a damaged file holds
     """Tell whether a queued or retained message is what was stored under that checksum."""
-    try:
-        return of_letter(*row) == checksum
-    except (ValueError, TypeError, ArithmeticError, _struct_error):
-        return False
+    return _is_sum_of(of_letter, checksum, *row)
 
 
 def conversation_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_conversation`'s, or what a damaged file holds
     """Tell whether a conversation is between whom it was stored under that checksum."""
-    try:
-        return of_conversation(*row) == checksum
-    except (ValueError, TypeError, ArithmeticError, _struct_error):
-        return False
+    return _is_sum_of(of_conversation, checksum, *row)
 
 
 def lane_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_lane`'s, or what a damaged file holds
     """Tell whether a lane is whose it was, from when and until when it was, under that checksum."""
+    return _is_sum_of(of_lane, checksum, *row)
+
+
+def _is_sum_of(make: Callable[..., int], checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `make`'s, or what a damaged file holds
+    """Tell whether `make` gives that checksum; of what has none, as nobody stored such values, it is none."""
     try:
-        return of_lane(*row) == checksum
+        return make(*row) == checksum
     except (ValueError, TypeError, ArithmeticError, AttributeError, _struct_error):
         return False
 
