@@ -116,10 +116,13 @@ def _folder(data: Path, *, quick: bool) -> Findings:
 def _last_stop(data: Path) -> Findings:
     """Compare the database with what the last stop left, where no server has it and that is known."""
     from mesimqtt.domain.findings import Finding, Level
+    from mesimqtt.files import kind_of
     from mesimqtt.store.damage import CHANGED, look_at_sum
     from mesimqtt.store.database import FILE_NAME, is_locked
     from mesimqtt.store.inspection_base import RESTORE
 
+    if kind_of(data / FILE_NAME):  # said already: there is no database to compare
+        return
     try:
         became = None if is_locked(data) else look_at_sum(data / FILE_NAME)
         if is_locked(data):  # a server has begun meanwhile
@@ -165,6 +168,7 @@ def _database(data: Path, settings: Settings, *, quick: bool) -> Findings:
     from mesimqtt.store import inspection
     from mesimqtt.store.database import FILE_NAME, is_locked, open_reader
     from mesimqtt.store.inspection_base import RESTORE, View
+    from mesimqtt.store.layout import DATABASE_FILES, MOVE_AWAY, irregular_files
 
     view = View(
         now_ms=int(time.time() * 1000),
@@ -175,4 +179,6 @@ def _database(data: Path, settings: Settings, *, quick: bool) -> Findings:
         with contextlib.closing(open_reader(data / FILE_NAME)) as connection:
             yield from inspection.inspect(connection, view, quick=quick)
     except sqlite3.Error as error:
-        yield Finding("file", Level.FAILURE, f"cannot read {data / FILE_NAME}: {error}", RESTORE, "no server can start")
+        is_irregular = any(path.name in DATABASE_FILES for path, _ in irregular_files(data))
+        mend = MOVE_AWAY if is_irregular else RESTORE
+        yield Finding("file", Level.FAILURE, f"cannot read {data / FILE_NAME}: {error}", mend, "no server can start")

@@ -20,7 +20,7 @@ from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.files import irregular
 from mesimqtt.store.database import FILE_NAME, newest_mid
-from mesimqtt.store.layout import irregular_files
+from mesimqtt.store.layout import MOVE_AWAY, irregular_files
 
 if TYPE_CHECKING:
     from mesimqtt.settings import Settings
@@ -63,9 +63,11 @@ def folder(data: Path) -> Findings:
         begin = f"mesimqtt user add alice --data {shlex.quote(str(data))}"
         yield Finding("data", Level.WARNING, f"there is no data folder {data.absolute()} yet", begin)
         return
+    found = irregular_files(data)
+    irregular_ones = {path for path, _ in found}  # they are to go, whoever may read them
     open_ones = [
         path for path in (data, *data.iterdir()) if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-        and not path.is_symlink()
+        and not path.is_symlink() and path not in irregular_ones
     ]  # fmt: skip
     for path in open_ones:
         mode = "700" if path.is_dir() else "600"
@@ -73,10 +75,9 @@ def folder(data: Path) -> Findings:
             "data", Level.FAILURE, f"{path} can be read by other users of this machine",
             f"chmod {mode} {shlex.quote(str(path))}",
         )  # fmt: skip
-    found = irregular_files(data)
     for path, kind in found:
         what = f"{path.parent}: {irregular(path, kind)}"
-        yield Finding("data", Level.FAILURE, what, "look who made it, and move it away", "no server can start")
+        yield Finding("data", Level.FAILURE, what, MOVE_AWAY, "no server can start")
     if not os.access(data, os.W_OK):
         owner = f"chown -R $(id -u) {shlex.quote(str(data))}"
         yield Finding("data", Level.FAILURE, f"{data} cannot be written by this user", owner)

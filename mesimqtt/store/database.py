@@ -18,7 +18,7 @@ from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.files import irregular, kind_of
 from mesimqtt.store import damage, migrations, model_base, parties
 from mesimqtt.store.integrity import readable
-from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, RESTORING_NAME, irregular_files
+from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, MOVE_AWAY, RESTORING_NAME, irregular_files
 from mesimqtt.store.transaction import transaction
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def _damaged(path: Path, found: str) -> StoreError:
 def check_files(folder: Path) -> None:
     """Raise StoreError if something stands in a data folder for which a server would wait, or read without end."""
     for path, kind in irregular_files(folder):
-        raise StoreError(f"cannot open {path}: {irregular(path, kind)}; look who made it, and move it away")
+        raise StoreError(f"cannot open {path}: {irregular(path, kind)}; {MOVE_AWAY}")
 
 
 def _check_restored(folder: Path) -> None:

@@ -31,6 +31,9 @@ _FILES = (
 )
 
 
+MOVE_AWAY = "look who made it, and move it away"  # what is to be done about each of these
+
+
 def irregular_files(folder: Path) -> list[tuple[Path, str]]:
     """Return what stands where a server has a file and is none, with what it is: 'a pipe', 'a device', 'a folder'.
 

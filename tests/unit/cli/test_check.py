@@ -34,6 +34,24 @@ def check(folder, capsys):
     return code, [(each["level"], each["what"], each["means"]) for each in found if each["check"] == "stop"]
 
 
+def mends(folder, capsys):
+    """Return what is to be done about each failure, by what was looked at."""
+    capsys.readouterr()
+    assert 1 == run(["check", "--quick", "--json", "--data", str(folder)])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    return {(each["check"], each["mend"]) for each in found if each["level"] == "failure"}
+
+
+@pytest.mark.parametrize("name", ["mesimqtt.db", "mesimqtt.db-wal"])
+def test_a_pipe_in_the_databases_place(folder, capsys, name):
+    """It is to be moved away: nothing is restored over it, no mode of it is changed, and no disk has altered it."""
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name, 0o644)
+    away = "look who made it, and move it away"
+
+    assert {("data", away), ("file", away)} == mends(folder, capsys)
+
+
 def flip(path, at):
     data = bytearray(path.read_bytes())
     data[at] ^= 1
