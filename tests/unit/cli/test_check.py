@@ -5,25 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 
 import pytest
 
 from mesimqtt.cli.main import run
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A data folder as a command left it that stopped in good order."""
-    folder = tmp_path_factory.mktemp("made") / "data"
-    assert 0 == run(["user", "add", "alice", "--data", str(folder)])
-    return folder
-
-
 @pytest.fixture
-def folder(made, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(made, tmp_path / "data", ignore=shutil.ignore_patterns("ballast", "control.sock"))
+def folder(stopped_data):
+    """A data folder as a command left it that stopped in good order."""
+    return stopped_data
 
 
 def check(folder, capsys):

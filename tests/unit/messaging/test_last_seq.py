@@ -7,23 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from mesimqtt.testing.world import World
-from unit.messaging.world import seq_of
-
-
-class Checked(World):
-    """A server that checks its store at its start, as `serve` does."""
-
-    def open_store(self):
-        store = super().open_store()
-        store.check(self.now)
-        return store
+from unit.messaging.world import CheckedWorld, seq_of
 
 
 @pytest.fixture
 def world(tmp_path):
     """A server on which three messages wait for bob."""
-    world = Checked(tmp_path / "data")
+    world = CheckedWorld(tmp_path / "data")
     world.user("alice", "bob", "carol")
     world.listener("bob").lose()
     alice = world.connect("alice")

@@ -8,18 +8,9 @@ import logging
 import pytest
 
 from mesimqtt.domain.errors import OperationError
-from unit.messaging.world import World
+from unit.messaging.world import CheckedWorld, World
 
 USERS = ("alice", "bob", "carol", "dora")  # 1 to 4; dora is in no conversation
-
-
-class Checked(World):
-    """A server that checks its store at its start, as `serve` does."""
-
-    def open_store(self):
-        store = super().open_store()
-        store.check(self.now)
-        return store
 
 
 def made(kind, folder):
@@ -104,7 +95,7 @@ def test_who_is_written_to_has_his_place(world):
 
 def test_it_is_given_back_at_the_start(tmp_path, caplog):
     """A start that has the time for a look mends it, and says so."""
-    world = made(Checked, tmp_path / "data")
+    world = made(CheckedWorld, tmp_path / "data")
     with caplog.at_level(logging.ERROR):
         altered(world, TO_DORA, 0)
 

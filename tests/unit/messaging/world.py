@@ -39,3 +39,12 @@ class World(world.World):
         self.commits = committer._runner = HeldRunner()
         self.reads = store._reader = HeldRunner()
         return store
+
+
+class CheckedWorld(World):
+    """A server that checks its store at its start, as `serve` does."""
+
+    def open_store(self):
+        store = super().open_store()
+        store.check(self.now)
+        return store

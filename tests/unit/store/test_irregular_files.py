@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import closing
 
 import pytest
 from typer.testing import CliRunner
 
-from mesimqtt.cli.main import app, run
+from mesimqtt.cli.main import app
 from mesimqtt.domain.errors import MesimqttError, StoreError
 from mesimqtt.files import kind_of, read_regular
 from mesimqtt.record.start import copy_data
@@ -30,18 +29,10 @@ def endless(path):
 MAKERS = {"a pipe": os.mkfifo, "a device": endless, "a folder": os.mkdir}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A data folder as a command left it."""
-    folder = tmp_path_factory.mktemp("made") / "data"
-    assert 0 == run(["user", "add", "alice", "--data", str(folder)])
-    return folder
-
-
 @pytest.fixture
-def folder(made, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(made, tmp_path / "data", ignore=shutil.ignore_patterns("ballast", "control.sock"))
+def folder(stopped_data):
+    """A data folder as a command left it that stopped in good order."""
+    return stopped_data
 
 
 def put(folder, name, kind):
