@@ -59,8 +59,8 @@ def take(
         MesimqttError: it cannot be made; nothing that looks like a backup is left, and no older one was touched.
 
     """
-    if target.resolve() == data.resolve():
-        raise BackupError(f"{target} is the data folder itself; choose another folder, best on another disk")
+    if target.resolve().is_relative_to(data.resolve()):
+        raise BackupError(f"{target} lies in the data folder; choose another folder, best on another disk")
     _check_room(data, target)
     try:
         with shelf.locked(target):

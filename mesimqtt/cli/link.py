@@ -14,7 +14,7 @@ from typing import Any
 from mesimqtt.api.names import SOCKET_NAME, with_short_name
 from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
 from mesimqtt.files import read_regular
-from mesimqtt.store.layout import CONFIG_NOTE
+from mesimqtt.store.layout import CONFIG_NOTE, RESTORING_NAME
 
 HELLO_S = 5.0
 ANSWER_S = 120.0
@@ -153,6 +153,10 @@ def _offline(data: Path, calls: list[tuple[str, Answer]], user: str) -> list[Ans
 
 def no_data(data: Path) -> MesimqttError:
     """Return the error that a folder holds no data of ours, with what to do."""
+    if (data / RESTORING_NAME).exists():
+        from mesimqtt.store.database import interrupted
+
+        return MesimqttError(interrupted(data))
     what = "no data of mesimqtt in" if data.exists() else "no data folder"
     begin = f"begin with: mesimqtt user add alice --data {shlex.quote(str(data))}"
     return MesimqttError(f"there is {what} {data.absolute()}; {begin}, or name the right one: --data DIR")

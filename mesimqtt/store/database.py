@@ -255,10 +255,15 @@ def _check_restored(folder: Path) -> None:
     try:
         unfinished.rmdir()  # empty: everything was in its place
     except OSError:
-        raise StoreError(
-            f"a restore into {folder} was interrupted; do it again: mesimqtt restore DIR --data {folder}, "
-            f"or remove {unfinished} to begin with no data"
-        ) from None
+        raise StoreError(interrupted(folder)) from None
+
+
+def interrupted(folder: Path) -> str:
+    """Return the sentence that a restore into a folder was interrupted, with what to do."""
+    return (
+        f"a restore into {folder} was interrupted; do it again: mesimqtt restore DIR --data {folder}, "
+        f"or remove {folder / RESTORING_NAME} to begin with no data"
+    )
 
 
 def lock(folder: Path) -> int:

@@ -192,14 +192,15 @@ def test_backups_of_nobody_are_not_removed(data, shelf):
 
 
 def test_what_cannot_be_backed_up_says_why(data, tmp_path):
-    """No data, the data folder itself, a file in place of a folder, a database of somebody else."""
+    """No data, a place within the data, a file in place of a folder, a database of somebody else."""
     (tmp_path / "file").write_text("")
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "mesimqtt.db").write_bytes(b"")
 
     for source, target, words in (
         (tmp_path / "nothing", tmp_path / "b", "there is no data of mesimqtt"),
-        (data, data, "is the data folder itself"),
+        (data, data, "lies in the data folder"),
+        (data, data / "backups" / "daily", "lies in the data folder"),
         (data, tmp_path / "file", "cannot write in"),
         (tmp_path / "foreign", tmp_path / "b", "of another program"),
         (data, Path("/proc/mesimqtt"), r"a backup in /proc/mesimqtt cannot be written: there is no disk below /proc"),

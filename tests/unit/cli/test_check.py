@@ -101,3 +101,15 @@ def test_a_folder_that_somebody_has(folder, capsys):
         os.close(descriptor)
 
     assert (0, []) == found
+
+
+@pytest.mark.parametrize("words", [["check"], ["user", "list"], ["stats"]])
+def test_a_restore_that_was_interrupted(tmp_path, capsys, words):
+    """A command that only looks says what happened and how to go on, as the server does; not to begin anew."""
+    (tmp_path / ".restoring").mkdir()
+    (tmp_path / ".restoring" / "mesimqtt.db").touch()
+    code = run([*words, "--data", str(tmp_path)])
+    said = capsys.readouterr().err
+
+    assert (2, True) == (code, "was interrupted; do it again: mesimqtt restore DIR --data" in said)
+    assert "user add" not in said
