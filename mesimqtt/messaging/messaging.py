@@ -234,20 +234,18 @@ class Messaging:
         self._hub.count(what)
 
     def tick(self, now: float) -> None:
-        """Do what time has made due."""
-        self.claim.audit.tick(now)
-        self._sweeper.tick(now)
-        self.search.tick(now)
-        self.retention.tick(now)
-        self.modules.tick(now)
-        self.bots.tick(now)
-        self._lifetimes.tick(now)
-        self._typing.tick(now)
-        self.presence.tick(now)
-        self._round_robin.tick(now)
-        self.groups.tick(now)
-        self.keys.tick(now)
-        self.webhooks.tick(now)
+        """Do what time has made due, all of it: what one part raises is raised at the end."""
+        failed: Exception | None = None
+        for part in (
+            self.claim.audit, self._sweeper, self.search, self.retention, self.modules, self.bots, self._lifetimes,
+            self._typing, self.presence, self._round_robin, self.groups, self.keys, self.webhooks,
+        ):  # fmt: skip
+            try:
+                part.tick(now)
+            except Exception as error:  # noqa: BLE001 - raised below
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""

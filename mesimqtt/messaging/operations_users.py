@@ -188,7 +188,7 @@ def _class(user: UserRow) -> Answer:
 def _brief(user: UserRow) -> Answer:
     return {
         "address": user.address,
-        "state": _STATES[user.active],
+        "state": _STATES.get(user.active, _STATES[0]),
         "name": user.profile.get("name", ""),
         "created_at": user.created_at,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.ids import format_mid
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from mesimqtt.store.scheduled import Row
     from mesimqtt.store.statuses import StatusRow
 
+_KINDS = (int, str, str, int, str)  # of a StatusRow from its time on
+_place = attrgetter("change", "mid")  # by which a page goes on where there was no more room
 NEWEST = 2**63 - 1  # no change number is higher
 
 
@@ -159,9 +162,12 @@ class Statuses:
                     self._tell_one(device, row.cid, row.status, payload)
 
     def row_payload(self, row: StatusRow) -> bytes | None:
-        """Return the JSON of a stored status, equal byte for byte to what was sent when it was new; None: nobody's."""
+        """Return the JSON of a stored status, equal byte for byte to what was sent when it was new.
+
+        None: it is nobody's, or damage has made something of it that is none; the ones behind it are told all the same.
+        """
         directory = self._hub.directory
-        if not row.cid:
+        if not row.cid or row.status not in TITLES or (*map(type, row[7:]),) != _KINDS:
             return None
         if row.kind == GROUP:
             group = directory.room(row.a)
@@ -200,7 +206,9 @@ class Statuses:
         def read(connection: sqlite3.Connection) -> list[StatusRow]:
             found = status_rows.statuses_since(connection, user.id, after, since, limit)
             upto = found[-1].change if found else NEWEST
-            return sorted([*found, *scheduled.statuses_since(connection, user.id, after, since, upto, limit)])
+            return sorted(
+                [*found, *scheduled.statuses_since(connection, user.id, after, since, upto, limit)], key=_place
+            )
 
         def done(found: list[StatusRow]) -> None:
             device.status_loading = False

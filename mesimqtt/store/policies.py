@@ -17,7 +17,7 @@ RAISE_COUNTER = """INSERT INTO counter (name, value) VALUES (?, ?)
 def load(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
     """Return the rules of every policy by its name."""
     rows = connection.execute("SELECT name, rules FROM policy ORDER BY name")
-    return {name: read_kept(rules) for name, rules in rows}
+    return {str(name): read_kept(rules) for name, rules in rows}
 
 
 def save(connection: sqlite3.Connection, name: str, rules: dict[str, str]) -> None:

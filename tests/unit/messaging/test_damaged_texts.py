@@ -68,3 +68,45 @@ def test_it_hinders_nobody_else(world, table, column, change, caplog):
     assert ["for dora", "of alice"] == dora.payloads("u/")
     assert {"for bob", "also for bob"} <= set(bob.payloads("u/"))
     assert [] == [record.getMessage() for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("status", 5), ("status", "x"), ("device", b"phone"), ("reason", b""), ("ts", b"\x01")]
+)
+def test_a_status_that_is_none_is_not_told(world, column, value):
+    """What a sender missed behind it he is told all the same; it holds up none of his devices, and no repetition."""
+    alice = world.listener("alice")
+    alice.statuses()
+    alice.lose()
+    world.connect("alice", "laptop").publish("u/carol/7", "for carol")
+    world.listener("carol").lose()
+    world.advance(2)
+    statement = "UPDATE step SET {} = ? WHERE change = (SELECT min(change) FROM step WHERE status = 2)"
+    world.store.read.execute(statement.format(column), (value,))
+    world.connect("alice", "laptop").publish("u/dora/8", "for dora")
+    world.advance(2)
+    world.restart()
+
+    told = world.listener("alice").steps()
+
+    assert ("8", 1) in told
+    assert world.connect("alice", "laptop").publish("u/carol/7", "for carol")
+
+
+def test_a_part_that_fails_holds_up_no_other(world):
+    """What time has made due is done, whatever became of something before it; that it failed is raised all the same."""
+    told = []
+
+    class Failing:
+        def tick(self, now):
+            raise ValueError("damaged")
+
+    class Later:
+        def tick(self, now):
+            told.append(now)
+
+    world.messaging.search, world.messaging.webhooks = Failing(), Later()
+    with pytest.raises(ValueError, match="damaged"):
+        world.messaging.tick(world.now())
+
+    assert [world.now()] == told

@@ -254,3 +254,23 @@ def test_who_comes_back_to_many_statuses_costs_no_more_for_each(world):
     assert (300, 1_500) == (few, many)
     assert work_many / many < 2 * work_few / few
     assert work_many * 100 / many < 400
+
+
+def test_a_run_that_is_told_in_two_parts_is_told_whole_though_the_clock_was_set_back(world):
+    """Where there is room for a part of a commit's statuses, the rest follows, whatever times its messages have."""
+    alice = world.listener("alice", filters=("status/#",))
+    laptop = world.connect("alice", "laptop")
+    alice.auto_ack = False
+    for number in range(330):
+        laptop.publish(f"u/nobody/{number}")
+    world.commits.hold()
+    for number in range(200):
+        world.ms -= 50
+        laptop.publish(f"u/bob/m{number}")
+    world.commits.release()
+    while claimed := list(alice.connection.claimed):
+        alice.send(*[wire.ack("PUBACK", number) for number in claimed])
+
+    told = {cid for cid, status in alice.steps() if status == 1}
+
+    assert [] == [number for number in range(200) if f"m{number}" not in told]
