@@ -17,6 +17,7 @@ from mesimqtt.backup.verify import verify
 from mesimqtt.files import open_regular
 from mesimqtt.store import layout, migrations, restored
 from mesimqtt.store.database import FILE_NAME, lock
+from mesimqtt.store.integrity import readable
 from mesimqtt.store.notes import NoteError, configuration_of
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _fill(stage: Path, backup: Path, found: Manifest, data: Path, now_ms: int) -
 
 def _renew(path: Path, now_ms: int) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.text_factory = readable
         connection.execute("PRAGMA journal_mode = delete")  # one file, so that it can be moved in one step
         connection.execute("PRAGMA synchronous = full")
         migrations.migrate(connection, path)

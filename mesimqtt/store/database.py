@@ -292,7 +292,9 @@ def open_reader(path: Path) -> sqlite3.Connection:
     ever for what is a pipe or a device.
     """
     check_regular(path)
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    connection.text_factory = readable
+    return connection
 
 
 def check_regular(path: Path) -> None:

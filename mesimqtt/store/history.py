@@ -8,7 +8,7 @@ from mesimqtt.domain.ids import EPOCH_MS, first_mid_at
 from mesimqtt.domain.messages import GROUP, NO_SEQ, PAIR, Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.store.integrity import CORRUPT
-from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of, rows_of
+from mesimqtt.store.messages import COLUMNS, RUN_MAX, message_of
 from mesimqtt.store.parties import PLACE_COLUMNS, whole
 from mesimqtt.store.users import FORMER
 from mesimqtt.topics import has_param
@@ -138,27 +138,29 @@ def slice_of(
 ) -> list[Row]:
     """Return up to `limit` messages with after < seq < before, the newest or the oldest first."""
     order = "DESC" if newest else "ASC"
-    rows = rows_of(
-        connection,
+    rows = connection.execute(
         f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq < ? ORDER BY m.seq {order} LIMIT ?",
         (user, lane.id, after, before, limit),
-    )
+    ).fetchall()
     found = [_row(connection, row) for row in rows]
     return [row for row in found if after < row.message.seq < before]  # the seq of a damaged one may be any
 
 
 def by_mids(connection: sqlite3.Connection, mids: list[int], user: int) -> list[Row]:
     """Return the messages of these mids that are there, in the given order."""
-    return [_row(connection, row) for mid in mids for row in rows_of(connection, f"{_ROWS} AND m.id = ?", (user, mid))]
+    return [
+        _row(connection, row)
+        for mid in mids
+        for row in connection.execute(f"{_ROWS} AND m.id = ?", (user, mid)).fetchall()
+    ]
 
 
 def last_of(connection: sqlite3.Connection, lane: LaneRow, user: int, limit: int) -> list[Row]:
     """Return the newest messages (no events) that stand in a user's time in a conversation, the newest first."""
-    rows = rows_of(
-        connection,
+    rows = connection.execute(
         f"{_ROWS} AND m.conversation_id = ? AND m.seq > ? AND m.seq <= ? AND m.kind = 0 ORDER BY m.seq DESC LIMIT ?",
         (user, lane.id, lane.floor, lane.end, limit),
-    )
+    ).fetchall()
     return [_row(connection, row) for row in rows]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.messages import Conversation, Message
@@ -11,7 +10,8 @@ from mesimqtt.store import integrity, parties
 from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import sqlite3
+    from collections.abc import Iterator
 
 MID_FLOOR = "mid"  # the counter of that name
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
@@ -49,26 +49,8 @@ def _corrupt(row: tuple[Any, ...], conversation: Conversation) -> Message:
     return message
 
 
-def rows_of(
-    connection: sqlite3.Connection, sql: str, values: Sequence[Any], *, bytes_max: int = 0
-) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT, also where a flipped bit has made a text that is no UTF-8.
-
-    `bytes_max`: of COLUMNS, and no more rows than until their payloads are that much together; 0: all.
-    """
-    try:
-        return _fetched(connection.execute(sql, values), bytes_max)
-    except sqlite3.OperationalError as error:
-        if "decode" not in str(error):
-            raise
-        connection.text_factory = integrity.readable
-        try:
-            return _fetched(connection.execute(sql, values), bytes_max)
-        finally:
-            connection.text_factory = str
-
-
-def _fetched(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
+def _until(cursor: sqlite3.Cursor, bytes_max: int) -> list[tuple[Any, ...]]:
+    """Return rows of COLUMNS, no more than until their payloads are `bytes_max` together; 0: all."""
     if not bytes_max:
         return cursor.fetchall()
     rows = []
@@ -90,12 +72,11 @@ def page(
     """
     skipped = 0
     while True:
-        rows = rows_of(
-            connection,
+        cursor = connection.execute(
             f"SELECT {COLUMNS} FROM message WHERE conversation_id = ? AND seq > ? ORDER BY seq LIMIT ? OFFSET ?",
             (conversation.id, after, limit, skipped),
-            bytes_max=bytes_max,
         )
+        rows = _until(cursor, bytes_max)
         found = [message_of(connection, row, conversation) for row in rows]
         whole = [message for message in found if message.state != CORRUPT]
         if whole or not rows:
@@ -109,7 +90,7 @@ def everything(connection: sqlite3.Connection) -> Iterator[Message]:
         row[0]: Conversation(*row)
         for row in connection.execute("SELECT id, kind, a, b, last_seq FROM conversation").fetchall()
     }
-    for row in rows_of(connection, f"SELECT {COLUMNS} FROM message ORDER BY id", ()):
+    for row in connection.execute(f"SELECT {COLUMNS} FROM message ORDER BY id").fetchall():
         yield message_of(connection, row, conversations[row[1]])
 
 
@@ -117,12 +98,11 @@ def by_mid(connection: sqlite3.Connection, mid: int) -> Message | None:
     """Return one message."""
     if mid >> 63:  # more than SQLite's integers hold, so more than any mid of ours
         return None
-    rows = rows_of(
-        connection,
+    rows = connection.execute(
         f"""SELECT {COLUMNS}, (SELECT checksum || ' ' || id || ' ' || kind || ' ' || a || ' ' || b || ' '
         || last_seq FROM conversation c WHERE c.id = conversation_id) FROM message WHERE id = ?""",
         (mid,),
-    )
+    ).fetchall()
     if not rows:
         return None
     *row, place = rows[0]
@@ -147,13 +127,12 @@ def unread_before(
 
     Costs 4 us each, 20 us with 16 KiB, half of it and more to be verified.
     """
-    rows = rows_of(
-        connection,
+    rows = connection.execute(
         f"""SELECT {COLUMNS} FROM message
         WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
         ORDER BY seq DESC LIMIT ?""",
         (conversation.id, floor, seq, reader, limit),
-    )
+    ).fetchall()
     return [message_of(connection, row, conversation) for row in reversed(rows)]
 
 
@@ -180,7 +159,7 @@ def name_of(connection: sqlite3.Connection, sender: int, mid: int, seq: int) -> 
 
     Only what was verified is told; of a damaged message, what the store has a second time.
     """
-    rows = rows_of(connection, f"SELECT {MESSAGE_COLUMNS}, checksum FROM message WHERE id = ?", (mid,))
+    rows = connection.execute(f"SELECT {MESSAGE_COLUMNS}, checksum FROM message WHERE id = ?", (mid,)).fetchall()
     if not rows:
         return ""
     *row, checksum = rows[0]

@@ -9,7 +9,6 @@ from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.batch import CLAIM_CID, FIND_CID, insert_steps
 from mesimqtt.store.integrity import SCHEDULED_COLUMNS, of_scheduled, scheduled_holds
-from mesimqtt.store.messages import rows_of
 from mesimqtt.store.statuses import StatusRow
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def find(connection: sqlite3.Connection, mid: int) -> Row | None:
     """Return one scheduled message, waiting or ended."""
     if mid >> 63:
         return None
-    rows = rows_of(connection, f"SELECT {_COLUMNS} FROM scheduled WHERE id = ?", (mid,))
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM scheduled WHERE id = ?", (mid,)).fetchall()
     return _row(rows[0]) if rows else None
 
 
@@ -127,9 +126,9 @@ def _row(row: tuple[Any, ...]) -> Row:
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Row]:
     """Return those whose time has come, the longest due first."""
-    rows = rows_of(
-        connection, f"SELECT {_COLUMNS} FROM scheduled WHERE due <= ? ORDER BY due, id LIMIT ?", (now_ms, limit)
-    )
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM scheduled WHERE due <= ? ORDER BY due, id LIMIT ?", (now_ms, limit)
+    ).fetchall()
     return [_row(row) for row in rows]
 
 
@@ -141,12 +140,11 @@ def next_due(connection: sqlite3.Connection, after_ms: int = 0) -> int | None:
 
 def waiting(connection: sqlite3.Connection, sender: int, after: tuple[int, int], limit: int) -> list[Row]:
     """Return what a sender has scheduled after (due, mid), the next due first."""
-    rows = rows_of(
-        connection,
+    rows = connection.execute(
         f"""SELECT {_COLUMNS} FROM scheduled WHERE sender_id = ? AND due IS NOT NULL AND (due, id) > (?, ?)
         ORDER BY due, id LIMIT ?""",
         (sender, *after, limit),
-    )
+    ).fetchall()
     return [_row(row) for row in rows]
 
 

@@ -18,7 +18,6 @@ from mesimqtt.store.committer import cut_log
 from mesimqtt.store.history import EDITED, edited_of
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.layout import INDEX_NAME
-from mesimqtt.store.messages import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -214,7 +213,7 @@ class _Text(NamedTuple):
 
 def _texts(main: sqlite3.Connection, mids: Iterable[int]) -> Iterator[_Text]:
     """Yield what messages say now; what is damaged says nothing."""
-    for row in (row for mid in mids for row in rows_of(main, _TEXTS, (mid,))):
+    for row in (row for mid in mids for row in main.execute(_TEXTS, (mid,)).fetchall()):
         number, kind, a, b, seq, is_text = row[-6:]
         message, edit = edited_of(main, row, Conversation(number, kind, a, b))
         marks = [conversation_mark(number), f"f{message.sender_id}", f"t{_type_of(message.params)}"]

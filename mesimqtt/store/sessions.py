@@ -11,7 +11,6 @@ from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
 from mesimqtt.store.integrity import letter_holds, of_letter
-from mesimqtt.store.messages import rows_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,9 +80,9 @@ class SessionKeeper:
 
     def restore_retained(self) -> list[RetainedMessage]:
         """Return all retained messages."""
-        rows = rows_of(
-            self._store.read, "SELECT topic, payload, qos, properties, expires_at, checksum FROM retained", ()
-        )
+        rows = self._store.read.execute(
+            "SELECT topic, payload, qos, properties, expires_at, checksum FROM retained"
+        ).fetchall()
         found = []
         for topic, payload, qos, properties, expires_at, checksum in rows:
             name = topic.encode() if isinstance(topic, str) else None

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.store.database import APPLICATION_ID, check_regular, open_reader
+from mesimqtt.store.integrity import readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,9 @@ def open_copy(path: Path) -> sqlite3.Connection:
     Raises sqlite3.Error if it is no regular file.
     """
     check_regular(path)
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    connection.text_factory = readable
+    return connection
 
 
 def facts(connection: sqlite3.Connection) -> Facts:

@@ -9,8 +9,9 @@ from mesimqtt.store import integrity, migrations
 
 
 def memory() -> sqlite3.Connection:
-    """Return a connection to an empty database of the newest version."""
+    """Return a connection to an empty database of the newest version, which reads texts as the store does."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.text_factory = integrity.readable
     migrations.migrate(connection, Path("memory"))
     return connection
 

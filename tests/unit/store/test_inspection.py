@@ -98,6 +98,7 @@ DAMAGES = (
     ("references", "rows of subscription belong to a session", "DELETE FROM session"),
     ("cursors", "acked of user", "UPDATE lane SET acked = 999"),
     ("cursors", "is no set of seqs: 'three'", "UPDATE lane SET delivered_above = 'three'"),
+    ("cursors", r"is no set of seqs: '\\xff'", "UPDATE lane SET acked_above = CAST(x'ff' AS TEXT)"),
     ("cursors", "is not in order", "UPDATE lane SET acked = 5, acked_above = '4-5'"),
     ("cursors", "the cursor of device", "UPDATE cursor SET acked = 999"),
     ("cursors", "which there is not", "DELETE FROM device WHERE client_id = 'phone'"),
