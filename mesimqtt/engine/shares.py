@@ -75,9 +75,8 @@ def split(topic_filter: str) -> tuple[str, str] | None:
 
 def inner_filter(topic_filter: str) -> str:
     """Return the filter that topics are matched with."""
-    if topic_filter.startswith(PREFIX):
-        return topic_filter.split("/", 2)[2]
-    return topic_filter
+    found = split(topic_filter) if topic_filter.startswith(PREFIX) else None
+    return found[1] if found is not None else topic_filter  # also of a kept one that damage has made none
 
 
 def attach(engine: Engine, session: Session, topic_filter: str, grant: int) -> None:

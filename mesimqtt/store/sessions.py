@@ -66,7 +66,10 @@ class SessionKeeper:
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
         for key, topic_filter, grant in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
-            subscriptions.setdefault(key, {})[topic_filter] = grant
+            if type(topic_filter) is str and type(grant) is int:
+                subscriptions.setdefault(key, {})[topic_filter] = grant
+            else:  # a flipped bit made it something that no client subscribes to
+                self._damaged("the subscription %r of session %r", topic_filter, key)
         incoming: dict[int, list[int]] = {}
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
@@ -75,6 +78,9 @@ class SessionKeeper:
         for key, user, client_id, next_n, seen_at, expiry_s in connection.execute(
             "SELECT id, user, client_id, next_n, seen_at, expiry_s FROM session"
         ).fetchall():
+            if type(user) is not str or type(client_id) is not str:
+                self._damaged("session %d, of %r with client id %r,", key, user, client_id)
+                continue
             away_s = max(0, now_ms - seen_at) / 1000 if seen_at else 0.0
             yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, []), away_s, expiry_s
 

@@ -335,3 +335,26 @@ def test_when_a_client_left_survives_a_restart(tmp_path):
     keeper.commit()
 
     assert {"gone": 5.0, "here": 0.0} == {client_id: away_s for _, client_id, *_, away_s, _ in keeper.crash()}
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        ("UPDATE subscription SET topic_filter = CAST(topic_filter AS BLOB) WHERE topic_filter = 'b'", {"a": 1}),
+        ("UPDATE subscription SET topic_filter = CAST(x'ff' AS TEXT) WHERE topic_filter = 'b'", {"a": 1, "\\xff": 1}),
+        ("UPDATE session SET user = CAST(user AS BLOB)", None),
+        ("UPDATE session SET client_id = CAST(client_id AS BLOB)", None),
+    ],
+)
+def test_what_a_flipped_bit_made_of_a_session(keeper, damage, left):
+    """What cannot be one is left out; a server starts on the rest of it."""
+    session = Session("alice", "phone", clean=False)
+    keeper.save_session(session)
+    for topic_filter in ("a", "b"):
+        keeper.save_subscription(session, topic_filter, 1)
+    keeper.commit()
+    keeper.store.read.execute(damage)
+    keeper.store.abandon()
+    keeper.open()
+
+    assert ([] if left is None else [left]) == [restored[3] for restored in keeper.restored]
