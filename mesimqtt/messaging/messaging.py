@@ -234,8 +234,8 @@ class Messaging:
         self._hub.count(what)
 
     def tick(self, now: float) -> None:
-        """Do what time has made due, all of it: what one part raises is raised at the end."""
-        failed: Exception | None = None
+        """Do what time has made due, all of it: what parts raise is raised at the end, of several as a group."""
+        failed: list[Exception] = []
         for part in (
             self.claim.audit, self._sweeper, self.search, self.retention, self.modules, self.bots, self._lifetimes,
             self._typing, self.presence, self._round_robin, self.groups, self.keys, self.webhooks,
@@ -243,9 +243,9 @@ class Messaging:
             try:
                 part.tick(now)
             except Exception as error:  # noqa: BLE001 - raised below
-                failed = failed or error
-        if failed is not None:
-            raise failed
+                failed.append(error)
+        if failed:
+            raise failed[0] if len(failed) == 1 else ExceptionGroup("several periodic tasks failed", failed)
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""

@@ -205,7 +205,7 @@ def test_one_message_in_trouble_keeps_no_other_of_its_commit_from_its_answer(wor
     world.advance(2)
     world.restart()
     alice, bob, _ = world.listener("alice"), world.listener("bob"), world.listener("carol")
-    world.store.read.execute("UPDATE lane SET acked_above = 'x' WHERE user_id = 3")
+    world.store.read.execute("UPDATE lane SET acked = 'x' WHERE user_id = 3")
     alice.send(
         publish("m/alice/out/g/team/1", b"one", qos=1, packet_id=11),
         publish("m/alice/out/u/bob/2", b"two", qos=1, packet_id=12),
@@ -223,13 +223,40 @@ def test_one_periodic_task_in_trouble_keeps_no_other_from_running(world, caplog)
     """A message that cannot be judged does not keep an expired token's connection open."""
     world.listener("alice").publish("u/bob/1/expiry=1")
     world.restart()
-    world.store.read.execute("UPDATE lane SET acked_above = 'x' WHERE user_id = 2")
+    world.store.read.execute("UPDATE lane SET acked = 'x' WHERE user_id = 2")
     token = world.do("token_issue", addresses=["carol"], ttl=3)["tokens"][0]["token"]
     carol = world.connect("carol", token=token)
     world.advance(6)
 
     assert carol.is_closed
     assert "a periodic task failed" in caplog.text
+
+
+class Failing:
+    """A part of messaging that fails at each of its turns."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def tick(self, _now):
+        raise RuntimeError(self.what)
+
+
+def test_every_part_in_trouble_is_told(world):
+    """Parts that fail keep none from its turn, and each is raised: what fails beside another is not passed over."""
+    messaging, expired = world.messaging, []
+    search, keys = messaging.search, messaging.keys
+    messaging.search, messaging.keys = Failing("search"), Failing("keys")
+    world.messaging._sweeper.tasks.append(lambda: expired.append(1))
+    with pytest.raises(ExceptionGroup) as told:
+        messaging.tick(world.now() + 5)
+    messaging.search = search
+    with pytest.raises(RuntimeError, match="keys"):
+        messaging.tick(world.now() + 10)
+    messaging.keys = keys
+
+    assert ["search", "keys"] == [str(each) for each in told.value.exceptions]
+    assert [1, 1] == expired
 
 
 def test_a_page_that_the_disk_failed_comes_all_the_same(world):
