@@ -63,14 +63,11 @@ class Idempotency:
         found = self._found(user, key, digest)
         if found is not None:
             return found
-        keys, size = self._size(user)
-        if keys >= KEYS_MAX or size >= BYTES_MAX:
-            bound = f"{KEYS_MAX} idempotency keys, with {BYTES_MAX} bytes of answers,"
-            raise OperationError("rate-limited", f"at most {bound} are kept for you", retry_after=60)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_seen)
         self._running[place] = (digest, future)
         try:
+            await self._check_room(user)
             answer = await work()
             await self._keep(user, key, digest, answer)
         except BaseException as error:
@@ -85,9 +82,9 @@ class Idempotency:
         """Forget what is older than it must be."""
         if now >= self._purge_at:
             self._purge_at = now + PURGE_S
-            self._sizes.clear()
             before_ms = self._messaging.now_ms() - self._kept_ms
             if rows.is_any_older(self._messaging.store.read, before_ms):
+                self._sizes.clear()
                 self._purge(before_ms)
 
     def _purge(self, before_ms: int) -> None:
@@ -122,14 +119,19 @@ class Idempotency:
         except StoreError:  # it is done, and that is what is told
             log.warning("http: an answer could not be kept for its Idempotency-Key")
         else:
-            keys, size = self._size(user)
-            self._sizes[user] = keys + 1, size + len(kept.answer)
+            if user in self._sizes:
+                keys, size = self._sizes[user]
+                self._sizes[user] = keys + 1, size + len(kept.answer)
 
-    def _size(self, user: str) -> tuple[int, int]:
+    async def _check_room(self, user: str) -> None:
+        """Refuse who has too many keys; they are counted in the reader's thread: of 100 000 it takes half a second."""
         found = self._sizes.get(user)
         if found is None:
-            found = self._sizes[user] = rows.size(self._messaging.store.read, user)
-        return found
+            found = await self._messaging.store.ask(lambda connection: rows.size(connection, user))
+            found = self._sizes.setdefault(user, found)
+        if found[0] >= KEYS_MAX or found[1] >= BYTES_MAX:
+            bound = f"{KEYS_MAX} idempotency keys, with {BYTES_MAX} bytes of answers,"
+            raise OperationError("rate-limited", f"at most {bound} are kept for you", retry_after=60)
 
     def _seal(self, user: str, key: str, text: bytes) -> bytes:
         nonce = self._messaging.chance.draw(_NONCE_BYTES)

@@ -132,6 +132,30 @@ def test_what_is_kept_of_one_user_has_a_bound(ask, monkeypatch) -> None:
         assert status == ask("POST", path, wanted, user=user, idempotency_key=key).status
 
 
+def test_counting_what_is_kept_holds_up_nobody(ask) -> None:
+    """Of a hundred thousand keys it takes half a second: the loop goes on, and who asks the same meanwhile waits."""
+    world = ask.world
+    bob, body = world.listener("bob"), {"to": "bob", "text": "hi"}
+
+    async def both():
+        world.reads.hold()
+        asked = [
+            asyncio.create_task(ask.ask("POST", "/v1/messages", body, user="alice", idempotency_key="k"))
+            for _ in range(2)
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        waiting = len(world.reads.jobs)
+        world.reads.release()
+        return waiting, [reply.json["mid"] for reply in await asyncio.gather(*asked)]
+
+    waiting, mids = world.run(both())
+
+    assert 1 == waiting
+    assert 1 == len(set(mids))
+    assert ["hi"] == bob.payloads()
+
+
 def test_what_is_kept_is_sealed(ask) -> None:
     """Neither the key nor a token stands in the data."""
     reply = ask("POST", "/v1/tokens", {"addresses": ["bob"]}, user="shop", idempotency_key="very-secret-key")
