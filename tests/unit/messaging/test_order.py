@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesimqtt.testing import wire
 from unit.messaging.world import seq_of
 
 
@@ -264,3 +265,24 @@ def test_packet_ids_are_reserved_again_and_again(world):
     assert [str(number) for number in range(15)] == bob.payloads()
     assert device.ceiling > before + 3 * 8_000
     assert [(device.ceiling,)] == world.rows("SELECT ceiling FROM device WHERE id = ?", device.row_id)
+
+
+def test_what_is_measured_anew_is_of_this_membership(world):
+    """A new token's bound, after a member was removed and added again: what waited before is withdrawn."""
+    world.group("team", "alice", "bob")
+    alice, bob = world.connect("alice"), world.listener("bob", filters=("g/#",))
+    bob.auto_ack = False
+    for number in range(100):
+        alice.publish(f"g/team/{number}", str(number))
+    in_flight = len(bob.received("g/"))
+    world.do("group_leave", address="team", users=["bob"])
+    world.do("group_join", address="team", users=["bob"])
+    alice.publish("g/team/again", "again")
+    bob.connection.packet_max = 100_000
+    world.messaging.claim.reauthenticated(bob.connection)
+    bob.auto_ack = True
+    bob.send(*[wire.ack("PUBACK", number) for number in list(bob.connection.claimed)])
+    alice.publish("g/team/last", "last")
+
+    assert 0 < in_flight < 100
+    assert ["again", "last"] == bob.payloads("g/")
