@@ -340,9 +340,11 @@ class Delivery:
 
         def done(found: list[Message]) -> None:
             device.is_paging = False
-            if device not in device.user.devices or device.behind.get(thread.id) is not feed:
+            if device not in device.user.devices:
                 return
-            if feed.sent < after:  # some of what waited for the window was taken back meanwhile: read on from there
+            # It was parked or forgotten meanwhile: the others go on. Or some of what waited for the window was taken
+            # back: it is read on from there.
+            if device.behind.get(thread.id) is not feed or feed.sent < after:
                 self.page(device)
             else:
                 self._paged(device, feed, found, known)

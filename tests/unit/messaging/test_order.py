@@ -286,3 +286,24 @@ def test_what_is_measured_anew_is_of_this_membership(world):
 
     assert 0 < in_flight < 100
     assert ["again", "last"] == bob.payloads("g/")
+
+
+def test_a_conversation_that_is_let_go_while_it_is_read_holds_up_no_other(world):
+    """Who comes back and unsubscribes from a group of which a page is being read gets what else waits."""
+    world.group("team", "alice", "bob")
+    alice = world.connect("alice")
+    world.listener("bob", filters=("g/#", "u/#")).lose()
+    alice.publish("g/team/1", "of the team")
+    alice.publish("u/bob/2", "waits")
+    world.reads.hold()
+    bob = world.connect("bob")
+    while not bob.connection.claim_state.is_paging:
+        world.reads.step()
+        world.loop.run()
+    bob.unsubscribe("g/#")
+    world.reads.release()
+    world.turn()
+    alice.publish("u/bob/3", "comes")
+
+    assert ["waits", "comes"] == bob.payloads("u/")
+    assert [] == bob.payloads("g/")
