@@ -268,8 +268,10 @@ class Delivery:
     def put_back(self, device: Device) -> None:
         """Leave what waits for a device's window to the store: it is to be measured anew."""
         for entry in device.outbox:
-            if type(entry.token) is tuple and device.feeds.get(entry.token[0].thread.id) is entry.token[0]:
-                self._take_back(device, entry.token[0], entry.token[1].seq)
+            if type(entry.token) is tuple:
+                feed, message = entry.token
+                if device.feeds.get(feed.thread.id) is feed:
+                    self._take_back(device, feed, message.seq)
         device.outbox.clear()
 
     def _take_back(self, device: Device, feed: Feed, seq: int) -> None:
