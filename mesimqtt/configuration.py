@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_FROM_ONE = frozenset({"log.files", "log.size_max", "log.waiting_max"})  # none of these would keep any line
+_FROM_ONE = frozenset({  # at 0 no line of the log is kept; nobody gets in; nothing is accepted, or nothing delivered
+    *("log.files", "log.size_max", "log.waiting_max"),
+    *("limits.packet_max", "limits.packet_max_before_connect", "limits.password_max"),
+    *("limits.root_topic_max", "limits.filters_max", "limits.inflight_max"),
+    *("store.batch_max", "store.pending_max", "store.page_messages"),
+})  # fmt: skip
 _NUMBER_MAX = 2**53
 _SINGLE = {"root": str, "node": int, "log_level": str, "log_format": str}  # what no section holds
 _PREFIX = "MESIMQTT_"

@@ -130,11 +130,26 @@ def test_a_number_below_zero_is_named(tmp_path, line):
         load(tmp_path, line)
 
 
-@pytest.mark.parametrize("key", ["files", "size_max", "waiting_max"])
-def test_a_log_keeps_something(tmp_path, key):
-    """None of these is good for anything at 0."""
-    with pytest.raises(MesimqttError, match=f"log.{key}: a number from 1 up"):
-        load(tmp_path, f"log: {{{key}: 0}}")
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("log", ("files", "size_max", "waiting_max")),
+        (
+            "limits",
+            (
+                *("packet_max", "packet_max_before_connect", "password_max"),
+                *("root_topic_max", "filters_max", "inflight_max"),
+            ),
+        ),
+        ("store", ("batch_max", "pending_max", "page_messages")),
+    ],
+)
+def test_what_is_good_for_nothing_at_zero(tmp_path, section, keys):
+    """A log that keeps no line, a server that lets nobody in, accepts nothing, or accepts and never delivers."""
+    for key in keys:
+        with pytest.raises(MesimqttError, match=f"{section}.{key}: a number from 1 up"):
+            load(tmp_path, f"{section}: {{{key}: 0}}")
+        load(tmp_path, f"{section}: {{{key}: 1}}")
 
 
 def test_options_belong_to_a_listener(tmp_path):
