@@ -268,10 +268,8 @@ class Delivery:
     def put_back(self, device: Device) -> None:
         """Leave what waits for a device's window to the store: it is to be measured anew."""
         for entry in device.outbox:
-            if type(entry.token) is tuple:
-                feed, message = entry.token
-                if device.feeds.get(feed.thread.id) is feed:
-                    self._take_back(device, feed, message.seq)
+            if type(entry.token) is tuple and device.feeds.get(entry.token[0].thread.id) == entry.token[0]:
+                self._take_back(device, entry.token[0], entry.token[1].seq)
         device.outbox.clear()
 
     def _take_back(self, device: Device, feed: Feed, seq: int) -> None:
@@ -344,10 +342,8 @@ class Delivery:
             device.is_paging = False
             if device not in device.user.devices:
                 return
-            # It was parked or forgotten meanwhile: the others go on. Or some of what waited for the window was taken
-            # back: it is read on from there.
             if device.behind.get(thread.id) is not feed or feed.sent < after:
-                self.page(device)
+                self.page(device)  # it was let go meanwhile: the others; or some of it was taken back: from there on
             else:
                 self._paged(device, feed, found, known)
 
