@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import stat
 import threading
 from collections import deque
 from pathlib import Path
@@ -56,6 +58,7 @@ class RollingFile:
         self._files = max(files, 1)
         self._descriptor = -1
         self._size = 0
+        self._rolls = True
         self._is_torn = False  # the last line is not whole: the disk was full
         try:
             self._open()
@@ -67,7 +70,7 @@ class RollingFile:
         data = line.encode("utf-8", "backslashreplace")
         if self._descriptor < 0:
             self._open()
-        if self._size and self._size + len(data) > self._size_max:
+        if self._rolls and self._size and self._size + len(data) > self._size_max:
             self._roll()
         if self._is_torn:
             data = b"\n" + data
@@ -83,8 +86,17 @@ class RollingFile:
         self._open()
 
     def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would be waited for
+        try:
+            self._descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise OSError(errno.ENXIO, "nobody reads this pipe") from None
+        os.set_blocking(self._descriptor, True)
+        found = os.fstat(self._descriptor)
+        self._size = found.st_size
+        self._rolls = stat.S_ISREG(found.st_mode)  # a pipe or /dev/null keeps its name
 
     def _close(self) -> None:
         if self._descriptor >= 0:

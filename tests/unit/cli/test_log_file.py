@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -157,3 +158,20 @@ def test_it_is_opened_again_by_its_own_thread():
     handler.close()
 
     assert (1, ["after"]) == (sink.reopened, sink.lines)
+
+
+def test_a_pipe_in_place_of_the_file(tmp_path):
+    """One that nobody reads is refused at once, and not waited for; one that is read has the lines."""
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    with pytest.raises(MesimqttError, match=r"log\.file: cannot write .*: nobody reads this pipe; choose another"):
+        RollingFile(pipe, size_max=100, files=2)
+
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    RollingFile(pipe, size_max=5, files=2).write("hello\n")
+    file = RollingFile(pipe, size_max=5, files=2)
+    file.write("again\n")
+    file.write("once more\n")
+    assert b"hello\nagain\nonce more\n" == os.read(reader, 100)
+    assert [pipe] == list(tmp_path.iterdir())  # it is never given another name
+    os.close(reader)
