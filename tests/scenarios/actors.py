@@ -99,9 +99,11 @@ class Actor:
         raise ActorError(f"{self.spec.kind} has no connection of its own")
 
     def server_gone(self) -> None:
-        """Take note that the server was stopped or killed: a lost link is no surprise."""
-        if self.is_open:
-            self.lose_link()
+        """Take note that the server was stopped or killed: a lost link is no surprise.
+
+        Its own thread may have seen it first: the link was lost all the same, and what comes twice is a repeat.
+        """
+        self.lose_link()
 
     def close(self) -> None:
         """Leave nothing behind."""
