@@ -32,7 +32,7 @@ def packet(first, body=b""):
     return bytes((first,)) + length(len(body)) + body
 
 
-def connect(user="", token="", client_id="x", *, clean=True, keep=60, will=None, flags=None, name="MQTT", level=4):
+def connect(user="", token="", client_id="x", *, clean=True, keep=300, will=None, flags=None, name="MQTT", level=4):
     bits = (2 if clean else 0) | (0 if user is None else 0x80) | (0 if token is None else 0x40)
     fields = [client_id]
     if will is not None:
@@ -75,7 +75,9 @@ class Attacker:
     def send(self, data):
         try:
             self.socket.sendall(data)
-        except OSError:
+        except OSError:  # whoever sends on is reset: what the server said before is there all the same, and is read
+            while not self.is_closed and self._fill(0):
+                pass
             self.is_closed = True
         return self
 

@@ -18,7 +18,8 @@ from stopwatch import Stopwatch, threads_of
 
 PRODUCTION = Path(__file__).resolve().parents[2] / "config" / "production.yaml"
 CHAT_S = 0.03  # between two messages of the innocents: 33 a second
-LOG_S = 10  # for a line of the log
+LOG_S = 30  # for a line of the log
+FILES_S = 30  # for the server's end of connections whose other end has seen it
 LAST_S = 30  # for what is on its way at the end of a chat; how late each may be is asked of all of them alike
 
 
@@ -63,7 +64,7 @@ class Target:
     def stop(self):
         self.process.terminate()
         try:
-            return self.process.wait(10)
+            return self.process.wait(30)
         finally:
             self.process.kill()
             self.process.wait()
@@ -75,7 +76,7 @@ class Target:
     def say(self, line):
         """Write a line to the control socket; return the answer."""
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
+            control.settimeout(30)
             control.connect(os.path.relpath(self.data / "control.sock"))
             with contextlib.suppress(BrokenPipeError):  # a server that is busy says so and hangs up without listening
                 control.sendall(line + b"\n")
@@ -127,6 +128,13 @@ class Target:
     @property
     def open_files(self):
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
+    def files_left(self, most):
+        """Return how many files are open; wait until there are no more than `most`, for at most FILES_S."""
+        end = time.monotonic() + FILES_S
+        while (found := self.open_files) > most and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
 
 
 class Chat(threading.Thread):

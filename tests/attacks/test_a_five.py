@@ -356,13 +356,14 @@ def test_a_rate_is_told_in_the_acknowledgement(target, five):
     attacker = target.raw(connect("fast", user=user, password=token))
     assert 0 == parse(attacker).code
     topic = f"m/{user}/out/u/{victim.user}/f"
-    answers = []
-    for start in range(0, 250, 25):  # the server takes 32 at once
-        numbers = range(start, start + 25)
+    codes, began = [], time.monotonic()
+    while len(codes) < 250 or (0x97 not in codes and len(codes) < 5_000):
+        numbers = range(len(codes), len(codes) + 25)  # the server takes 32 at once
         attacker.send(b"".join(publish(f"{topic}{n}", b"x", qos=1, packet_id=n + 1) for n in numbers))
-        answers += [parse(attacker) for _ in numbers]
-    codes = [answer.code for answer in answers]
+        answers = [parse(attacker) for _ in numbers]
+        assert {"PUBACK"} == {answer.kind for answer in answers}
+        codes += [answer.code for answer in answers]
+    took_s = time.monotonic() - began
 
-    assert {"PUBACK"} == {answer.kind for answer in answers}
     assert {0, 0x97} == set(codes)
-    assert 200 <= codes.count(0) <= 230
+    assert 200 <= codes.count(0) <= max(230, 200 + 60 * took_s)  # 60 a second come on top

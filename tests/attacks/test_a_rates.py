@@ -16,7 +16,7 @@ WRONG = "wrong"
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 LIMITS = [
     ("limits:\n", "limits:\n  stalled_s: 1.0\n"),
-    ('publishes: "10:30000"', 'publishes: "1:5000"'),
+    ('publishes: "10:30000"', 'publishes: "1:2500"'),
     ('requests: "10:25000"', 'requests: "10:5000"'),
     ('connects: "30:600"', 'connects: "10:50"'),
 ]
@@ -46,17 +46,17 @@ def cpu_s(server):
 
 
 def test_a_fast_publisher_is_read_more_slowly(strict):
-    """Row 33: 10,000 tiny PUBLISH at once take as long as their window says; none is lost, nobody else waits."""
+    """Row 33: 5,000 tiny PUBLISH at once take as long as their window says; none is lost, nobody else waits."""
     attacker, other = strict.somebody(), strict.somebody()
     began, watch = time.monotonic(), Stopwatch()
-    attacker.send(publish("free/x", "x", 1, 7) * 10_000)
+    attacker.send(publish("free/x", "x", 1, 7) * 5_000)
     assert [] == other.exchange()
     assert watch.elapsed_s < 0.5
     acknowledged = 0
-    while acknowledged < 10_000 and (found := attacker.next()) is not None:
+    while acknowledged < 5_000 and (found := attacker.next()) is not None:
         acknowledged += found[0] == 0x40
 
-    assert 10_000 == acknowledged
+    assert 5_000 == acknowledged
     assert time.monotonic() - began > 0.7
     assert counters(strict)["publishes.held"] >= 1
 
@@ -98,7 +98,9 @@ def test_a_take_over_flood_is_slowed(strict):
     name = strict.somebody("one").user
     files = strict.open_files
     began = time.monotonic()
-    flood = [strict.raw().enter(name, strict.tokens[name], "one", clean=False) for _ in range(80)]
+    flood = []
+    while len(flood) < 80 or (not any(each.code for each in flood) and len(flood) < 500):
+        flood.append(strict.raw().enter(name, strict.tokens[name], "one", clean=False))
     took_s = time.monotonic() - began
     codes = [each.code for each in flood]
     last = flood[max(number for number, code in enumerate(codes) if not code)]
@@ -107,7 +109,7 @@ def test_a_take_over_flood_is_slowed(strict):
     assert 49 <= codes.count(0) <= max(60, 50 + 5 * took_s)
     assert [] == last.exchange()
     assert all(each.is_cut() for each in flood if each is not last)
-    assert strict.open_files <= files + 1
+    assert strict.files_left(files + 1) <= files + 1
     assert [] == strict.somebody().exchange()
 
 
@@ -121,7 +123,7 @@ def test_guessing_ends_after_ten(target):
     assert {5} == codes
     assert 5 == guess(target, name, token)
     assert 0 == guess(target, name, token, source="127.0.0.51")
-    assert target.open_files <= files + 2
+    assert target.files_left(files + 2) <= files + 2
     assert target.rss_mb - memory < 4
     assert target.log.count("\n") - lines <= 30  # DEBUG lines of the operator's own questions among them
     assert 1 == len(target.logged("throttled: ", f"user='{name}'"))
@@ -183,14 +185,14 @@ def test_silence_is_bounded_whatever_is_asked_for(tmp_path):
         silent = [server.somebody("never", keep=0), server.somebody("late", keep=65_535)]
         alive = server.somebody("alive", keep=0)
         began, watch = time.monotonic(), Stopwatch()
-        for _ in range(4):
-            time.sleep(0.4)
+        while watch.elapsed_s < 4 and not all(each.is_cut(0) for each in silent):
             assert [] == alive.exchange()
+            time.sleep(0.2)
 
-        assert all(each.is_cut(1.0) for each in silent)
-        assert time.monotonic() - began > 1.5
-        assert watch.elapsed_s < 4
-        assert not alive.is_cut(0)
+        assert all(each.is_closed for each in silent)
+        assert time.monotonic() - began > 1.4
+        assert [] == alive.exchange()
+        assert not alive.is_closed
     finally:
         assert 0 == server.stop()
 

@@ -287,7 +287,7 @@ def test_a_take_over_flood_ends_with_the_last(target):
 
     assert all(each.is_cut() for each in flood[:-1])
     assert [] == flood[-1].exchange()
-    assert target.open_files <= files + 2
+    assert target.files_left(files + 2) <= files + 2
 
 
 def test_a_newcomer_gets_nothing_unasked(target, three):

@@ -35,7 +35,7 @@ def web(tmp_path_factory):
 
 def start(web, method: str, path: str, user: str, *headers: str, body: bytes = b"") -> socket.socket:
     """Begin a request and return its connection; what is left of its body is the caller's to send."""
-    peer = socket.create_connection(("127.0.0.1", web.http_port), 10)
+    peer = socket.create_connection(("127.0.0.1", web.http_port), 30)
     lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {web.tokens[user]}", *headers]
     peer.sendall("\r\n".join([*lines, "", ""]).encode() + body)
     return peer
@@ -111,7 +111,7 @@ def test_texts_that_are_more_than_they_look(web, text) -> None:
     for command in (["inbox"], ["history", "--peer", sender], ["history", "--peer", sender, "--json"]):
         shown = subprocess.run(
             [sys.executable, "-m", "mesimqtt", *command, receiver.user, "--data", str(web.data)],
-            capture_output=True, check=True, timeout=20,
+            capture_output=True, check=True, timeout=60,
         ).stdout.decode()  # fmt: skip
 
         assert set() == {each for each in shown if not each.isprintable()} - {"\n"}

@@ -24,7 +24,7 @@ from stopwatch import Stopwatch
 def serve(data, *options):
     command = [sys.executable, "-m", "mesimqtt", "serve", "--data", str(data), "--mqtt", "127.0.0.1:0", "--http", "off"]
     command += ["--ws", "off", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_data_is_the_owners_alone(target):
@@ -68,7 +68,7 @@ def test_a_locked_database_is_told_and_passes(tmp_path):
         alice.send(publish("m/alice/out/u/bob/1", "in the end", 1))
         status = alice.status()
         assert (0x80, "store") == (status["status"], status["reason"])
-        assert alice.is_cut(5)
+        assert alice.is_cut()
         assert "locked" == target.ask("ping")["result"]["store"]
         database.close()
         again = target.client("alice").listen()
@@ -139,7 +139,7 @@ def test_half_questions_do_not_stop_the_server(target):
     code = json.loads(target.say(b'{"op":"ping"}')).get("code")
     for control in held:
         control.close()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not target.ask("ping")["ok"] and time.monotonic() < end:
         time.sleep(0.02)
 
@@ -243,7 +243,7 @@ def test_a_start_that_is_killed_starts_again(tmp_path):
             "off",
         ]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while not (tmp_path / "data").exists() and time.monotonic() < end:
                 time.sleep(0.005)
             time.sleep(seconds)

@@ -10,10 +10,18 @@ from pathlib import Path
 
 from integration.server import wait_until
 
+# A suite that a shell started in the background ignores SIGINT, and so would all that it starts.
+_AT_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mesimqtt.__main__ import main
+main()
+"""
+
 
 def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
     """A self-test that is interrupted at a terminal says so, and leaves neither processes nor folders."""
-    command = [sys.executable, "-m", "mesimqtt", "selftest", "kills", "--kills", "60", "--folder", str(tmp_path)]
+    command = [sys.executable, "-c", _AT_A_TERMINAL, "selftest", "kills", "--kills", "60", "--folder", str(tmp_path)]
     with subprocess.Popen(
         [*command, "--report", str(tmp_path / "report")],
         stdout=subprocess.PIPE,
