@@ -77,6 +77,10 @@ DEFAULT, GUEST = "default", "guest"
 GUEST_POLICY = Policy(
     expires_s=86_400, devices_max=3, create_groups=False, contacts_max=100, blocks_max=100, follows_max=20
 )
+# What holds where a policy was damaged: it may have forbidden whatever there is.
+CLOSED = Policy(
+    create_groups=False, incoming=False, outgoing=False, presence="nobody", last_seen="nobody", profile="nobody"
+)
 
 
 def with_rules(policy: Policy, rules: Mapping[str, str]) -> Policy:

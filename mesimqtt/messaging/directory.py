@@ -9,7 +9,7 @@ from mesimqtt.messaging.model import Group, Target, Thread, User, Verdict
 from mesimqtt.store import conversations, devices, groups, members, messages, users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mesimqtt.store.groups import GroupRow
     from mesimqtt.store.store import Store
@@ -205,6 +205,13 @@ class Directory:
             group.active = row is not None and _is_whole(row, group.thread)
             group.flags, group.expires_at = (row.flags, row.expires_at) if row is not None else (0, None)
             group.members = members.rights(self._store.read, group.id)
+
+    def renew(self, numbers: Iterable[int]) -> None:
+        """Read the members of groups again, and whom senders reach: their rows are other than they were."""
+        self.epoch += 1
+        for number in set(numbers):
+            if (group := self._group_ids.get(number)) is not None:
+                self.refresh_group(group.address)
 
     def in_memory(self) -> list[User]:
         """Return the users who are in memory, online or not."""

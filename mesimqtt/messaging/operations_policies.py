@@ -60,7 +60,7 @@ async def policy_set(desk: Desk, *, name: str, rules: dict[str, str]) -> Answer:
         made = rows.load(connection)
         if name not in made and len(made) >= POLICIES_MAX:
             raise OperationError("too-many", f"at most {POLICIES_MAX} policies")
-        kept = {key: value for key, value in {**made.get(name, {}), **rules}.items() if value}
+        kept = {key: value for key, value in {**(made.get(name) or {}), **rules}.items() if value}
         rows.save(connection, name, kept)
 
     await desk.messaging.store.committer.run(work)

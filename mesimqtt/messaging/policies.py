@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from mesimqtt.domain.policies import DEFAULT, Policy, PolicyError, with_rules
+from mesimqtt.domain.policies import CLOSED, DEFAULT, Policy, PolicyError, with_rules
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.domain.strict_json import read_kept
 from mesimqtt.store import policies as rows
@@ -28,12 +28,17 @@ class Policies:
         self._policies: dict[str, Policy] = {}
         self._special: OrderedDict[tuple[str, str], Policy] = OrderedDict()
         self._limits: OrderedDict[str, RateLimit] = OrderedDict()
+        self._lost: Policy | None = None  # of whom the policy is not to be found, while one is damaged: it may be that
         self.reload()
 
     def reload(self) -> None:
         """Read again what operations have made; what stands in the configuration goes before it."""
         made: dict[str, Policy] = {}
+        self._lost = None
         for name, rules in rows.load(self._store.read).items():
+            if rules is None:
+                self._lost = made[name] = CLOSED
+                continue
             try:
                 made[name] = with_rules(Policy(), rules)
             except PolicyError as error:  # made by a version that knew more
@@ -56,7 +61,7 @@ class Policies:
 
     def of(self, name: str, rules: str) -> Policy:
         """Return what holds for a user: his policy, with what differs for him (JSON)."""
-        policy = self._policies.get(name or DEFAULT) or self._policies[DEFAULT]
+        policy = self._policies.get(name or DEFAULT) or self._lost or self._policies[DEFAULT]
         if rules == "{}":
             return policy
         found = self._special.get((name, rules))

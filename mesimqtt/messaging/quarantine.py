@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations, parties, quarantine
+from mesimqtt.store import conversations, mending, parties, quarantine
 from mesimqtt.store.batch import is_environment
 from mesimqtt.store.integrity import CORRUPT_REASON
 
@@ -43,6 +43,9 @@ class Quarantine:
             self._hub.committer.call(
                 lambda connection: parties.put_right(connection, numbers), partial(self._put_right, numbers)
             )
+        if odd.rows:
+            rows = [odd.rows.popleft() for _ in range(len(odd.rows))]
+            self._hub.committer.call(lambda connection: mending.put_right(connection, rows), self._mended)
         suspects = self._hub.store.suspects
         for _ in range(len(suspects)):
             mid = suspects.popleft()
@@ -58,6 +61,13 @@ class Quarantine:
             thread = self._hub.directory.thread_of(found) if found is not None else None
             if found is not None and thread is not None:
                 thread.last_seq = max(thread.last_seq, found.last_seq)
+
+    def _mended(self, result: list[mending.Found] | BaseException) -> None:
+        """Let go of what was read while rows were damaged that are whole again."""
+        if isinstance(result, BaseException):
+            log.error("store: damaged rows could not be put right: %s", result)
+        elif result:
+            self._hub.directory.renew(group[0] for table, group in result if table == "member")
 
     def _look(self, mid: int) -> None:
         try:

@@ -144,9 +144,11 @@ class Webhooks:
             "batch_max": own.batch_max or 0,
             "batch_age_ms": -1 if own.batch_age_s is None else round(own.batch_age_s * 1000),
         }
-        if row.error == REMOVED:
+        if row.error in {REMOVED, outbox.DAMAGED}:
             values |= {"active": 1, "error": ""}
         outbox.change(write, row.id, values)
+        if row.error == outbox.DAMAGED:
+            outbox.renew(write, row.id)
 
     def reload(self) -> None:
         """Read the files of secrets again; those from before stay in force where one cannot be used."""

@@ -16,7 +16,7 @@ from peewee import PeeweeException, SqliteDatabase
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.files import irregular, kind_of
-from mesimqtt.store import damage, migrations, model_base, parties
+from mesimqtt.store import damage, integrity, mending, migrations, model_base, parties
 from mesimqtt.store.integrity import readable
 from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, MOVE_AWAY, RESTORING_NAME, irregular_files
 from mesimqtt.store.transaction import transaction
@@ -69,6 +69,7 @@ class _Connections(SqliteDatabase):
         connection = self._make(self._path)
         connection.suspects, connection.odd = self._suspects, self._odd
         connection.text_factory = readable
+        integrity.prepare(connection)
         try:
             for name, value in _PRAGMAS.items():
                 connection.execute(f"PRAGMA {name} = {value}")
@@ -153,26 +154,30 @@ class Database:
         return True
 
     def put_right(self, stop: Callable[[], bool]) -> bool:
-        """Mend what can be mended of conversations and places in them (parties.py); False: `stop` said so before.
+        """Mend what can be mended of who is who (mending.py), and who has a place in what (parties.py).
 
-        Raises sqlite3.Error.
+        False: `stop` said so before. Raises sqlite3.Error.
         """
         connection = self.connection()
         found = self.survey(stop)
-        if found:
+        if found is None:
+            return False
+        conversations, rows = found
+        if conversations or rows:
             with transaction(connection):
-                parties.put_right(connection, found)
-        return found is not None
+                mending.put_right(connection, rows)
+                parties.put_right(connection, conversations)
+        return True
 
-    def survey(self, stop: Callable[[], bool]) -> list[int] | None:
-        """Look at who has a place in what, and at last seqs (parties.py); None: `stop` said so meanwhile.
+    def survey(self, stop: Callable[[], bool]) -> tuple[list[int], list[mending.Found]] | None:
+        """Look at who is who, who has a place in what, and last seqs; None: `stop` said so meanwhile.
 
-        Raises sqlite3.Error.
+        What is found is for `parties.put_right`, and for that of mending.py. Raises sqlite3.Error.
         """
         connection = self.connection()
         connection.set_progress_handler(stop, _CHECK_STEPS)
         try:
-            return parties.survey(connection)
+            return parties.survey(connection), mending.survey(connection)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.strict_json import read_kept
+from mesimqtt.store import seals
 from mesimqtt.store.users import DELETED, FORMER, pack
 
 if TYPE_CHECKING:
     import sqlite3
 
-_COLUMNS = "id, address, active, created_at, profile, flags, expires_at"
+_COLUMNS = f"""id, address, active, created_at, profile, flags, expires_at, {seals.columns("group")}"""
+_ROW_END = 7  # how many columns a GroupRow has
 
 
 class GroupRow(NamedTuple):
@@ -26,21 +28,21 @@ class GroupRow(NamedTuple):
 
 
 def find(connection: sqlite3.Connection, address: str) -> GroupRow | None:
-    """Return the group with this address."""
+    """Return the group with this address; a damaged one is none."""
     row = connection.execute(
         f'SELECT {_COLUMNS} FROM "group" WHERE address = ? AND active >= 0',
         (address,),
     ).fetchone()
-    return _group(row) if row else None
+    return _whole(connection, row) if row else None
 
 
 def by_id(connection: sqlite3.Connection, number: int) -> GroupRow | None:
-    """Return the group with this number; None once deleted."""
+    """Return the group with this number; None once deleted, or damaged."""
     row = connection.execute(
         f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active >= 0',
         (number,),
     ).fetchone()
-    return _group(row) if row else None
+    return _whole(connection, row) if row else None
 
 
 def former(connection: sqlite3.Connection, number: int) -> GroupRow | None:
@@ -49,7 +51,8 @@ def former(connection: sqlite3.Connection, number: int) -> GroupRow | None:
         f'SELECT {_COLUMNS} FROM "group" WHERE id = ? AND active = ?',
         (number, DELETED),
     ).fetchone()
-    return _group(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
+    found = _whole(connection, row) if row else None
+    return found and found._replace(address=found.address.removeprefix(FORMER).partition(":")[2], active=0)
 
 
 def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[GroupRow, int]]:
@@ -59,18 +62,20 @@ def page(connection: sqlite3.Connection, after: str, limit: int) -> list[tuple[G
         WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?""",
         (after, limit),
     )
-    return [(_group(row[:-1]), row[-1]) for row in rows]
+    return [(_group(row), row[-1]) for row in rows]  # also what is damaged: an operator sees that there is something
 
 
 def page_of(connection: sqlite3.Connection, user: int, after: str, limit: int) -> list[tuple[GroupRow, int]]:
     """Return up to `limit` groups that a user is in, with their number of members, as `page` does."""
     rows = connection.execute(
-        f"""SELECT {_COLUMNS}, (SELECT count(*) FROM member o WHERE o.group_id = "group".id) FROM "group"
-        JOIN member m ON m.group_id = id AND m.user_id = ? WHERE address > ? AND active >= 0
-        ORDER BY address LIMIT ?""",
+        f"""SELECT {seals.columns("member", "m")}, {_COLUMNS}, (SELECT count(*) FROM member o
+        WHERE o.group_id = "group".id) FROM "group" JOIN member m ON m.group_id = "group".id AND m.user_id = ?
+        WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?""",
         (user, after, limit),
     )
-    return [(_group(row[:-1]), row[-1]) for row in rows]
+    end = 1 + len(seals.SEALED["member"])
+    his = [row[end:] for row in rows.fetchall() if seals.is_whole(connection, "member", row[:end])]
+    return [(group, row[-1]) for row in his if (group := _whole(connection, row[:-1])) is not None]
 
 
 def public_page(connection: sqlite3.Connection, flag: int, after: str, limit: int) -> list[GroupRow]:
@@ -79,7 +84,7 @@ def public_page(connection: sqlite3.Connection, flag: int, after: str, limit: in
         f"""SELECT {_COLUMNS} FROM "group" WHERE address > ? AND active >= 0 AND flags & ? ORDER BY address LIMIT ?""",
         (after, flag, limit),
     )
-    return [_group(row) for row in rows]
+    return [group for row in rows.fetchall() if (group := _whole(connection, row)) is not None]
 
 
 def due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[str]:
@@ -111,5 +116,9 @@ def set_expiry(connection: sqlite3.Connection, number: int, expires_at: int | No
     connection.execute('UPDATE "group" SET expires_at = ? WHERE id = ?', (expires_at, number))
 
 
-def _group(row: tuple[int, str, int, int, str, int, int | None]) -> GroupRow:
+def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> GroupRow | None:
+    return _group(row) if seals.is_whole(connection, "group", row[_ROW_END:]) else None
+
+
+def _group(row: tuple[Any, ...]) -> GroupRow:
     return GroupRow(row[0], row[1], row[2], row[3], read_kept(row[4]), row[5], row[6])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid, made_at_ms
-from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations, quarantine
+from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations, quarantine, seals
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look, View
 from mesimqtt.store.parties import CONVERSATION_COLUMNS, LANE_COLUMNS, strays, without_place
 
@@ -65,7 +65,7 @@ def looks() -> tuple[Look, ...]:
         *inspection_lanes.LOOKS,
         *inspection_steps.LOOKS,
         Look(
-            "checksums", checksums, "every message, conversation and place in it, retained and queued one is as stored"
+            "checksums", checksums, "every message, place in a conversation, user, token and right is as it was stored"
         ),
     )
 
@@ -263,6 +263,7 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
         mend = "look at the disk; an older backup may hold them whole: mesimqtt restore DIR --data ANOTHER"
         yield Finding("checksums", Level.WARNING, what, mend, means)
     yield from _places(connection)
+    yield from _sealed(connection)
     for what, count in (
         ("messages that wait for their time", _scheduled(connection)),
         ("queued messages of free topics", _letters(connection, *_QUEUED)),
@@ -301,6 +302,16 @@ def _places(connection: sqlite3.Connection) -> Findings:
         what = f"{len(places)} places of users in groups are not what was stored: user {_some(places)}"
         mend = f"look at the disk; remove these users from the group and add them again, or {RESTORE}"
         yield Finding("checksums", Level.FAILURE, what, mend, "the server gives them nothing of it")
+
+
+def _sealed(connection: sqlite3.Connection) -> Findings:
+    """Compare who everybody is, and what he may do, with what was stored of it."""
+    for table in seals.SEALED:
+        found = [seals.what_of(table, row) for row in seals.damaged(connection, table)]
+        if found:
+            what = f"{len(found)} rows of {table} are not what was stored: {_some(found)}"
+            mend = f"look at the disk; start the server, which puts one flipped bit right; or {RESTORE}"
+            yield Finding("checksums", Level.FAILURE, what, mend, f"the server does without them: {seals.then(table)}")
 
 
 def _some(found: Sequence[object]) -> str:

@@ -8,7 +8,7 @@ from mesimqtt.domain.errors import OperationError
 from mesimqtt.domain.groups import MemberFlag, Role, admin_flags, member_flags
 from mesimqtt.domain.messages import GROUP, Conversation
 from mesimqtt.domain.seqset import SeqSet
-from mesimqtt.store import conversations, integrity
+from mesimqtt.store import conversations, integrity, seals
 from mesimqtt.store.users import DELETED, FORMER, pack
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _COLUMNS = "m.user_id, m.role, m.granted, m.denied, m.admin, m.joined_at"
+_WHOLE = f"{seals.columns('member', 'm')}, {_COLUMNS}"
+_SEAL_END = 1 + len(seals.SEALED["member"])
 
 
 class MemberRow(NamedTuple):
@@ -77,11 +79,11 @@ def make_group(
 
 
 def find(connection: sqlite3.Connection, group: int, user: int) -> MemberRow | None:
-    """Return one member, None if he is none."""
+    """Return one member, None if he is none, or what he may do is damaged."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM member m WHERE m.group_id = ? AND m.user_id = ?", (group, user)
+        f"SELECT {_WHOLE} FROM member m WHERE m.group_id = ? AND m.user_id = ?", (group, user)
     ).fetchone()
-    return MemberRow(*row) if row else None
+    return MemberRow(*row[_SEAL_END:]) if row and seals.is_whole(connection, "member", row[:_SEAL_END]) else None
 
 
 def view_of(connection: sqlite3.Connection, group: int, user: int) -> tuple[str, bool | None]:
@@ -96,11 +98,12 @@ def view_of(connection: sqlite3.Connection, group: int, user: int) -> tuple[str,
 def page(connection: sqlite3.Connection, group: int, after: str, limit: int) -> list[tuple[str, MemberRow]]:
     """Return up to `limit` members with their addresses, in the order of these, after `after`."""
     rows = connection.execute(
-        f"""SELECT u.address, {_COLUMNS} FROM member m JOIN user u ON u.id = m.user_id
+        f"""SELECT {_WHOLE}, u.address FROM member m JOIN user u ON u.id = m.user_id
         WHERE m.group_id = ? AND u.address > ? ORDER BY u.address LIMIT ?""",
         (group, after, limit),
     )
-    return [(row[0], MemberRow(*row[1:])) for row in rows]
+    his = [row for row in rows.fetchall() if seals.is_whole(connection, "member", row[:_SEAL_END])]
+    return [(row[-1], MemberRow(*row[_SEAL_END:-1])) for row in his]
 
 
 def count(connection: sqlite3.Connection, group: int) -> int:
@@ -110,8 +113,9 @@ def count(connection: sqlite3.Connection, group: int) -> int:
 
 def owners(connection: sqlite3.Connection, group: int) -> list[int]:
     """Return the owners of a group."""
-    rows = connection.execute("SELECT user_id FROM member WHERE group_id = ? AND role = 'owner'", (group,))
-    return [row[0] for row in rows]
+    rows = connection.execute(f"SELECT {_WHOLE} FROM member m WHERE group_id = ? AND role = 'owner'", (group,))
+    whole = [row for row in rows.fetchall() if seals.is_whole(connection, "member", row[:_SEAL_END])]
+    return [row[_SEAL_END] for row in whole]
 
 
 def memberships(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
@@ -248,13 +252,16 @@ def delete_group(connection: sqlite3.Connection, group: int, conversation: int, 
 
 
 def rights(connection: sqlite3.Connection, group: int) -> dict[int, int]:
-    """Return user id -> what he may do (MemberFlag)."""
+    """Return user id -> what he may do (MemberFlag); of whom that is damaged is none of them."""
     row = connection.execute('SELECT flags FROM "group" WHERE id = ?', (group,)).fetchone()
     flags = row[0] if row else 0
-    rows = connection.execute("SELECT user_id, role, granted, denied FROM member WHERE group_id = ?", (group,))
+    rows = connection.execute(f"SELECT {seals.columns('member', 'm')} FROM member m WHERE group_id = ?", (group,))
     known: dict[tuple[str, int, int], int] = {}  # nearly all members are alike
     found = {}
-    for user, role, granted, denied in rows:
+    for row in rows.fetchall():
+        if not seals.is_whole(connection, "member", row):
+            continue
+        _, _, user, role, _, granted, denied, _ = row
         key = (role, granted, denied)
         value = known.get(key)
         if value is None:

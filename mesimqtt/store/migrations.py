@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store import integrity
+from mesimqtt.store import integrity, seals
 from mesimqtt.store.transaction import transaction
 
 if TYPE_CHECKING:
@@ -207,7 +207,17 @@ _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else t
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_VERSION_1),
     _statements(_VERSION_2),
-    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3, *_SERVER_3, *_INTEGRITY_3),
+    (
+        *_MESSAGES_3,
+        *_HISTORY_3,
+        *_GROUPS_3,
+        *_PEOPLE_3,
+        *_API_3,
+        *_WEBHOOKS_3,
+        *_SERVER_3,
+        *_INTEGRITY_3,
+        *seals.statements(),
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -33,6 +33,7 @@ class User(Table):
     privacy = TextField(default="{}")
     expires_at = IntegerField(null=True)
     seen_at = IntegerField(default=0)
+    checksum = IntegerField(default=0)
 
     class Meta:
         indexes = ((("policy", "created_at"), False),)
@@ -51,6 +52,7 @@ class Token(Table):
     issued_at = IntegerField()
     expires_at = IntegerField()
     revoked_at = IntegerField(null=True)
+    checksum = IntegerField(default=0)
 
 
 class Conversation(Table):
@@ -219,6 +221,7 @@ class Session(Table):
     next_n = IntegerField(default=0)
     seen_at = IntegerField()
     expiry_s = IntegerField(default=7_776_000)
+    checksum = IntegerField(default=0)
 
     class Meta:
         indexes = ((("user", "client_id"), True),)
@@ -230,6 +233,7 @@ class Subscription(Table):
     session_id = IntegerField()
     topic_filter = TextField()
     qos = IntegerField()
+    checksum = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("session_id", "topic_filter")

@@ -19,6 +19,7 @@ class Group(Table):
     profile = TextField(default="{}")
     flags = IntegerField(default=0)
     expires_at = IntegerField(null=True)
+    checksum = IntegerField(default=0)
 
 
 class Member(Table):
@@ -34,6 +35,7 @@ class Member(Table):
     granted = IntegerField(default=0)
     denied = IntegerField(default=0)
     admin = IntegerField(default=0)
+    checksum = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("group_id", "user_id")
@@ -52,6 +54,7 @@ class Pin(Table):
     created_by = IntegerField()
     created_at = IntegerField()
     expires_at = IntegerField(null=True)
+    checksum = IntegerField(default=0)
 
     class Meta:
         indexes = ((("group_id", "digest"), True),)

@@ -15,6 +15,7 @@ class Tie(Table):
     peer = TextField()
     value = TextField(default="")
     since = IntegerField()
+    checksum = IntegerField(default=0)
 
     class Meta:
         primary_key = CompositeKey("user_id", "kind", "peer")
@@ -27,6 +28,7 @@ class Policy(Table):
 
     name = TextField(primary_key=True)
     rules = TextField(default="{}")
+    checksum = IntegerField(default=0)
 
     class Meta:
         without_rowid = True

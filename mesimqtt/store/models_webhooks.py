@@ -29,6 +29,7 @@ class Webhook(Table):
     succeeded_at = IntegerField()
     sent = IntegerField()
     created_at = IntegerField()
+    checksum = IntegerField(default=0)
 
 
 class Outbox(Table):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mesimqtt.store import seals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,6 +23,9 @@ _COLUMNS = (
 )
 _LETTER = "id, letter_key, created_at, died_at, count, attempts, reason"
 _ROWS_AT_ONCE = 1_000
+DAMAGED = "its row is damaged: delete it and make it again"
+_FIND = f"SELECT {_COLUMNS}, {seals.columns('webhook')} FROM webhook"
+_ROW_END = 20  # how many columns a WebhookRow has
 
 
 class WebhookRow(NamedTuple):
@@ -75,14 +80,29 @@ class Letter(NamedTuple):
 
 
 def webhooks(connection: sqlite3.Connection) -> list[WebhookRow]:
-    """Return all endpoints, in the order of their names."""
-    return [WebhookRow(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM webhook ORDER BY name")]
+    """Return all endpoints, in the order of their names; a damaged one is switched off, and goes nowhere."""
+    return [_whole(connection, row) for row in connection.execute(f"{_FIND} ORDER BY name").fetchall()]
 
 
 def find(connection: sqlite3.Connection, name: str) -> WebhookRow | None:
-    """Return the endpoint of this name."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE name = ?", (name,)).fetchone()
-    return WebhookRow(*row) if row else None
+    """Return the endpoint of this name; a damaged one is switched off, and goes nowhere."""
+    row = connection.execute(f"{_FIND} WHERE name = ?", (name,)).fetchone()
+    return _whole(connection, row) if row else None
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> WebhookRow:
+    found = WebhookRow(*row[:_ROW_END])
+    if seals.is_whole(connection, "webhook", row[_ROW_END:]):
+        return found
+    return found._replace(
+        url="", events="", payload=0, format="standard", salt=b"", former_salt=b"", active=0, error=DAMAGED
+    )
+
+
+def renew(connection: sqlite3.Connection, number: int) -> None:
+    """Take a damaged endpoint for whole, of which the settings have just given everything anew."""
+    connection.execute("UPDATE webhook SET salt = x'', former_salt = x'', former_until = 0 WHERE id = ?", (number,))
+    seals.seal(connection, "webhook", "id = ?", number)
 
 
 def add(connection: sqlite3.Connection, name: str, now_ms: int, *, is_fixed: bool = False, salt: bytes = b"") -> bool:

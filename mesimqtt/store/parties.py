@@ -36,20 +36,24 @@ _SET_ON = f"UPDATE conversation AS c SET last_seq = {HIGHEST_SEQ} WHERE c.id = ?
 
 
 class Odd:
-    """What of a store was found to be damaged: `told` in the log, and `strays`, conversations to be put right."""
+    """What of a store was found to be damaged: `told` in the log.
 
-    __slots__ = ("strays", "told")
+    To be put right: `strays`, conversations, and `rows`, a table and the columns of a row (seals.py).
+    """
+
+    __slots__ = ("rows", "strays", "told")
 
     def __init__(self) -> None:
         self.told: set[tuple[object, ...]] = set()
         self.strays: deque[int] = deque(maxlen=_TOLD_MAX)  # from any thread
+        self.rows: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_TOLD_MAX)
 
 
 def is_between(connection: sqlite3.Connection, checksum: object, number: int, kind: int, a: int, b: int) -> bool:
     """Tell whether a conversation is between whom it was stored, from its CONVERSATION_COLUMNS."""
     if conversation_holds(checksum, number, kind, a, b):
         return True
-    _tell(
+    tell(
         connection,
         ("conversation", number),
         f"between whom conversation {number} was is damaged: nobody gets anything of it, and its two users begin a new "
@@ -80,7 +84,7 @@ def is_his(  # noqa: PLR0917 - the columns, in their order
         if kind == GROUP
         else "it is given back to whose it is, if that is certain"
     )
-    is_new = _tell(
+    is_new = tell(
         connection,
         ("lane", number, user),
         f"whose place {user} has in conversation {number}, or since when, is damaged: he gets nothing of it. "
@@ -132,7 +136,7 @@ def survey(connection: sqlite3.Connection) -> list[int]:
 
 def tell_without(connection: sqlite3.Connection, number: int, user: int) -> None:
     """Say that a member has no place in the conversation of his group, which he gets when he enters it."""
-    _tell(
+    tell(
         connection,
         ("lane", number, user),
         f"user {user} is a member of a group without a place in its conversation, {number}: it is damaged, he gets "
@@ -188,7 +192,7 @@ def seal(connection: sqlite3.Connection, number: int, kind: int, a: int, b: int)
     connection.execute("UPDATE conversation SET checksum = ? WHERE id = ?", (checksum, number))
 
 
-def _tell(connection: sqlite3.Connection, key: tuple[object, ...], text: str) -> bool:
+def tell(connection: sqlite3.Connection, key: tuple[object, ...], text: str) -> bool:
     """Log damage once for each place; a connection that is not the store's has nowhere to keep what was told."""
     odd: Odd | None = getattr(connection, "odd", None)
     if odd is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.store import seals
+
 if TYPE_CHECKING:
     import sqlite3
 
 _COLUMNS = "id, role, granted, admin, uses, created_by, created_at, expires_at"
+_ROW_END = 8  # how many columns a PinRow has
 
 
 class PinRow(NamedTuple):
@@ -34,13 +37,13 @@ def add(connection: sqlite3.Connection, group: int, digest: bytes, pin: PinRow) 
 
 
 def find(connection: sqlite3.Connection, group: int, digest: bytes, now_ms: int) -> PinRow | None:
-    """Return a PIN that can be used now."""
+    """Return a PIN that can be used now; a damaged one cannot."""
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM pin WHERE group_id = ? AND digest = ? AND coalesce(uses, 1) > 0"
-        " AND coalesce(expires_at, ? + 1) > ?",
+        f"SELECT {_COLUMNS}, {seals.columns('pin')} FROM pin WHERE group_id = ? AND digest = ?"
+        " AND coalesce(uses, 1) > 0 AND coalesce(expires_at, ? + 1) > ?",
         (group, digest, now_ms, now_ms),
     ).fetchone()
-    return PinRow(*row) if row else None
+    return PinRow(*row[:_ROW_END]) if row and seals.is_whole(connection, "pin", row[_ROW_END:]) else None
 
 
 def use(connection: sqlite3.Connection, number: int) -> None:

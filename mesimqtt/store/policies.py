@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.strict_json import read_kept
+from mesimqtt.store import seals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,10 +15,10 @@ RAISE_COUNTER = """INSERT INTO counter (name, value) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET value = max(value, excluded.value)"""
 
 
-def load(connection: sqlite3.Connection) -> dict[str, dict[str, str]]:
-    """Return the rules of every policy by its name."""
-    rows = connection.execute("SELECT name, rules FROM policy ORDER BY name")
-    return {str(name): read_kept(rules) for name, rules in rows}
+def load(connection: sqlite3.Connection) -> dict[str, dict[str, str] | None]:
+    """Return the rules of every policy by its name; None of a damaged one."""
+    rows = connection.execute(f"SELECT {seals.columns('policy')} FROM policy ORDER BY name").fetchall()
+    return {str(row[1]): read_kept(row[2]) if seals.is_whole(connection, "policy", row) else None for row in rows}
 
 
 def save(connection: sqlite3.Connection, name: str, rules: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
+from mesimqtt.store import seals
 from mesimqtt.store.integrity import letter_holds, of_letter
 
 if TYPE_CHECKING:
@@ -65,22 +66,24 @@ class SessionKeeper:
         """Yield every kept session, as `Engine.restore` takes them."""
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
-        for key, topic_filter, grant in connection.execute("SELECT session_id, topic_filter, qos FROM subscription"):
-            if type(topic_filter) is str and type(grant) is int:
+        for row in connection.execute(f"SELECT {seals.columns('subscription')} FROM subscription").fetchall():
+            if seals.is_whole(connection, "subscription", row):
+                _, key, topic_filter, grant = row
                 subscriptions.setdefault(key, {})[topic_filter] = grant
-            else:  # a flipped bit made it something that no client subscribes to
-                self._damaged("the subscription %r of session %r", topic_filter, key)
+            else:
+                self._store.damaged += 1
         incoming: dict[int, list[int]] = {}
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
         self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
         now_ms = self._store.now_ms()
-        for key, user, client_id, next_n, seen_at, expiry_s in connection.execute(
-            "SELECT id, user, client_id, next_n, seen_at, expiry_s FROM session"
+        for next_n, seen_at, expiry_s, *row in connection.execute(
+            f"SELECT next_n, seen_at, expiry_s, {seals.columns('session')} FROM session"
         ).fetchall():
-            if type(user) is not str or type(client_id) is not str:
-                self._damaged("session %d, of %r with client id %r,", key, user, client_id)
+            if not seals.is_whole(connection, "session", tuple(row)):
+                self._store.damaged += 1
                 continue
+            _, key, user, client_id = row
             away_s = max(0, now_ms - seen_at) / 1000 if seen_at else 0.0
             yield user, client_id, key, subscriptions.get(key, {}), next_n, incoming.get(key, []), away_s, expiry_s
 

@@ -233,7 +233,9 @@ class Store:
                 for (table,) in self._database.connection().execute(_TABLES).fetchall():
                     if not self._database.check(lambda: self._is_closing, table=table):
                         return
-                self.odd.strays.extend(self._database.survey(lambda: self._is_closing) or ())
+                conversations, rows = self._database.survey(lambda: self._is_closing) or ((), ())
+                self.odd.strays.extend(conversations)
+                self.odd.rows.extend(rows)
             except StoreError as error:
                 failed.append(str(error))
             except sqlite3.Error as error:

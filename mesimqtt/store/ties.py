@@ -5,9 +5,15 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.store import seals
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+
+
+_WHOLE = f"SELECT {seals.columns('tie')} FROM tie"
+_ONE = f"{_WHOLE} WHERE user_id = ? AND kind = ? AND peer = ?"
 
 
 class Tie(IntEnum):
@@ -28,7 +34,10 @@ class TieRow(NamedTuple):
 
 
 def put(connection: sqlite3.Connection, user: int, kind: Tie, peers: dict[str, str], now_ms: int) -> None:
-    """Make ties or change their values; one that was there keeps its beginning."""
+    """Make ties or change their values; one that was there, and is whole, keeps its beginning."""
+    for peer in peers:
+        if _is_damaged(connection, user, kind, peer):
+            cut(connection, user, kind, [peer])
     connection.executemany(
         """INSERT INTO tie (user_id, kind, peer, value, since) VALUES (?,?,?,?,?)
         ON CONFLICT DO UPDATE SET value = excluded.value""",
@@ -49,28 +58,32 @@ def count(connection: sqlite3.Connection, user: int, kind: Tie) -> int:
 
 
 def has(connection: sqlite3.Connection, user: int, kind: Tie, peer: str) -> bool:
-    """Tell whether there is a tie."""
-    row = connection.execute("SELECT 1 FROM tie WHERE user_id = ? AND kind = ? AND peer = ?", (user, kind, peer))
-    return row.fetchone() is not None
+    """Tell whether there is a tie; a damaged one is none."""
+    row = connection.execute(_ONE, (user, kind, peer)).fetchone()
+    return row is not None and seals.is_whole(connection, "tie", row)
+
+
+def _is_damaged(connection: sqlite3.Connection, user: int, kind: Tie, peer: str) -> bool:
+    row = connection.execute(_ONE, (user, kind, peer)).fetchone()
+    return row is not None and not seals.is_whole(connection, "tie", row)
 
 
 def page(connection: sqlite3.Connection, user: int, kind: Tie, after: str, limit: int) -> list[TieRow]:
-    """Return up to `limit` ties in the order of their addresses, beginning after `after`."""
+    """Return up to `limit` ties in the order of their addresses, beginning after `after`; no damaged ones."""
     rows = connection.execute(
-        """SELECT peer, value, since FROM tie WHERE user_id = ? AND kind = ? AND peer > ?
-        ORDER BY peer LIMIT ?""",
-        (user, kind, after, limit),
+        f"{_WHOLE} WHERE user_id = ? AND kind = ? AND peer > ? ORDER BY peer LIMIT ?", (user, kind, after, limit)
     )
-    return [TieRow(*row) for row in rows]
+    return [TieRow(*row[3:]) for row in rows.fetchall() if seals.is_whole(connection, "tie", row)]
 
 
 def towards(connection: sqlite3.Connection, kind: Tie, peer: str, group: int) -> list[tuple[int, str]]:
     """Return (user, value) of the members of a group who have a tie to somebody."""
-    return connection.execute(
-        """SELECT t.user_id, t.value FROM tie t JOIN member m ON m.user_id = t.user_id AND m.group_id = ?
+    rows = connection.execute(
+        f"""SELECT {seals.columns("tie", "t")} FROM tie t JOIN member m ON m.user_id = t.user_id AND m.group_id = ?
         WHERE t.peer = ? AND t.kind = ?""",
         (group, peer, kind),
-    ).fetchall()
+    )
+    return [(row[1], row[4]) for row in rows.fetchall() if seals.is_whole(connection, "tie", row)]
 
 
 def forget(connection: sqlite3.Connection, user: int, address: str) -> None:

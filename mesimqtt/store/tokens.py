@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mesimqtt.store import seals
 from mesimqtt.store.ties import Tie
 
 if TYPE_CHECKING:
     import sqlite3
 
 _COLUMNS = "jti, user_id, digest IS NOT NULL, device, scope, packet_max, issued_at, expires_at, revoked_at"
+_WHOLE = f"{_COLUMNS}, {seals.columns('token')}"
+_ROW_END = 9  # how many columns a TokenRow has
 
 
 class TokenRow(NamedTuple):
@@ -42,9 +45,9 @@ def add(connection: sqlite3.Connection, token: TokenRow, digest: bytes | None) -
 
 
 def find(connection: sqlite3.Connection, jti: str) -> TokenRow | None:
-    """Return the token with this id."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE jti = ?", (jti,)).fetchone()
-    return TokenRow(*row) if row else None
+    """Return the token with this id; a damaged one is none."""
+    row = connection.execute(f"SELECT {_WHOLE} FROM token WHERE jti = ?", (jti,)).fetchone()
+    return _whole(connection, row) if row else None
 
 
 class Arrival(NamedTuple):
@@ -67,8 +70,10 @@ class Arrival(NamedTuple):
 _ARRIVING = f"""SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
     coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
     coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0), u.policy, u.rules, u.privacy,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}), t.jti
-    FROM token t JOIN user u ON u.id = t.user_id WHERE """
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}), t.jti,
+    {seals.columns("user", "u")}, {seals.columns("token", "t")} FROM token t JOIN user u ON u.id = t.user_id WHERE """
+_ARRIVAL_END = len(Arrival._fields)
+_USER_END = _ARRIVAL_END + 1 + len(seals.SEALED["user"])
 _ARRIVAL = f"{_ARRIVING} t.jti = ? AND u.active >= 0"
 # Among those numbered so, and no others: however many are revoked or over, it is never more work.
 _AHEAD = f"""{_ARRIVING} t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.expires_at > ?
@@ -76,9 +81,19 @@ _AHEAD = f"""{_ARRIVING} t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL A
 
 
 def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
-    """Return a token's user and his change numbers; None if there is no such token, or its user is deleted."""
+    """Return a token's user and his change numbers; None if there is no such token, or its user is deleted.
+
+    Nor is there one that is damaged, or whose user is.
+    """
     row = connection.execute(_ARRIVAL, (jti,)).fetchone()
-    return Arrival(*row) if row else None
+    return _arrived(connection, row) if row else None
+
+
+def _arrived(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Arrival | None:
+    user, token = row[_ARRIVAL_END:_USER_END], row[_USER_END:]
+    if seals.is_whole(connection, "user", user) and seals.is_whole(connection, "token", token):
+        return Arrival(*row[:_ARRIVAL_END])
+    return None
 
 
 def newest(connection: sqlite3.Connection) -> int:
@@ -88,13 +103,18 @@ def newest(connection: sqlite3.Connection) -> int:
 
 def ahead(connection: sqlite3.Connection, after: int, upto: int, now_s: int) -> list[Arrival]:
     """Return what CONNECTs with the good JWTs numbered `after` + 1 to `upto` will ask for."""
-    return [Arrival(*row) for row in connection.execute(_AHEAD, (after, upto, now_s))]
+    rows = connection.execute(_AHEAD, (after, upto, now_s)).fetchall()
+    return [arrival for row in rows if (arrival := _arrived(connection, row)) is not None]
 
 
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:
-    """Return the short token whose text has this SHA-256."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM token WHERE digest = ?", (digest,)).fetchone()
-    return TokenRow(*row) if row else None
+    """Return the short token whose text has this SHA-256; a damaged one is none."""
+    row = connection.execute(f"SELECT {_WHOLE} FROM token WHERE digest = ?", (digest,)).fetchone()
+    return _whole(connection, row) if row else None
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> TokenRow | None:
+    return TokenRow(*row[:_ROW_END]) if seals.is_whole(connection, "token", row[_ROW_END:]) else None
 
 
 def of_user(connection: sqlite3.Connection, user: int, limit: int) -> list[TokenRow]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.strict_json import read_kept
-from mesimqtt.store import ties
+from mesimqtt.store import seals, ties
 from mesimqtt.store.ties import Tie
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 DELETED = -1
 FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
 _COLUMNS = f"""id, address, active, created_at, profile, policy, rules, privacy, expires_at,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = user.id AND tie.kind = {Tie.BLOCK:d})"""
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = user.id AND tie.kind = {Tie.BLOCK:d}), {seals.columns("user")}"""
+_ROW_END = 10  # how many columns a UserRow has
 _AT_ONCE = 500  # numbers that one statement names
 _NO_PROFILE = "{}"
 SEEN = "UPDATE user SET seen_at = max(seen_at, ?) WHERE id = ?"
@@ -41,21 +42,21 @@ class UserRow(NamedTuple):
 
 
 def find(connection: sqlite3.Connection, address: str) -> UserRow | None:
-    """Return the user with this address."""
+    """Return the user with this address; a damaged one is none."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM user WHERE address = ? AND active >= 0",
         (address,),
     ).fetchone()
-    return _user(row) if row else None
+    return _whole(connection, row) if row else None
 
 
 def by_id(connection: sqlite3.Connection, number: int) -> UserRow | None:
-    """Return the user with this number; None once deleted."""
+    """Return the user with this number; None once deleted, or damaged."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active >= 0",
         (number,),
     ).fetchone()
-    return _user(row) if row else None
+    return _whole(connection, row) if row else None
 
 
 def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
@@ -64,7 +65,8 @@ def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
         f"SELECT {_COLUMNS} FROM user WHERE id = ? AND active = ?",
         (number, DELETED),
     ).fetchone()
-    return _user(row)._replace(address=row[1].removeprefix(FORMER).partition(":")[2], active=0) if row else None
+    found = _whole(connection, row) if row else None
+    return found and found._replace(address=found.address.removeprefix(FORMER).partition(":")[2], active=0)
 
 
 def addresses(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, str]:
@@ -73,7 +75,9 @@ def addresses(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, s
     for start in range(0, len(numbers), _AT_ONCE):
         some = numbers[start : start + _AT_ONCE]
         marks = ",".join("?" * len(some))
-        for number, address in connection.execute(f"SELECT id, address FROM user WHERE id IN ({marks})", some):
+        rows = connection.execute(f"SELECT {seals.columns('user')} FROM user WHERE id IN ({marks})", some)
+        for row in [each for each in rows.fetchall() if seals.is_whole(connection, "user", each)]:
+            number, address = row[1:3]
             found[number] = address.removeprefix(FORMER).partition(":")[2] if address.startswith(FORMER) else address
     return found
 
@@ -84,7 +88,7 @@ def page(connection: sqlite3.Connection, after: str, limit: int) -> list[UserRow
         f"SELECT {_COLUMNS} FROM user WHERE address > ? AND active >= 0 ORDER BY address LIMIT ?",
         (after, limit),
     )
-    return [_user(row) for row in rows]
+    return [_user(row) for row in rows]  # also who is damaged: an operator sees that there is somebody
 
 
 def add(connection: sqlite3.Connection, address: str, now_ms: int, profile: dict[str, str] | None = None) -> bool:
@@ -185,6 +189,10 @@ def groups_of(connection: sqlite3.Connection, number: int) -> list[str]:
 def pack(profile: dict[str, str]) -> str:
     """Return a profile as it is kept."""
     return json.dumps(profile, ensure_ascii=False, separators=(",", ":"))
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> UserRow | None:
+    return _user(row) if seals.is_whole(connection, "user", row[_ROW_END:]) else None
 
 
 def _user(row: tuple[Any, ...]) -> UserRow:

@@ -148,7 +148,7 @@ def test_damaged_data_is_backed_up_restored_and_said(tmp_path):
     server = Server(tmp_path / "data")
     server.add_users("alice")
     with closing(sqlite3.connect(server.data / "mesimqtt.db")) as connection, connection:
-        connection.execute("INSERT INTO tie VALUES (9, 1, 'alice', '', 0)")
+        connection.execute("INSERT INTO hidden VALUES (9, 1, 1, 0)")
     code, made = ask("backup", tmp_path / "shelf", "--verify", "--data", server.data)
     verified = ask("restore", made["path"], "--verify")
     done = ask("restore", made["path"], "--data", tmp_path / "new")
@@ -156,7 +156,7 @@ def test_damaged_data_is_backed_up_restored_and_said(tmp_path):
     assert [1, 1, 0] == [code, verified[0], done[0]]
     assert (False, True) == (verified[1]["whole"], verified[1]["restorable"])
     said = [each["what"] for each in made["already"] if each["check"] == "references"]
-    assert ["1 rows of tie belong to a user that there is not, such as 9"] == said
+    assert ["1 rows of hidden belong to a user that there is not, such as 9"] == said
     assert made["already"] == done[1]["already"]
 
 

@@ -10,7 +10,7 @@ from mesimqtt.domain.errors import StoreError
 from mesimqtt.proof.powercut import jobs
 from mesimqtt.proof.powercut.disk import Disk, PowerCut
 from mesimqtt.proof.powercut.jobs import Done
-from mesimqtt.store import integrity
+from mesimqtt.store import integrity, mending
 from mesimqtt.store.database import APPLICATION_ID
 from mesimqtt.store.migrations import MIGRATIONS, VERSION
 
@@ -108,6 +108,7 @@ def _completed(power: PowerCutDisk, version: int, folder: Path) -> list[str]:
     if version and rows_of(connection) != rows_of_version(version, folder):
         found.append("rows are missing or changed")
     found += [f"message {mid:016x} does not hold" for mid, _ in integrity.damaged_messages(connection)]
+    found += [f"a row of {table} does not hold" for table, _ in mending.survey(connection)]
     found += [f"{table}: one does not hold" for table, sql in _LETTERS.items() if connection.execute(sql).fetchall()]
     found += [row for (row,) in connection.execute("PRAGMA integrity_check").fetchall() if row != "ok"]
     database.close()

@@ -16,6 +16,11 @@ def memory() -> sqlite3.Connection:
     return connection
 
 
+def unsealed(connection: sqlite3.Connection) -> None:
+    """Let a connection alter rows as a failing disk does: no checksum follows."""
+    connection.create_function("row_checksum", -1, lambda *_: None)
+
+
 def insert(connection: sqlite3.Connection, table: str, **values: object) -> None:
     """Insert a row in which what a test is not about is 0 or empty."""
     empty = {"INTEGER": 0, "TEXT": "", "BLOB": b""}

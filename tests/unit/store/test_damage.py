@@ -148,7 +148,7 @@ def test_a_database_that_was_altered_while_it_was_stopped(tmp_path, caplog):
         path = folder / "mesimqtt.db"
         if is_altered:
             with contextlib.closing(sqlite3.connect(path)) as connection:
-                connection.execute("INSERT INTO policy (name, rules) VALUES ('x', '')")
+                connection.execute("INSERT INTO progress (name, value) VALUES ('x', 0)")
                 connection.commit()
         database = Database(folder)
         database.open()

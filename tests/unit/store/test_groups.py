@@ -19,7 +19,7 @@ def family() -> sqlite3.Connection:
         users.add(connection, address, 1)
     members.make_group(connection, "family", 5)
     members.make_group(connection, "empty", 6, flags=int(GroupFlag.AUTO_ADD_MEMBER), expires_at=100)
-    connection.execute("INSERT INTO member VALUES (1, 2, 'member', 8, 0, 0, 0), (1, 1, 'owner', 7, 0, 0, 0)")
+    connection.execute("INSERT INTO member VALUES (1, 2, 'member', 8, 0, 0, 0, 0), (1, 1, 'owner', 7, 0, 0, 0, 0)")
     return connection
 
 

@@ -15,6 +15,7 @@ from mesimqtt.store.inspection_base import View
 from mesimqtt.store.inspection_lanes import fault_of
 from mesimqtt.testing import wire
 from unit.messaging.world import START_MS, YEAR_S, World
+from unit.store.rows import unsealed
 
 DAY_MS = 86_400_000
 
@@ -49,6 +50,7 @@ def life(tmp_path):
 def change(folder, *statements):
     """Change a database as no server does."""
     with closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
+        unsealed(connection)
         for each in statements:
             connection.execute(re.sub(r"\$[A-Z]+", lambda name: NAMES[name[0]], each))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -121,6 +123,10 @@ DAMAGES = (
     ("checksums", "members of groups have no place",
      "UPDATE lane SET user_id = 99 WHERE conversation_id = $TEAM AND user_id = 1"),
     ("checksums", "places of users in groups are not", "UPDATE lane SET floor = 1 WHERE conversation_id = $TEAM"),
+    ("checksums", "1 rows of token are not what was stored: token", "UPDATE token SET user_id = 2 WHERE user_id = 1"),
+    ("checksums", "1 rows of user are not what was stored: user 3 (", "UPDATE user SET rules = '' WHERE id = 3"),
+    ("checksums", "3 rows of member are not what was stored: what user",
+     "UPDATE member SET role = 'owner' WHERE group_id = 1"),
     ("schema", "index message_deadline is missing", "DROP INDEX message_deadline"),
     ("schema", "table extra is not ours", "CREATE TABLE extra (x)"),
 )  # fmt: skip

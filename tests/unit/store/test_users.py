@@ -60,9 +60,9 @@ def test_a_deleted_user_leaves_nothing_but_a_number() -> None:
     alice = users.find(connection, "alice")
     assert alice is not None
     tokens.add(connection, TokenRow("j", alice.id, 0, None, "user", 0, 5, 500), None)
-    connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 1, '{}', 0, NULL)")
+    connection.execute("INSERT INTO \"group\" VALUES (1, 'team', 1, 1, '{}', 0, NULL, 0)")
     for user in (alice.id, 2):
-        connection.execute("INSERT INTO member VALUES (1, ?, 'member', 1, 0, 0, 0)", (user,))
+        connection.execute("INSERT INTO member VALUES (1, ?, 'member', 1, 0, 0, 0, 0)", (user,))
     connection.execute("INSERT INTO cursor VALUES (7, 1, 1, '')")
     insert(connection, "device", id=7, user_id=alice.id, client_id="phone")
     insert(connection, "session", id=3, user="alice", client_id="phone")
@@ -88,7 +88,7 @@ def test_groups_of_a_user() -> None:
     connection = memory()
     users.add(connection, "alice", 1)
     for number, name in ((1, "zoo"), (2, "art")):
-        connection.execute("INSERT INTO \"group\" VALUES (?, ?, 1, 1, '{}', 0, NULL)", (number, name))
-        connection.execute("INSERT INTO member VALUES (?, 1, 'member', 1, 0, 0, 0)", (number,))
+        connection.execute("INSERT INTO \"group\" VALUES (?, ?, 1, 1, '{}', 0, NULL, 0)", (number, name))
+        connection.execute("INSERT INTO member VALUES (?, 1, 'member', 1, 0, 0, 0, 0)", (number,))
 
     assert ["art", "zoo"] == users.groups_of(connection, 1)
