@@ -146,7 +146,7 @@ class App:
         self.messaging.webhooks.serve(self.webhooks)
         keeper = SessionKeeper(self.store)
         with sentence(self.data / FILE_NAME):
-            kept, retained = list(keeper.restore()), keeper.restore_retained()
+            kept, retained, wills = list(keeper.restore()), keeper.restore_retained(), list(keeper.restore_wills())
         self.broker = Broker(
             self.settings,
             services=Services(self.messaging, keeper, FailedLogins(self.store)),
@@ -155,8 +155,7 @@ class App:
             outside=self.outside,
             make_listeners=self.outside.make_listeners or Listeners,
         )
-        self.broker.engine.restore(kept)
-        self.broker.engine.restore_retained(retained)
+        self.broker.engine.restore(kept, retained, wills)
         self.messaging.on_user_deleted = self.broker.engine.forget_user
         self.messaging.on_revoked = self.broker.engine.revoke
         self._open_door(self.broker)

@@ -196,6 +196,7 @@ class Broker(amqtt.broker.Broker):
         self.transitions.start()
         self.engine.draining = self.wire.is_leaving = self.wire.is_stopping = False
         await self.bridge.run(BrokerEvents.PRE_START)
+        self.engine.tick(self._clock())  # what fell due while there was no server comes before anybody is back
         try:
             await self._start_listeners()
         except MesimqttError:

@@ -19,6 +19,7 @@ from mesimqtt.engine.packets import (
     read_field,
 )
 from mesimqtt.engine.properties import NO_PROPERTIES, Properties
+from mesimqtt.engine.will import Will
 from mesimqtt.hooks import ConnectRequest
 
 if TYPE_CHECKING:
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 
 _NAME = b"\0\4MQTT"
 NEVER_S = 0xFFFFFFFF  # a Session Expiry Interval that does not expire [MQTT 5.0, 3.1.2.11.2]
-
-
-class Will(NamedTuple):
-    """What is published when the connection ends without DISCONNECT."""
-
-    topic: str
-    raw: bytes
-    payload: bytes
-    qos: int
-    retain: bool
-    properties: Properties = NO_PROPERTIES
-    delay_s: int = 0
 
 
 class Arrival(NamedTuple):

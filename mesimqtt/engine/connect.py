@@ -13,10 +13,11 @@ from mesimqtt.engine.states import AUTHENTICATING, OPEN
 from mesimqtt.hooks import Action, Identity, Refusal
 
 if TYPE_CHECKING:
-    from mesimqtt.engine.arrival import Arrival, Will
+    from mesimqtt.engine.arrival import Arrival
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.properties import Value
+    from mesimqtt.engine.will import Will
 
 # What a client can do without, least needed first [MQTT-3.2.2-19].
 _DISPENSABLE = (
@@ -138,6 +139,8 @@ def _enter(connection: Connection, arrival: Arrival, now: float) -> None:
         engine.keeper.resumed(session)
     elif not session.clean:
         engine.keeper.save_session(session)
+    if connection.will is not None:
+        wills.keep(engine, connection)
     connection.state = OPEN
     connection.seen = now
     engine.enter(connection)
@@ -230,7 +233,7 @@ def _session_for(connection: Connection, engine: Engine) -> Session:
     if session is not None and not connection.clean and not connection.clean_start:
         connection.session_present = True
         engine.endings.remove(session)
-        wills.call_off(engine, session)
+        wills.back(engine, session)
         return session
     if session is not None:  # [MQTT-3.1.2-6]
         engine.drop_session(session)

@@ -22,11 +22,12 @@ from mesimqtt.engine.states import AUTHENTICATING, CLOSED, NEW, OPEN, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mesimqtt.engine.arrival import Arrival, Will
+    from mesimqtt.engine.arrival import Arrival
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.five import Five
     from mesimqtt.engine.routes import Route
     from mesimqtt.engine.session import Session
+    from mesimqtt.engine.will import Will
     from mesimqtt.hooks import Identity, Refusal
 
 NO_TOKENS: dict[int, object] = {}  # stands for "nothing claimed in flight"; never written to

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.chance import SYSTEM
-from mesimqtt.engine import codes, inherit, kept, replay, routes, shares, spread, wills
+from mesimqtt.engine import codes, inherit, kept, replay, restored, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
 from mesimqtt.engine.counters import Counters
@@ -14,7 +14,6 @@ from mesimqtt.engine.memory import MemoryKeeper
 from mesimqtt.engine.packets import check_topic, walk
 from mesimqtt.engine.retained import Retained, RetainedMessage
 from mesimqtt.engine.routes import Route
-from mesimqtt.engine.session import Session
 from mesimqtt.engine.states import OPEN
 from mesimqtt.engine.topic_index import TopicIndex
 from mesimqtt.engine.topic_tree import TopicTree
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 
     from mesimqtt.domain.chance import Chance
     from mesimqtt.engine.ports import Claim, Gate, Keeper, Observer
+    from mesimqtt.engine.restored import RestoredSession, RestoredWill
+    from mesimqtt.engine.session import Session
     from mesimqtt.engine.shares import Share
     from mesimqtt.settings import Limits
 
 STOPPING = "the server is stopping"  # why a connection is closed by a server in good order
 NO_TOPIC = b"\0"  # no topic begins with it
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
-
-RestoredSession = tuple[str, str, int, dict[str, int], int, "Iterable[int]", float, float]
 
 
 def _nothing() -> None:
@@ -105,29 +104,17 @@ class Engine:
         self.wheel.put(connection, now + self.limits.connect_deadline_s)
         return connection
 
-    def restore(self, sessions: Iterable[RestoredSession]) -> None:
-        """Take the kept sessions at start: (user, client id, key, filters, next n, incoming ids, times).
-
-        The times: for how many seconds the client is away, and for how many its session outlives a connection.
-        """
-        for user, client_id, key, subscriptions, next_n, incoming, away_s, expiry_s in sessions:
-            session = Session(user, client_id, clean=False)
-            session.key = key
-            session.subscriptions = dict(subscriptions)
-            session.next_n = max(next_n, 1)
-            session.incoming = set(incoming) or None
-            session.disconnected_at = self.now - away_s
-            session.expiry_s = min(expiry_s, self.limits.session_expiry_s)
-            self.sessions[user, client_id] = session
-            self.kept_of.setdefault(user, {})[client_id] = session
-            self.endings.put(session, session.ends_at)
-            for topic_filter, grant in session.subscriptions.items():
-                shares.attach(self, session, topic_filter, grant)
-
-    def restore_retained(self, messages: Iterable[RetainedMessage]) -> None:
-        """Take the retained messages at start."""
-        for message in messages:
+    def restore(
+        self,
+        kept_sessions: Iterable[RestoredSession],
+        retained: Iterable[RetainedMessage] = (),
+        left: Iterable[RestoredWill] = (),
+    ) -> None:
+        """Take what the keeper has, at start. What is due of it happens at the first `tick`: before anybody is back."""
+        restored.sessions(self, kept_sessions)
+        for message in retained:
             self.retained.put(message)
+        restored.wills(self, left)
 
     def tick(self, now: float) -> None:
         """Close who is silent or late, drop expired sessions; to be called about every 250 ms."""
@@ -249,6 +236,8 @@ class Engine:
     def identity_changed(self, connection: Connection) -> None:
         """Take note that a connection was authenticated anew: its rights may be others now."""
         connection.routes = None
+        if connection.will is not None:
+            wills.keep(self, connection)
         if connection.session is not None:
             routes.invalidate(self, connection.session.subscriptions)
         if self.claim is not None:
@@ -352,9 +341,9 @@ class Engine:
     def forget_user(self, user: str) -> None:
         """Close the connections of a user and forget his sessions: whoever gets the name next inherits nothing."""
         for connection in self.connections_of(user):
-            connection.will = None
+            wills.forget(self, connection)
             connection.close("user deleted", codes.NOT_AUTHORIZED)
         for delayed in [session for session in self.wills if session.user == user]:
-            del self.wills[delayed]
+            wills.call_off(self, delayed)
         for session in [session for session in self.sessions.values() if session.user == user]:
             self.drop_session(session)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesimqtt.engine import codes, properties
+from mesimqtt.engine import codes, properties, wills
 from mesimqtt.engine.packets import FIVE, MalformedError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def take(connection: Connection, body: bytes) -> None:
     elif body:
         raise MalformedError("DISCONNECT with a body")
     if not code:  # [MQTT-3.1.2-10], [MQTT-3.14.4-3]
-        connection.will = None
+        wills.forget(connection.engine, connection)
     connection.close("DISCONNECT", 0)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mesimqtt.engine.letter import Letter
     from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Session
+    from mesimqtt.engine.will import Will
+    from mesimqtt.hooks import Identity
 
     _Page = tuple[Session, int, int, Callable[[list[Queued]], None]]
 
@@ -92,6 +94,19 @@ class MemoryKeeper:
 
     def forget_incoming(self, session: Session, packet_id: int) -> None:
         """Nothing to do: the session itself holds it."""
+
+    def keep_will(self, session: Session, identity: Identity, will: Will) -> int:  # noqa: ARG002 - the port's
+        """Nothing to do: the connection itself holds it."""
+        return 0
+
+    def will_left(self, key: int, at: float) -> None:
+        """Nothing to do: no will has a key."""
+
+    def drop_will(self, key: int) -> None:
+        """Nothing to do: no will has a key."""
+
+    def will_published(self, key: int) -> None:
+        """Nothing to do: no will has a key."""
 
     def retain(self, message: RetainedMessage) -> None:
         """Nothing to do: the engine itself holds it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.properties import Properties
     from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Queued, Session
+    from mesimqtt.engine.will import Will
     from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity, Refusal
 
 
@@ -62,10 +63,11 @@ class Claim(Protocol):
     def will_decision(self, connection: Connection, identity: Identity, topic: str) -> Decision:
         """Decide at CONNECT whether this will may be kept."""
 
-    def will(
-        self, identity: Identity, topic: bytes, payload: bytes, qos: int, properties: Properties = NO_PROPERTIES
-    ) -> None:
-        """Fire a will; the access decision is taken again."""
+    def will(self, identity: Identity, will: Will, again: Callable[[], None]) -> None:
+        """Fire a will, whose key the claim gives back to the store; the access decision is taken again.
+
+        `again` is to be called instead if the store cannot take it now.
+        """
 
     def subscribe(self, connection: Connection, topic_filter: str, qos: int, identifier: int = 0) -> int:
         """Return the granted QoS or a reason code from 0x80 up (3.1.1 is told 0x80).
@@ -135,6 +137,18 @@ class Keeper(Protocol):
 
     def forget_incoming(self, session: Session, packet_id: int) -> None:
         """Forget it: PUBREL came, or its message was refused."""
+
+    def keep_will(self, session: Session, identity: Identity, will: Will) -> int:
+        """Keep the will of a connection, which its session has from now on, and return its key; 0: it is not kept."""
+
+    def will_left(self, key: int, at: float) -> None:
+        """Keep when a will whose client went away is due. May wait up to a second for a commit, as `left` may."""
+
+    def drop_will(self, key: int) -> None:
+        """Forget a will that is not to be published."""
+
+    def will_published(self, key: int) -> None:
+        """Forget a will in the commit of what was given for its receivers."""
 
     def retain(self, message: RetainedMessage) -> None:
         """Keep, replace or (empty payload) remove a retained message. Its expiry counts on over a restart."""

@@ -13,11 +13,15 @@ from mesimqtt.messaging.audit import AuditLog
 from mesimqtt.messaging.devices import REFUSED, Device, ReadMark
 from mesimqtt.messaging.properties5 import Refused, answer, refused, says_nothing, with_properties
 from mesimqtt.messaging.transient import Transient
+from mesimqtt.messaging.wills import Wills
 from mesimqtt.messaging.work_queue import Job
-from mesimqtt.topics import Kind, OutTopic, ParamsError, TopicError, find_cid, parse_out
+from mesimqtt.topics import Kind, ParamsError, TopicError, find_cid, parse_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mesimqtt.engine.connection import Connection
+    from mesimqtt.engine.will import Will
     from mesimqtt.messaging.accept import Acceptor
     from mesimqtt.messaging.asides import Asides
     from mesimqtt.messaging.delivery import Delivery
@@ -68,6 +72,7 @@ class Router:
         self._presence = presence
         self._typing = typing
         self._round_robin = round_robin
+        self._wills = Wills(hub, acceptor)
         hub.acked = self._acknowledged
         hub.reserve = self._reserve
 
@@ -276,23 +281,9 @@ class Router:
             return Decision(False, "will-parameters" if isinstance(error, ParamsError) else "will-topic")
         return Decision(out.kind in (Kind.USER, Kind.GROUP), "will-topic")
 
-    def will(
-        self,
-        identity: Identity,
-        topic: bytes,
-        payload: bytes,
-        qos: int,  # noqa: ARG002 - the port's
-        properties: Properties = NO_PROPERTIES,
-    ) -> None:
-        """Fire a will: a message of its own each time, so its cid is ignored."""
-        user = self._hub.directory.user(identity.user)
-        if user is None or not user.active or not topic.startswith(user.out_prefix):
-            return
-        try:
-            out = with_properties(parse_out(topic[len(user.out_prefix) :].decode()), properties)
-        except TopicError:
-            return
-        self._acceptor.message(user, OutTopic(out.kind, out.name, None, out.params), payload, None, 0, 0)
+    def will(self, identity: Identity, will: Will, again: Callable[[], None]) -> None:
+        """Fire a will."""
+        self._wills.fire(identity, will, again)
 
     # ---- refusals --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid, made_at_ms
-from mesimqtt.store import inspection_lanes, inspection_steps, integrity, messages, migrations, quarantine, seals
+from mesimqtt.store import (
+    inspection_lanes,
+    inspection_steps,
+    integrity,
+    messages,
+    migrations,
+    quarantine,
+    seals,
+    wills,
+)
 from mesimqtt.store.inspection_base import REPORT, RESTORE, SHOWN_MAX, Look, View
 from mesimqtt.store.parties import CONVERSATION_COLUMNS, LANE_COLUMNS, strays, without_place
 
@@ -65,7 +74,9 @@ def looks() -> tuple[Look, ...]:
         *inspection_lanes.LOOKS,
         *inspection_steps.LOOKS,
         Look(
-            "checksums", checksums, "every message, place in a conversation, user, token and right is as it was stored"
+            "checksums",
+            checksums,
+            "every message, place in a conversation, user, token, right and will is as it was stored",
         ),
     )
 
@@ -268,6 +279,7 @@ def checksums(connection: sqlite3.Connection, _: View) -> Findings:
         ("messages that wait for their time", _scheduled(connection)),
         ("queued messages of free topics", _letters(connection, *_QUEUED)),
         ("retained messages", _letters(connection, *_RETAINED)),
+        ("wills", wills.damaged(connection)),
     ):
         if count:
             means = "the disk or something on it has altered them; the server drops them when it reads them"

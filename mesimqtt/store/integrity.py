@@ -93,6 +93,16 @@ def of_letter(
     return crc32(payload, crc32(_LETTER.pack(session, n, qos, expires_at, len(topic)) + topic + properties))
 
 
+def of_will(row: Sequence[Any]) -> int:
+    """Return the checksum of a will, from its columns but that and when it is due. Frozen.
+
+    Raises struct.error, TypeError, AttributeError or UnicodeError for values that none has.
+    """
+    key, user, client_id, jti, who, topic, payload, qos, properties, delay_s = row
+    head = _LETTER.pack(key, qos, delay_s, len(topic), len(properties))
+    return crc32(payload, crc32(head + f"{user}\0{client_id}\0{jti}\0{who}\0".encode() + topic + properties))
+
+
 def of_conversation(number: int, kind: int, a: int, b: int) -> int:
     """Return the checksum of between whom a conversation is. Frozen.
 
@@ -131,6 +141,11 @@ def scheduled_holds(row: Sequence[Any], checksum: object) -> bool:
 def letter_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_letter`'s, or what a damaged file holds
     """Tell whether a queued or retained message is what was stored under that checksum."""
     return _is_sum_of(of_letter, checksum, *row)
+
+
+def will_holds(checksum: object, row: Sequence[Any]) -> bool:
+    """Tell whether a will, as the columns that `of_will` takes, is what was stored under that checksum."""
+    return _is_sum_of(of_will, checksum, row)
 
 
 def conversation_holds(checksum: object, *row: Any) -> bool:  # noqa: ANN401 - `of_conversation`'s, or what a damaged file holds

@@ -188,6 +188,12 @@ _SERVER_3: tuple[str, ...] = (
     "CREATE TABLE heartbeat (id INTEGER NOT NULL PRIMARY KEY, beat_at INTEGER NOT NULL)",  # what a health check commits
 )
 
+_WILLS_3 = _statements("""
+CREATE TABLE will (id INTEGER NOT NULL PRIMARY KEY, user TEXT NOT NULL, client_id TEXT NOT NULL, jti TEXT NOT NULL,
+    identity TEXT NOT NULL, topic BLOB NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL, properties BLOB NOT NULL,
+    delay_s INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL);
+""")
+
 _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else that touches these tables
     "ALTER TABLE message ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE scheduled ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
@@ -215,6 +221,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *_API_3,
         *_WEBHOOKS_3,
         *_SERVER_3,
+        *_WILLS_3,
         *_INTEGRITY_3,
         *seals.statements(),
     ),

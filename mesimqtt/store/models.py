@@ -285,6 +285,26 @@ class Retained(Table):
         without_rowid = True
 
 
+class Will(Table):
+    """The will of a connection, from its CONNECT until it is published or called off.
+
+    `due` is milliseconds since 1970, 0 while its client is connected; `identity` is the JSON of what its client was let
+    in as, besides user and token; `properties` are those of MQTT 5.0 as they stand on the wire.
+    """
+
+    user = TextField()
+    client_id = TextField()
+    jti = TextField()
+    identity = TextField()
+    topic = BlobField()
+    payload = BlobField()
+    qos = IntegerField()
+    properties = BlobField()
+    delay_s = IntegerField()
+    due = IntegerField(default=0)
+    checksum = IntegerField()
+
+
 class FailedLogin(Table):
     """Failed logins of a name from an address. `free_at`: when each window of the limit is free again.
 
@@ -325,6 +345,7 @@ TABLES = [
     Queued,
     Incoming,
     Retained,
+    Will,
     FailedLogin,
     Hidden,
     Vanishing,

@@ -27,6 +27,8 @@ _ROW_BITS = 10  # a row of the outbox is numbered by the time, in milliseconds, 
 _STATEMENTS = (
     # A client that sends QoS 2 may have used these ids again since: what is new would be taken for known, and dropped.
     "DELETE FROM incoming",
+    # How the connections of then ended, nobody knows; what a will would say of them is old.
+    "DELETE FROM will",
     "UPDATE session SET next_n = next_n + {half_ring}",
     "UPDATE device SET ceiling = ceiling + {half_ring}",
     # Whatever waits may have been delivered after the copy: it comes with DUP, as after a crash.

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
-from mesimqtt.store import seals
+from mesimqtt.store import seals, wills
 from mesimqtt.store.integrity import letter_holds, of_letter
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from mesimqtt.engine.engine import RestoredSession
+    from mesimqtt.engine.restored import RestoredSession, RestoredWill
+    from mesimqtt.engine.will import Will
+    from mesimqtt.hooks import Identity
     from mesimqtt.store.batch import Batch
     from mesimqtt.store.store import Store
 
@@ -57,7 +59,7 @@ class SessionKeeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._committer = store.committer
-        self._last_key = 0
+        self._last_key = self._last_will = 0
         # Acknowledged and still in the store, by session: a dict for each batch that is not committed yet.
         self._gone: list[dict[int, set[int]]] = []
         self._gone_batch: Batch | None = None
@@ -229,6 +231,40 @@ class SessionKeeper:
         self._committer.batch.rows.append((_FORGET_INCOMING, row))
         self._committer.batch.fragile.append((_FORGET_INCOMING, row))  # which is written after `rows`
         self._committer.lazily(self._store.now())
+
+    def restore_wills(self) -> Iterator[RestoredWill]:
+        """Yield the wills of who may still speak, as `Engine.restore` takes them; forget the others."""
+        for row in self._store.read.execute(wills.SELECT):
+            self._last_will = max(self._last_will, row[0])
+            found = wills.of_row(row)
+            if found is None:
+                self._damaged("will %d, of %r with client id %r,", row[0], row[1], row[2])
+            elif wills.may_speak(self._store.read, found[0]):
+                yield *found, self._engine_time(row[-1]) if type(row[-1]) is int else 0.0
+                continue
+            self.drop_will(row[0])
+
+    def keep_will(self, session: Session, identity: Identity, will: Will) -> int:
+        """Keep a will from now on and return its key."""
+        self._last_will += 1
+        self._row(wills.INSERT, *wills.row_of(self._last_will, session.client_id, identity, will))
+        return self._last_will
+
+    def will_left(self, key: int, at: float) -> None:
+        """Keep when a will whose client went away is due."""
+        self._committer.batch.rows.append((wills.LEFT, (self._wall_ms(at), key)))
+        self._committer.lazily(self._store.now())
+
+    def drop_will(self, key: int) -> None:
+        """Forget a will that is not to be published."""
+        self._row(wills.DROP, key)
+
+    def will_published(self, key: int) -> None:
+        """Forget a will where the messages of it are kept, however a large batch is divided."""
+        batch = self._committer.batch
+        batch.fragile.append((wills.DROP, (key,)))
+        batch.after.append(lambda ok: None if ok else self.drop_will(key))
+        self._committer.wake()
 
     def retain(self, message: RetainedMessage) -> None:
         """Keep, replace or (empty payload) remove a retained message."""

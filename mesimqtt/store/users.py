@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.strict_json import read_kept
-from mesimqtt.store import seals, ties
+from mesimqtt.store import seals, ties, wills
 from mesimqtt.store.ties import Tie
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     for table in ("subscription", "queued", "incoming"):
         connection.execute(f"DELETE FROM {table} WHERE session_id IN ({_SESSIONS})", (user.address,))
     connection.execute('DELETE FROM session WHERE "user" = ?', (user.address,))
+    connection.execute(wills.DROP_OF_USER, (user.address,))
 
 
 def groups_of(connection: sqlite3.Connection, number: int) -> list[str]:

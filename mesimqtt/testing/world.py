@@ -286,15 +286,15 @@ class World:
 def make_engine(messaging: Messaging) -> Engine:
     """Return the engine over messaging, as the composition root makes it, with what the store kept of sessions."""
     keeper = SessionKeeper(messaging.store)
-    kept, retained = list(keeper.restore()), keeper.restore_retained()
+    kept, retained, wills = list(keeper.restore()), keeper.restore_retained(), list(keeper.restore_wills())
     engine = Engine(
         messaging.settings.limits, gate=TokenGate(messaging), claim=messaging.claim, keeper=keeper,
         observer=None, now=messaging.now(), chance=messaging.chance,
     )  # fmt: skip
     messaging.on_user_deleted = engine.forget_user
     messaging.on_revoked = engine.revoke
-    engine.restore(kept)
-    engine.restore_retained(retained)
+    engine.restore(kept, retained, wills)
+    engine.tick(messaging.now())
     return engine
 
 

@@ -17,6 +17,7 @@ from mesimqtt.testing.wire5 import (
     subscribe,
     unsuback,
     unsubscribe,
+    will,
 )
 
 
@@ -220,3 +221,120 @@ def test_a_cleared_retained_message_stays_so(store):
 
     peer.hear("b", b"new", retain=True)
     peer.expect_nothing()
+
+
+def test_a_will_whose_delay_runs_survives_a_restart(store):
+    """The will and its delay are part of the session: it is sent when it is due, once [MQTT-3.1.2-8] [MQTT-3.1.2-10].
+
+    Its properties, QoS and RETAIN are those of its CONNECT, its Message Expiry Interval counts from its publication.
+    """
+    values = {"content_type": "t", "user_property": [("b", "1"), ("a", "2")], "response_topic": "r"}
+    message = will("w", b"gone", qos=1, retain=True, will_delay_interval=60, message_expiry_interval=90, **values)
+    five = Five(store)
+    five.kept("watcher", ("w", 1)).cut()
+    five.kept("k", will=message).cut()
+    store.pass_time(30)
+    watcher = restarted(store).back("watcher")
+    store.pass_time(29)
+    watcher.expect_nothing()
+    store.pass_time(2)
+    watcher.hear("w", b"gone", qos=1, message_expiry_interval=90, **values)
+    five = restarted(store)
+    store.pass_time(100)
+    five.back("watcher").expect_nothing()
+    five.subscribed(("w", 1)).expect_nothing()
+
+
+def test_a_will_that_fell_due_without_a_server_is_sent_at_its_start(store):
+    """Nobody who is back can come before it: its delay had passed [MQTT-3.1.2-8]."""
+    five = Five(store)
+    five.kept("watcher", ("w", 1)).cut()
+    five.kept("k", will=will("w", b"gone", qos=1, will_delay_interval=10)).cut()
+    store.network.now += 20
+    five = restarted(store)
+    five.back("k").say("w", b"back", qos=1)
+    watcher = five.back("watcher")
+
+    watcher.hear("w", b"gone", qos=1, dup=None)
+    watcher.hear("w", b"back", qos=1, dup=None)
+    watcher.expect_nothing()
+
+
+def test_who_is_back_after_a_restart_takes_the_will_back(store):
+    """Within its delay a client that returns has its will not sent, whatever process it left it to [MQTT-3.1.3-9]."""
+    five = Five(store)
+    five.kept("gone before", will=will("w", b"one", will_delay_interval=10)).cut()
+    five.kept("connected", will=will("w", b"two", will_delay_interval=10))
+    five = restarted(store)
+    watcher = five.subscribed(("w", 0))
+    five.back("gone before")
+    five.back("connected")
+    five = restarted(store)
+    watcher = five.subscribed(("w", 0))
+    store.pass_time(20)
+
+    watcher.expect_nothing()
+
+
+def test_the_end_of_the_session_ends_the_delay_over_a_restart(store):
+    """A session that ends before the delay has passed sends the will [MQTT-3.1.2-8] [MQTT-4.1.0-2]."""
+    five = Five(store)
+    five.kept("k", expiry=30, will=will("w", b"gone", qos=1, will_delay_interval=100)).cut()
+    watcher = restarted(store).subscribed(("w", 1))
+    store.pass_time(29)
+    watcher.expect_nothing()
+    store.pass_time(2)
+    watcher.hear("w", b"gone", qos=1)
+    watcher.expect_nothing()
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "clean"])
+def test_the_end_of_the_process_closes_connections_without_disconnect(store, is_kept):
+    """Their wills are sent at the next start, before anybody is back, and once [MQTT-3.1.2-8] [MQTT-3.1.2-10]."""
+    five = Five(store)
+    five.kept("watcher", ("w", 1)).cut()
+    (five.kept if is_kept else five.connected)("c", will=will("w", b"gone", qos=1))
+    five = restarted(store)
+    (five.back if is_kept else five.connected)("c").say("w", b"back", qos=1)
+    watcher = restarted(store).back("watcher")
+
+    watcher.hear("w", b"gone", qos=1, dup=None)
+    watcher.hear("w", b"back", qos=1, dup=None)
+    watcher.expect_nothing()
+
+
+def test_a_delay_begins_with_the_end_of_the_process(store):
+    """When the process ended nobody knows: its next start counts as the end of the connection [MQTT-3.1.2-8]."""
+    Five(store).kept("k", will=will("w", b"gone", will_delay_interval=10))
+    watcher = restarted(store).subscribed(("w", 0))
+    store.pass_time(9)
+    watcher.expect_nothing()
+    store.pass_time(2)
+    watcher.hear("w", b"gone")
+    watcher.expect_nothing()
+
+
+def test_a_will_that_was_discarded_is_not_sent_after_a_restart(store):
+    """DISCONNECT 0x00 discards it for good, also that of an earlier connection [MQTT-3.1.2-10] [MQTT-3.14.4-3]."""
+    five = Five(store)
+    five.connected("a", will=will("w", b"gone")).leave()
+    five.kept("b", will=will("w", b"gone")).leave()
+    five.kept("c", will=will("w", b"gone", will_delay_interval=10)).cut()
+    five.back("c").leave()
+    watcher = restarted(store).subscribed(("w", 0))
+    store.pass_time(20)
+
+    watcher.expect_nothing()
+
+
+def test_the_last_will_of_a_session_is_the_one_that_counts(store):
+    """What a later connection of the session brings stands in the place of what was before [MQTT-3.1.2-10]."""
+    five = Five(store)
+    five.kept("k", will=will("w", b"first", will_delay_interval=10)).cut()
+    five.back("k", will=will("w", b"second", will_delay_interval=20)).cut()
+    watcher = restarted(store).subscribed(("w", 0))
+    store.pass_time(19)
+    watcher.expect_nothing()
+    store.pass_time(2)
+    watcher.hear("w", b"second")
+    watcher.expect_nothing()

@@ -108,8 +108,9 @@ class FakeClaim:
     def will_decision(self, connection, identity, topic):
         return self.will_rule
 
-    def will(self, identity, topic, payload, qos, properties=NO_PROPERTIES):
-        self.calls.append(("will", identity.user, topic, payload, qos))
+    def will(self, identity, will, again):
+        self.calls.append(("will", identity.user, will.raw, will.payload, will.qos))
+        self.again = again
 
     def subscribe(self, connection, topic_filter, qos, identifier=0):
         self.calls.append(("subscribe", topic_filter, qos))
@@ -193,8 +194,8 @@ class Network:
         """Begin anew with what the keeper committed."""
         restored = self.keeper.crash()
         self.engine = self._engine()
-        self.engine.restore(restored)
-        self.engine.restore_retained(self.keeper.retained.values())
+        self.engine.restore(restored, self.keeper.retained.values(), self.keeper.restore_wills())
+        self.engine.tick(self.now)
 
     def client(self) -> Client:
         """Open a connection that has not said anything yet."""

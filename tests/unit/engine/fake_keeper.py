@@ -23,6 +23,9 @@ class FakeKeeper:
         self.retained: dict[str, RetainedMessage] = {}
         self.waiting: list[tuple[Any, ...]] = []
         self.pages = 0
+        self.wills: dict[int, Any] = {}
+        self.due: dict[int, float] = {}
+        self.last_will = 0
 
     def save_session(self, session):
         session.key = len(self.sessions) + 1
@@ -65,6 +68,24 @@ class FakeKeeper:
     def forget_incoming(self, session, packet_id):
         self.waiting.append(("no incoming", session.key, packet_id))
 
+    def keep_will(self, session, identity, will):
+        self.last_will += 1
+        kept = (identity, session.client_id, will._replace(key=self.last_will))
+        self.waiting.append(("will", 0, self.last_will, kept))
+        return self.last_will
+
+    def will_left(self, key, at):
+        self.waiting.append(("will left", 0, key, at))
+
+    def drop_will(self, key):
+        self.waiting.append(("no will", 0, key))
+
+    will_published = drop_will
+
+    def restore_wills(self):
+        """Return the wills that a restarted engine restores."""
+        return [(*self.wills[key], self.due.get(key, 0.0)) for key in sorted(self.wills)]
+
     def retain(self, message):
         self.waiting.append(("retain", 0, message))
 
@@ -102,6 +123,12 @@ class FakeKeeper:
             record["queue"][values[0]] = replace(record["queue"][values[0]], released=True)
         elif what == "dequeue":
             record["queue"].pop(values[0], None)
+        elif what == "will":
+            self.wills[values[0]] = values[1]
+        elif what == "will left":
+            self.due[values[0]] = values[1]
+        elif what == "no will":
+            self.wills.pop(values[0], None)
         elif what == "incoming":
             record["incoming"].add(values[0])
         elif what == "no incoming":

@@ -157,3 +157,14 @@ def test_what_was_sent_by_oneself_just_before(world, later):
 
     assert [(0,)] == before
     assert [(1,)] == world.rows("SELECT l.acked FROM lane l JOIN user u ON u.id = l.user_id WHERE u.address = 'alice'")
+
+
+def test_wills_of_then_are_not_sent(world, later):
+    """They are of connections whose end the copy does not know: what they say is old."""
+    world.listener("bob").lose()
+    will = ("m/alice/out/u/bob/w", b"gone", 1, False)
+    world.connect("alice", will=will)
+    other = later(world)()
+
+    assert [(1,)] == world.rows("SELECT count(*) FROM will")
+    assert ([], [(0,)]) == (other.listener("bob").payloads(), other.rows("SELECT count(*) FROM will"))
