@@ -30,6 +30,7 @@ EXP_MAX = 2**40
 KID_MAX = 256
 KEYS_MAX = 100
 _SECRET_MAX = 64 * 1024  # bytes of the secret's file
+_BLOCK = 64  # bytes of a block of SHA-256
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
 _read_json = json.JSONDecoder().raw_decode  # without `json.loads`' look for encodings and blanks around
 _REQUIRED_KEYS = frozenset(_REQUIRED)
@@ -81,7 +82,10 @@ class TokenSigner:
         if len(secret) < 32:
             raise MesimqttError("the token secret is shorter than 32 bytes; delete it to have a new one made")
         self._secret = secret
-        self._mac = hmac.new(secret, digestmod="sha256")  # copied for each token: the key is worked in once
+        # HMAC (RFC 2104) in its two halves, with the key worked in: copying them takes half of what `hmac` takes.
+        key = secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key.ljust(_BLOCK, b"\0")))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key.ljust(_BLOCK, b"\0")))
         self._issuer = issuer
         self._leeway_s = leeway_s
         self.public_keys = list(public_keys)
@@ -120,7 +124,16 @@ class TokenSigner:
             claims["dev"] = device
         if acl:
             claims["acl"] = [{"allow": action, "topic": topic} for action, topic in acl]
-        return jwt.encode(claims, self._secret, algorithm="HS256")
+        text = json.dumps(claims, separators=(",", ":")).encode()
+        signed = self._own_head + binascii.b2a_base64(text, newline=False).translate(_TO_URL).rstrip(b"=")
+        return (signed + b"." + self._signature(signed)).decode()
+
+    def _signature(self, signed: bytes) -> bytes:
+        """Return the HS256 signature as a token carries it."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        return binascii.b2a_base64(outer.digest(), newline=False).translate(_TO_URL)[:-1]  # without its one "="
 
     def verify(self, token: str | bytes, now: float) -> Claims:
         """Return the claims of a token that is valid at `now`; raise TokenError otherwise."""
@@ -171,10 +184,7 @@ class TokenSigner:
         The signature is compared as it is written: only the canonical spelling of the right one is equal.
         """
         signed, _, signature = raw.rpartition(b".")
-        mac = self._mac.copy()
-        mac.update(signed)
-        wanted = binascii.b2a_base64(mac.digest(), newline=False)
-        if not hmac.compare_digest(wanted.translate(_TO_URL).rstrip(b"="), signature):
+        if not hmac.compare_digest(self._signature(signed), signature):
             raise TokenError("bad signature")
         try:
             # The signature is over the spelling, so that no other need be refused here.

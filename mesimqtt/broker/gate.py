@@ -59,7 +59,8 @@ class Gate:
         answer_s: float = 10.0,
     ) -> None:
         """Sort the plugins into ours and amqtt's. `wake` is called when an answer came outside of a read."""
-        self._authenticators = [plugin for plugin in auth_plugins if isinstance(plugin, Authenticator)]
+        authenticators = [plugin for plugin in auth_plugins if isinstance(plugin, Authenticator)]
+        self._authenticators = [(plugin, is_own(plugin)) for plugin in authenticators]
         self._policies = [plugin for plugin in topic_plugins if isinstance(plugin, AccessPolicy)]
         foreign_auth = [plugin for plugin in auth_plugins if not isinstance(plugin, Authenticator)]
         foreign_access = [plugin for plugin in topic_plugins if not isinstance(plugin, AccessPolicy)]
@@ -85,8 +86,8 @@ class Gate:
             if throttled is not None:
                 return self._refused(request, throttled)
         identity: Identity | None = None
-        for plugin in self._authenticators:
-            verdict = self._check(plugin, request)
+        for plugin, is_ours in self._authenticators:
+            verdict = self._check(plugin, request, is_ours=is_ours)
             if isinstance(verdict, Refusal):
                 return self._settled(request, verdict)
             if verdict is None:
@@ -195,15 +196,16 @@ class Gate:
             allowed = allowed or decision
         return allowed or NO_OPINION
 
-    def _check(self, plugin: Authenticator, request: ConnectRequest) -> Identity | Refusal | None:
-        name = type(plugin).__name__
+    def _check(self, plugin: Authenticator, request: ConnectRequest, *, is_ours: bool) -> Identity | Refusal | None:
         try:
             verdict = plugin.check_connect(request)
         except FAULTS:  # whatever a plugin raises is logged and stops nothing
+            name = type(plugin).__name__
             logger.exception("plugin %s failed in check_connect", name)
             return Fault(5, f"plugin {name} failed")
-        if verdict is None or is_sound(verdict):
+        if is_ours or verdict is None or is_sound(verdict):
             return verdict
+        name = type(plugin).__name__
         logger.error("plugin %s answered check_connect with nonsense: a %s", name, type(verdict).__name__)
         return Fault(5, f"plugin {name} answered nonsense")
 
@@ -230,6 +232,11 @@ class Gate:
 def _is_decision(answer: Any) -> bool:  # noqa: ANN401 - whatever a plugin gave
     parts: list[Any] = [answer.allow, answer.rule] if isinstance(answer, Decision) else [None, None]
     return isinstance(parts[0], bool) and isinstance(parts[1], str)
+
+
+def is_own(plugin: object) -> bool:
+    """Tell whether a plugin is part of this server: what it answers was checked with it, not at each CONNECT."""
+    return type(plugin).__module__.startswith("mesimqtt_plugins.")
 
 
 def is_sound(verdict: Any) -> bool:  # noqa: ANN401 - whatever a plugin gave

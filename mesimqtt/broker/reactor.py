@@ -103,6 +103,7 @@ class Reactor:
         self._is_scheduled = True  # `_end` comes below
         find = self._sockets.get
         read = os.read
+        again: list[SocketTransport] = []
         try:
             for descriptor, event in self._epoll.poll(0, EVENTS_MAX):
                 transport = find(descriptor)
@@ -128,10 +129,13 @@ class Reactor:
                 except Exception:
                     logger.exception("a connection failed; it is closed, the others go on")
                     transport.abort()
-                if (event & _ENDING or len(data) == READ_SIZE) and transport.wants_input:
-                    transport.look_again()
+                if event & _ENDING or len(data) == READ_SIZE:
+                    again.append(transport)
         finally:
             self._flush()
+            for transport in again:
+                if transport.wants_input:  # it did not take leave
+                    transport.look_again()
             self._end()
 
     def _accept(self, descriptor: int) -> None:

@@ -88,8 +88,7 @@ class Throttle:
 
     def entered(self, request: ConnectRequest, user: str, now: float) -> Throttled | None:
         """Take note that a client is who it says; refuse it if that user connects too often."""
-        address = self._counted(request)
-        if self._failed and address:
+        if len(self._failed) and (address := self._counted(request)):
             pair = _pair(request, address)
             if self._failed.forget(pair):
                 self._unsaved[pair] = None

@@ -14,9 +14,9 @@ from mesimqtt.engine.packets import (
     PROTOCOL_LEVEL,
     UNAVAILABLE,
     MalformedError,
-    check_text,
     check_topic,
     read_field,
+    read_text,
 )
 from mesimqtt.engine.properties import NO_PROPERTIES, Properties
 from mesimqtt.engine.will import Will
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
 
 _NAME = b"\0\4MQTT"
+_USUAL_FLAGS = frozenset({0x00, 0x02, 0xC0, 0xC2})  # no will; user name and password, or neither
 NEVER_S = 0xFFFFFFFF  # a Session Expiry Interval that does not expire [MQTT 5.0, 3.1.2.11.2]
 
 
@@ -64,13 +65,13 @@ def read(body: bytes, connection: Connection) -> Arrival:
     connection.version = level
     flags = body[position + 1]
     keep_alive_s = body[position + 2] << 8 | body[position + 3]
-    _check_flags(flags, level)
+    if flags not in _USUAL_FLAGS:
+        _check_flags(flags, level)
     position += 4
     found = NO_PROPERTIES
     if level == FIVE:
         found, position = properties.read(body, position, end, properties.IN_CONNECT)
-    raw_id, position = read_field(body, position, end)
-    client_id = check_text(raw_id)
+    client_id, position = read_text(body, position, end)
     will, position = _will(body, position, end, flags, level) if flags & 0x04 else (None, position)
     username, password, position = _credentials(body, position, end, flags)
     if position != end:
@@ -147,8 +148,7 @@ def _credentials(body: bytes, position: int, end: int, flags: int) -> tuple[str 
     username: str | None = None
     password: bytes | None = None
     if flags & 0x80:
-        raw_name, position = read_field(body, position, end)
-        username = check_text(raw_name)
+        username, position = read_text(body, position, end)
     if flags & 0x40:
         password, position = read_field(body, position, end)
     return username, password, position

@@ -144,7 +144,9 @@ def _enter(connection: Connection, arrival: Arrival, now: float) -> None:
     connection.state = OPEN
     connection.seen = now
     engine.enter(connection)
-    engine.wheel.put(connection, now + connection.timeout_s)
+    timeout_s = connection.timeout_s
+    if timeout_s < limits.connect_deadline_s:  # else the wheel comes by in time, and finds it open
+        engine.wheel.put(connection, now + timeout_s)
     connection.send(_connack(connection, arrival, expiry_s))
     if session.subscriptions:
         routes.invalidate(engine, session.subscriptions)
@@ -165,8 +167,10 @@ def _expiry(arrival: Arrival, most_s: float) -> float:
 
 def _resumes(connection: Connection, arrival: Arrival) -> bool:
     """Tell whether a session is there and wanted: one that ends with this connection may still begin before it."""
+    if arrival.request.clean_start:
+        return False
     session = connection.engine.sessions.get((connection.user, connection.client_id))
-    return session is not None and not session.clean and not arrival.request.clean_start
+    return session is not None and not session.clean
 
 
 def bound(connection: Connection, packet_max: int, receive_maximum: int) -> None:

@@ -283,7 +283,8 @@ class Engine:
         session.connection = None
         self.held_bytes -= session.held_bytes  # of a clean session with its window, which is dropped below
         session.held = None
-        wills.leave(self, connection, session)
+        if connection.will is not None:
+            wills.leave(self, connection, session)
         left = session.window.left() if session.window is not None else []
         if session.clean or not session.expiry_s:
             self.drop_session(session)
@@ -316,23 +317,26 @@ class Engine:
 
     def drop_session(self, session: Session) -> None:
         """Forget a session and all of its subscriptions."""
-        self.endings.remove(session)
+        if session.due:
+            self.endings.remove(session)
         if self.sessions.get((session.user, session.client_id)) is session:
             del self.sessions[session.user, session.client_id]
-        kept_sessions = self.kept_of.get(session.user, {})
-        if kept_sessions.get(session.client_id) is session:
+        kept_sessions = self.kept_of.get(session.user)
+        if kept_sessions is not None and kept_sessions.get(session.client_id) is session:
             del kept_sessions[session.client_id]
             if not kept_sessions:
                 del self.kept_of[session.user]
-        for topic_filter in session.subscriptions:
-            shares.detach(self, session, topic_filter)
-        routes.invalidate(self, session.subscriptions)
+        if session.subscriptions:
+            for topic_filter in session.subscriptions:
+                shares.detach(self, session, topic_filter)
+            routes.invalidate(self, session.subscriptions)
         if session.key and inherit.is_member(session):
             inherit.drop_kept(self, session)
         elif session.key:
             self.keeper.drop_session(session)
         session.window = session.kept = None
-        wills.ended(self, session)
+        if self.wills:
+            wills.ended(self, session)
 
     def revoke(self, user: str, jti: str) -> None:
         """Take note that a user was disabled, or (with no user) a token revoked: no delayed will speaks for it."""

@@ -23,6 +23,7 @@ DISCONNECT: Final = 0xE0
 AUTH: Final = 0xF0  # 5.0 only
 
 PINGRESP_PACKET: Final = b"\xd0\x00"
+_WELCOME: Final = b"\x20\x02\x00\x00"  # the usual CONNACK
 ACCEPTED: Final = 0
 BAD_PROTOCOL: Final = 1
 BAD_CLIENT_ID: Final = 2
@@ -71,6 +72,8 @@ def ack(kind: int, packet_id: int) -> bytes:
 
 def connack(code: int, *, session_present: bool = False) -> bytes:
     """Return a CONNACK; a refusal never says that a session is present [MQTT-3.2.2-4]."""
+    if code == ACCEPTED and not session_present:
+        return _WELCOME
     return bytes((CONNACK, 2, 1 if session_present and code == ACCEPTED else 0, code))
 
 
@@ -163,6 +166,16 @@ def read_field(data: bytes, position: int, end: int) -> tuple[bytes, int]:
     if stop > end:
         raise MalformedError("a field reaches past its packet")
     return data[start:stop], stop
+
+
+def read_text(data: bytes, position: int, end: int) -> tuple[str, int]:
+    """Return a length-prefixed string and the position after it. Raises MalformedError as its two parts do."""
+    raw, stop = read_field(data, position, end)
+    if raw.isascii():  # the usual one: half of what `check_text` takes
+        text = raw.decode()
+        if text.isprintable():
+            return text, stop
+    return check_text(raw), stop
 
 
 def walk(data: bytes) -> Iterator[tuple[int, int]]:

@@ -94,6 +94,8 @@ def _observe(connection: Connection, taken: bytes) -> None:
 def _long_length(data: bytes, position: int, *, is_five: bool) -> tuple[int, int]:
     """Return where the body begins and its length; (0, 0) if more bytes are needed to know."""
     length, shift, body = 0, 0, position + 1
+    if body + 1 < len(data) and data[body] > 127 and 0 < data[body + 1] < 128:  # the usual one, of two bytes
+        return body + 2, (data[body] & 127) | data[body + 1] << 7
     for byte in data[body : body + 4]:
         body += 1
         length |= (byte & 127) << shift

@@ -17,14 +17,15 @@ from mesimqtt.tokens import SHORT_LENGTH, Claims, TokenError, TokenSigner, hash_
 
 if TYPE_CHECKING:
     from mesimqtt.messaging.hub import Hub
+    from mesimqtt.messaging.model import User
     from mesimqtt.messaging.policies import Policies
 
 log = logging.getLogger(__name__)
 NOT_AUTHORIZED, _UNAVAILABLE = 5, 3  # as a CONNACK says it
 _RATE_EXCEEDED = 0x9F  # [MQTT 5.0, section 3.2.2.2]: Connection rate exceeded
-_CACHE_MAX = 10_000
+_CACHE_MAX = 20_000
 AHEAD_MAX = 10_000  # tokens that are read ahead after a start
-AHEAD_AT_ONCE = 100  # a millisecond's work, between two turns of the loop
+AHEAD_AT_ONCE = 50  # a millisecond's work, between two turns of the loop
 PROBE_USER = "$health"  # nobody's address, so that it has no inbox and no rule names it
 
 
@@ -36,14 +37,12 @@ class Entry:
         self._policies = policies
         self._signer = signer
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
-        self._ahead: dict[str, int] = {}  # jti -> number of its user, who is in memory
         self._is_closed = False
         self.probe = hub.chance.hex(32).encode()  # the password of the server's own health check, never written
 
     def forget(self) -> None:
         """Forget verified tokens: a user or token changed."""
         self._known.clear()
-        self._ahead.clear()
 
     def close(self) -> None:
         """Read nothing ahead any more."""
@@ -52,20 +51,31 @@ class Entry:
     async def read_ahead(self) -> None:
         """Read the newest tokens and their users, a few at a time: after a restart all of them come at once.
 
-        Read on the loop, as at a CONNECT: whatever changes meanwhile is told here after what was read before it.
+        Each is signed anew, for the same claims have the same signature, and is known from then on as if it had been
+        here. Read on the loop, as at a CONNECT: whatever changes meanwhile is told here after what was read before it.
         """
         store = self._hub.store
         count = min(AHEAD_MAX, self._hub.settings.store.cache_users // 2)
         try:
             newest = rows.newest(store.read)
             for upto in range(newest, max(newest - count, 0), -AHEAD_AT_ONCE):
-                for row in rows.ahead(store.read, upto - AHEAD_AT_ONCE, upto, self._hub.now_ms() // 1000):
-                    self._ahead[row.jti] = self._hub.directory.arrived(row).id
+                for token, row in rows.ahead(store.read, upto - AHEAD_AT_ONCE, upto, self._hub.now_ms() // 1000):
+                    self._expect(token, self._hub.directory.arrived(row))
                 await asyncio.sleep(0)
                 if self._is_closed:
                     return
         except sqlite3.Error as error:
             log.warning("tokens are not read ahead (%s); each is looked up when it comes", error)
+
+    def _expect(self, token: rows.TokenRow, user: User) -> None:
+        if user.active and not user.is_leaving and len(self._known) < _CACHE_MAX:
+            self._known[signed(self._signer, user.address, token).encode()] = Identity(
+                user=user.address,
+                jti=token.jti,
+                scope=token.scope,
+                device=token.device,
+                expires_at=float(token.expires_at),
+            )
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who this is, or why not."""
@@ -144,9 +154,6 @@ class Entry:
 
     def _is_good(self, claims: Claims) -> bool:
         """Ask the store, once, about one of our own tokens; False where anything is wrong with it or its user."""
-        known = self._hub.directory.known_user(self._ahead.pop(claims.jti, 0))
-        if known is not None:
-            return known.address == claims.user and known.active and not known.is_leaving
         row = rows.arrival(self._hub.store.read, claims.jti)
         if row is None or row.address != claims.user or row.revoked_at is not None or not row.active:
             return False
@@ -172,6 +179,18 @@ class Entry:
             expires_at=float(row.expires_at),
             packet_max=row.packet_max,
         )
+
+
+def signed(signer: TokenSigner, address: str, token: rows.TokenRow) -> str:
+    """Return the JWT of a token of a user as it is kept, the same each time."""
+    return signer.issue(
+        address,
+        now=token.issued_at,
+        ttl_s=token.expires_at - token.issued_at,
+        jti=token.jti,
+        scope=token.scope,
+        device=token.device,
+    )
 
 
 def _identity(claims: Claims) -> Identity:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.access_rules import SCOPES
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.messaging.entry import signed
 from mesimqtt.messaging.operations_base import (
     FAR_FUTURE_S,
     Answer,
@@ -109,7 +110,8 @@ def make_token(
     now_s = desk.now_s
     end = now_s + ttl if user.expires_at is None else min(now_s + ttl, user.expires_at // 1000)
     token = TokenRow(new_jti(desk.messaging.chance), user.id, short, device, scope, packet, now_s, end)
-    text = new_short_token(desk.messaging.chance) if short else _signed(desk, user, token)
+    signer, chance = desk.messaging.signer, desk.messaging.chance
+    text = new_short_token(chance) if short else signed(signer, user.address, token)
     rows.add(connection, token, hash_short_token(text) if short else None)
     return token, text
 
@@ -131,17 +133,6 @@ def _check_issue(ttl: int, now_s: int, device: str | None, scope: str, *, short:
         raise ArgumentError("packet goes with short: only a short token's device has a largest packet of its own")
     if packet and not PACKET_MIN <= packet <= PACKET_MAX:
         raise ArgumentError(f"packet is from {PACKET_MIN} to {PACKET_MAX} bytes")
-
-
-def _signed(desk: Desk, user: UserRow, token: TokenRow) -> str:
-    return desk.messaging.signer.issue(
-        user.address,
-        now=token.issued_at,
-        ttl_s=token.expires_at - token.issued_at,
-        jti=token.jti,
-        scope=token.scope,
-        device=token.device,
-    )
 
 
 @operation(Scope.BACKEND, example={"address": "bob"}, is_lookup=True)

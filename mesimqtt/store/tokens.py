@@ -64,20 +64,21 @@ class Arrival(NamedTuple):
     rules: str
     privacy: str
     is_blocking: int
-    jti: str
 
 
-_ARRIVING = f"""SELECT u.id, u.address, u.active, u.created_at, t.revoked_at,
+_ARRIVING = f"""u.id, u.address, u.active, u.created_at, t.revoked_at,
     coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
     coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0), u.policy, u.rules, u.privacy,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}), t.jti,
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}),
     {seals.columns("user", "u")}, {seals.columns("token", "t")} FROM token t JOIN user u ON u.id = t.user_id WHERE """
 _ARRIVAL_END = len(Arrival._fields)
 _USER_END = _ARRIVAL_END + 1 + len(seals.SEALED["user"])
-_ARRIVAL = f"{_ARRIVING} t.jti = ? AND u.active >= 0"
+_ARRIVAL = f"SELECT {_ARRIVING} t.jti = ? AND u.active >= 0"
 # Among those numbered so, and no others: however many are revoked or over, it is never more work.
-_AHEAD = f"""{_ARRIVING} t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.expires_at > ?
-    AND t.digest IS NULL AND u.active = 1"""
+_AHEAD = f"""SELECT t.jti, t.user_id, 0, t.device, t.scope, t.packet_max, t.issued_at, t.expires_at, {_ARRIVING}
+    t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.issued_at <= ? AND t.expires_at > ?
+    AND t.digest IS NULL AND t.acl = '[]' AND u.active = 1"""
+_TOKEN_COLUMNS = 8  # that stand before the user's
 
 
 def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
@@ -101,10 +102,11 @@ def newest(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM token").fetchone()[0])
 
 
-def ahead(connection: sqlite3.Connection, after: int, upto: int, now_s: int) -> list[Arrival]:
-    """Return what CONNECTs with the good JWTs numbered `after` + 1 to `upto` will ask for."""
-    rows = connection.execute(_AHEAD, (after, upto, now_s)).fetchall()
-    return [arrival for row in rows if (arrival := _arrived(connection, row)) is not None]
+def ahead(connection: sqlite3.Connection, after: int, upto: int, now_s: int) -> list[tuple[TokenRow, Arrival]]:
+    """Return the good JWTs numbered `after` + 1 to `upto`, and what CONNECTs with them will ask for."""
+    rows = connection.execute(_AHEAD, (after, upto, now_s, now_s)).fetchall()
+    found = ((row, _arrived(connection, row[_TOKEN_COLUMNS:])) for row in rows)
+    return [(TokenRow(*row[:_TOKEN_COLUMNS]), arrival) for row, arrival in found if arrival is not None]
 
 
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:

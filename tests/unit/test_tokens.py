@@ -81,6 +81,19 @@ def pem(key) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
+@pytest.mark.parametrize("secret", [SECRET, SECRET * 2, SECRET * 3])
+def test_a_token_is_to_the_letter_what_pyjwt_makes_of_its_claims(secret):
+    """So that what another version issued is signed the same again, and PyJWT verifies what is issued here."""
+    signer = TokenSigner(secret, issuer="mesimqtt")
+    issued = signer.issue("bob", now=NOW, ttl_s=600, jti="j1", device="Telefön")
+    claims = {**CLAIMS, "dev": "Telefön"}
+    options = {"verify_exp": False, "verify_iat": False}
+
+    assert jwt.encode(claims, secret, algorithm="HS256") == issued
+    assert claims == jwt.decode(issued, secret, algorithms=["HS256"], audience="mesimqtt", options=options)
+    assert "bob" == signer.verify(issued, NOW).user
+
+
 def test_a_token_says_what_it_was_issued_for():
     """User, device, scope and rules come back as they were given; it is not a foreign one."""
     token = SIGNER.issue("bob", now=NOW, ttl_s=60, jti="j", scope="admin", device="d", acl=(("publish", "a/#"),))

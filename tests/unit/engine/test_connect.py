@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.engine.packets import MalformedError, check_text, read_text
 from mesimqtt.hooks import Identity, Refusal
 from unit.engine.both_ends import (
     CONNACK,
@@ -194,3 +195,24 @@ def test_connack_is_the_first_packet(network):
     client.connection.receive(connect() + PINGREQ, network.now)
 
     assert client.raw().startswith(CONNACK)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"phone", b"a b~", b"caf\xc3\xa9", b"a\x1f", b"a\x7f", b"\0", b"\xc3", b"\xc2\x85"]
+)
+def test_a_string_is_read_as_it_is_checked(raw):
+    """The short way for what is printable ASCII says of any string what the long way says of it."""
+
+    def checked() -> object:
+        try:
+            return check_text(raw), 2 + len(raw)
+        except MalformedError:
+            return MalformedError
+
+    def read() -> object:
+        try:
+            return read_text(len(raw).to_bytes(2, "big") + raw + b"rest", 0, 2 + len(raw))
+        except MalformedError:
+            return MalformedError
+
+    assert checked() == read()

@@ -79,6 +79,21 @@ def test_tokens_read_ahead_are_no_question(world):
     assert numbers == (again.change, again.read_change)
 
 
+def test_a_token_read_ahead_is_good_for_what_it_was_issued_for(world):
+    """It is known as if it had been here: bound to its device, of its user, and until its end."""
+    world.user("alice", "bob")
+    found = world.do("token_issue", addresses=["alice"], device="phone", ttl=60)
+    bound = found["tokens"][0]["token"]
+    world.restart()
+    world.run(world.messaging._entry.read_ahead())
+
+    assert ACCEPTED == world.connect("alice", "phone", token=bound).connack
+    assert REFUSED == world.connect("alice", "tablet", token=bound).connack
+    assert REFUSED == world.connect("bob", "phone", token=bound).connack
+    world.jump(61)
+    assert REFUSED == world.connect("alice", "phone", token=bound).connack
+
+
 def test_what_changes_after_it_was_read_ahead_counts(world):
     """Revoked, disabled, deleted, made again: what was read before is not believed, whoever it concerns."""
     world.user("alice", "bob", "carol", "dave")
