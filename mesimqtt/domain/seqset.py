@@ -9,15 +9,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class SeqSet:
-    """Numbers 1 … `upto`, and above it the runs `starts[i]` … `ends[i]`, apart and in order."""
+# A long text is filled up with spaces, to a full sixteenth or eighth of itself: while a row keeps its size, SQLite
+# writes only those of its pages that have changed. Each time that is 9 KB of log instead of 41 for a text of 15 KB, and
+# 13 instead of 214 for one of 100 KB.
+_PADDED_FROM = 4_096
+_RESTLESS = 8  # runs at the end that may still grow: their text is made each time
 
-    __slots__ = ("_ends", "_starts", "upto")
+
+class SeqSet:
+    """Numbers 1 … `upto`, and above it the runs `starts[i]` … `ends[i]`, apart and in order.
+
+    `text` is what was made of the first `texted` runs: who writes in a conversation and reads nothing has as many as
+    messages, and one more each time.
+    """
+
+    __slots__ = ("_ends", "_starts", "_text", "_texted", "upto")
 
     def __init__(self, upto: int = 0, above: str = "") -> None:
         self.upto = upto
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._text = ""
+        self._texted = 0
         for first, last in _runs(above, upto) if above else ():
             self._starts.append(first)
             self._ends.append(last)
@@ -55,6 +68,8 @@ class SeqSet:
         else:
             starts.insert(index, seq)
             ends.insert(index, seq)
+        if index <= self._texted:
+            self._texted = 0
         self._settle()
 
     def fill(self, seq: int) -> None:
@@ -73,6 +88,7 @@ class SeqSet:
         if low < high:  # runs that touch become one
             first, last = min(first, starts[low]), max(last, ends[high - 1])
         starts[low:high], ends[low:high] = [first], [last]
+        self._texted = 0
         self._settle()
 
     def missing(self, last: int) -> list[tuple[int, int]]:
@@ -96,6 +112,7 @@ class SeqSet:
         while self._starts and self._starts[0] <= self.upto + 1:
             self.upto = max(self.upto, self._ends[0])
             del self._starts[0], self._ends[0]
+            self._texted = 0
 
     @property
     def above_count(self) -> int:
@@ -104,13 +121,21 @@ class SeqSet:
 
     @property
     def above(self) -> str:
-        """The runs above the watermark as text: `5-7,9`; '' if there are none."""
-        if not self._starts:
+        """The runs above the watermark as text: `5-7,9`; '' if there are none. A long one ends in spaces."""
+        starts, ends = self._starts, self._ends
+        if not starts:
             return ""
-        return ",".join(
-            str(first) if first == last else f"{first}-{last}"
-            for first, last in zip(self._starts, self._ends, strict=True)
-        )
+        if self._texted == 0:
+            self._text = ""
+        stable = len(starts) - _RESTLESS
+        if self._texted < stable:
+            self._text += "".join(map(_text_of, starts[self._texted : stable], ends[self._texted : stable]))
+            self._texted = stable
+        text = self._text + "".join(map(_text_of, starts[self._texted :], ends[self._texted :]))[:-1]
+        if len(text) < _PADDED_FROM:
+            return text
+        step = 1 << (len(text).bit_length() - 4)
+        return text.ljust(-(-len(text) // step) * step)
 
     @property
     def highest(self) -> int:
@@ -127,9 +152,13 @@ class SeqSet:
         return f"SeqSet({self.upto}, {self.above!r})"
 
 
+def _text_of(first: int, last: int) -> str:
+    return f"{first}," if first == last else f"{first}-{last},"
+
+
 def _runs(above: object, upto: int) -> Iterator[tuple[int, int]]:
     """Give the runs of a text; what damage has made unreadable is left out: rather given twice than never."""
-    for run in above.split(",") if isinstance(above, str) else ():
+    for run in above.rstrip(" ").split(",") if isinstance(above, str) else ():
         start, _, end = run.partition("-")
         if start.isdecimal() and (end or start).isdecimal():
             first, last = int(start), int(end or start)

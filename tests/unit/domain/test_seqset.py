@@ -45,6 +45,39 @@ def test_it_survives_the_store(upto, added):
     assert members(seqs) == members(again)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["add", "fill", "include"]), st.integers(1, 120), st.booleans()), max_size=60)
+)
+def test_its_text_is_that_of_its_runs_whenever_it_is_asked(changes):
+    """What was made of the text before is used only while it holds."""
+    seqs = SeqSet()
+    for how, seq, is_asked in changes:
+        if how == "add":
+            seqs.add(seq)
+        elif how == "fill":
+            seqs.fill(seq // 8)
+        else:
+            seqs.include(seq, seq + 3)
+        if is_asked:
+            runs = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in seqs.runs)
+            assert runs == seqs.above
+
+
+def test_a_long_text_keeps_its_size_while_it_grows():
+    """One who writes and reads nothing has a run more each time: the row's size changes every few hundred times."""
+    seqs = SeqSet()
+    texts = []
+    for seq in range(100_002, 112_000, 2):
+        seqs.add(seq)
+        texts.append(seqs.above)
+
+    long = [text for text in texts if len(text) > 5_000]
+    assert len({len(text) for text in long}) < 30
+    assert all(len(text.rstrip()) > 0.87 * len(text) for text in long)
+    again = SeqSet(0, texts[-1])
+    assert (seqs.runs, seqs.above) == (again.runs, again.above)
+
+
 @given(SEQS, st.integers(0, 70))
 def test_filling_adds_all_up_to_a_number(added, upto):
     """`fill` swallows the runs that it reaches."""
