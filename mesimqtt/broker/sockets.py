@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BACKLOG = 2048
-# What the system takes at most for a peer who reads slowly or not at all, and is not on the wire yet. By itself it takes
-# 2.5 MB for each: beside a thousand who did not read, all others' p99 was 100 ms, with this bound it is 5. And who pings
-# behind a large message waits for less of it.
+# What the system takes at most for a peer who reads slowly or not at all, and is not on the wire yet. By itself it
+# takes 2.5 MB for each: beside a thousand who did not read, all others' p99 was 100 ms, with this bound it is 5. And
+# who pings behind a large message waits for less of it.
 UNSENT_MAX = 256 * 1024
 UNIX = "unix:"
 _PATH_MAX = 107  # bytes of a path that a Unix socket's address has room for
