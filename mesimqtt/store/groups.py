@@ -11,8 +11,8 @@ from mesimqtt.store.users import DELETED, FORMER, pack
 if TYPE_CHECKING:
     import sqlite3
 
-_COLUMNS = f"""id, address, active, created_at, profile, flags, expires_at, {seals.columns("group")}"""
-_ROW_END = 7  # how many columns a GroupRow has
+_COLUMNS = f"{seals.columns('group')}, profile"
+_SEAL_END = 1 + len(seals.SEALED["group"])
 
 
 class GroupRow(NamedTuple):
@@ -117,8 +117,9 @@ def set_expiry(connection: sqlite3.Connection, number: int, expires_at: int | No
 
 
 def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> GroupRow | None:
-    return _group(row) if seals.is_whole(connection, "group", row[_ROW_END:]) else None
+    return _group(row) if seals.is_whole(connection, "group", row[:_SEAL_END]) else None
 
 
 def _group(row: tuple[Any, ...]) -> GroupRow:
-    return GroupRow(row[0], row[1], row[2], row[3], read_kept(row[4]), row[5], row[6])
+    _, number, address, active, created_at, flags, expires_at, profile, *_ = row
+    return GroupRow(number, address, active, created_at, read_kept(profile), flags, expires_at)

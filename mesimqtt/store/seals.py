@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 # Frozen: what is stored was made of these, in this order.
 SEALED: dict[str, tuple[str, ...]] = {
-    "token": (
-        "jti", "user_id", "digest", "device", "scope", "packet_max", "acl", "issued_at", "expires_at", "revoked_at",
-    ),
+    "token": ("jti", "user_id", "digest", "device", "scope", "packet_max", "issued_at", "expires_at", "revoked_at"),
     "user": ("id", "address", "active", "created_at", "policy", "rules", "privacy", "expires_at"),
     "group": ("id", "address", "active", "created_at", "flags", "expires_at"),
     "member": ("group_id", "user_id", "role", "joined_at", "granted", "denied", "admin"),
@@ -54,8 +52,7 @@ _SAID = {
 def columns(table: str, alias: str = "") -> str:
     """Return what `is_whole` takes of a row, to be selected: its checksum, then its columns."""
     before = f"{alias or _quoted(table)}."
-    names = [f"quote({before}{name})" if name in BLOBS else before + name for name in SEALED[table]]
-    return ", ".join([f"{before}checksum", *names])
+    return ", ".join([f"{before}checksum", *_named(table, before)])
 
 
 def is_whole(connection: sqlite3.Connection, table: str, row: tuple[Any, ...]) -> bool:
@@ -124,8 +121,12 @@ def statements() -> tuple[str, ...]:
 
 def _made_of(table: str, before: str) -> str:
     """Return the SQL of a row's checksum. Columns go as bytes: a text that is no UTF-8 would not reach the function."""
-    names = [f"quote({before}{name})" if name in BLOBS else before + name for name in SEALED[table]]
-    return f"row_checksum({', '.join(f'CAST({name} AS BLOB)' for name in names)})"
+    return f"row_checksum({', '.join(f'CAST({name} AS BLOB)' for name in _named(table, before))})"
+
+
+def _named(table: str, before: str) -> list[str]:
+    """Return the columns of a row as they enter its checksum."""
+    return [f"nullif(quote({before}{name}), 'NULL')" if name in BLOBS else before + name for name in SEALED[table]]
 
 
 def _key(table: str) -> str:

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _COLUMNS = "jti, user_id, digest IS NOT NULL, device, scope, packet_max, issued_at, expires_at, revoked_at"
-_WHOLE = f"{_COLUMNS}, {seals.columns('token')}"
-_ROW_END = 9  # how many columns a TokenRow has
+_WHOLE = seals.columns("token")
 
 
 class TokenRow(NamedTuple):
@@ -66,19 +65,17 @@ class Arrival(NamedTuple):
     is_blocking: int
 
 
-_ARRIVING = f"""u.id, u.address, u.active, u.created_at, t.revoked_at,
+_ARRIVING = f"""SELECT {seals.columns("user", "u")}, {seals.columns("token", "t")},
     coalesce((SELECT max(change) FROM step WHERE sender_id = u.id), 0),
-    coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0), u.policy, u.rules, u.privacy,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d}),
-    {seals.columns("user", "u")}, {seals.columns("token", "t")} FROM token t JOIN user u ON u.id = t.user_id WHERE """
-_ARRIVAL_END = len(Arrival._fields)
-_USER_END = _ARRIVAL_END + 1 + len(seals.SEALED["user"])
-_ARRIVAL = f"SELECT {_ARRIVING} t.jti = ? AND u.active >= 0"
+    coalesce((SELECT max(read_change) FROM lane WHERE user_id = u.id), 0),
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = u.id AND tie.kind = {Tie.BLOCK:d})
+    FROM token t JOIN user u ON u.id = t.user_id WHERE """
+_USER_END = 1 + len(seals.SEALED["user"])
+_TOKEN_END = _USER_END + 1 + len(seals.SEALED["token"])
+_ARRIVAL = f"{_ARRIVING} t.jti = ? AND u.active >= 0"
 # Among those numbered so, and no others: however many are revoked or over, it is never more work.
-_AHEAD = f"""SELECT t.jti, t.user_id, 0, t.device, t.scope, t.packet_max, t.issued_at, t.expires_at, {_ARRIVING}
-    t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.issued_at <= ? AND t.expires_at > ?
-    AND t.digest IS NULL AND t.acl = '[]' AND u.active = 1"""
-_TOKEN_COLUMNS = 8  # that stand before the user's
+_AHEAD = f"""{_ARRIVING} t.rowid > ? AND t.rowid <= ? AND t.revoked_at IS NULL AND t.issued_at <= ?
+    AND t.expires_at > ? AND t.digest IS NULL AND t.acl = '[]' AND u.active = 1"""
 
 
 def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
@@ -91,10 +88,14 @@ def arrival(connection: sqlite3.Connection, jti: str) -> Arrival | None:
 
 
 def _arrived(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Arrival | None:
-    user, token = row[_ARRIVAL_END:_USER_END], row[_USER_END:]
-    if seals.is_whole(connection, "user", user) and seals.is_whole(connection, "token", token):
-        return Arrival(*row[:_ARRIVAL_END])
-    return None
+    user, token = row[:_USER_END], row[_USER_END:_TOKEN_END]
+    if not seals.is_whole(connection, "user", user) or not seals.is_whole(connection, "token", token):
+        return None
+    _, number, address, active, created_at, policy, rules, privacy, _ = user
+    change, read_change, is_blocking = row[_TOKEN_END:]
+    return Arrival(
+        number, address, active, created_at, token[-1], change, read_change, policy, rules, privacy, is_blocking
+    )
 
 
 def newest(connection: sqlite3.Connection) -> int:
@@ -105,8 +106,8 @@ def newest(connection: sqlite3.Connection) -> int:
 def ahead(connection: sqlite3.Connection, after: int, upto: int, now_s: int) -> list[tuple[TokenRow, Arrival]]:
     """Return the good JWTs numbered `after` + 1 to `upto`, and what CONNECTs with them will ask for."""
     rows = connection.execute(_AHEAD, (after, upto, now_s, now_s)).fetchall()
-    found = ((row, _arrived(connection, row[_TOKEN_COLUMNS:])) for row in rows)
-    return [(TokenRow(*row[:_TOKEN_COLUMNS]), arrival) for row, arrival in found if arrival is not None]
+    found = ((_token(row[_USER_END:_TOKEN_END]), _arrived(connection, row)) for row in rows)
+    return [(token, arrival) for token, arrival in found if arrival is not None]
 
 
 def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None:
@@ -116,7 +117,13 @@ def find_short(connection: sqlite3.Connection, digest: bytes) -> TokenRow | None
 
 
 def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> TokenRow | None:
-    return TokenRow(*row[:_ROW_END]) if seals.is_whole(connection, "token", row[_ROW_END:]) else None
+    return _token(row) if seals.is_whole(connection, "token", row) else None
+
+
+def _token(row: tuple[Any, ...]) -> TokenRow:
+    """Return a token from its sealed columns."""
+    _, jti, user_id, digest, *others = row
+    return TokenRow(jti, user_id, int(digest is not None), *others)
 
 
 def of_user(connection: sqlite3.Connection, user: int, limit: int) -> list[TokenRow]:

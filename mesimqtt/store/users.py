@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 DELETED = -1
 FORMER = "\0deleted:"  # nobody's address; behind it stand the number and the address of before
-_COLUMNS = f"""id, address, active, created_at, profile, policy, rules, privacy, expires_at,
-    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = user.id AND tie.kind = {Tie.BLOCK:d}), {seals.columns("user")}"""
-_ROW_END = 10  # how many columns a UserRow has
+_COLUMNS = f"""{seals.columns("user")}, profile,
+    EXISTS (SELECT 1 FROM tie WHERE tie.user_id = user.id AND tie.kind = {Tie.BLOCK:d})"""
+_SEAL_END = 1 + len(seals.SEALED["user"])
 _AT_ONCE = 500  # numbers that one statement names
 _NO_PROFILE = "{}"
 SEEN = "UPDATE user SET seen_at = max(seen_at, ?) WHERE id = ?"
@@ -193,11 +193,10 @@ def pack(profile: dict[str, str]) -> str:
 
 
 def _whole(connection: sqlite3.Connection, row: tuple[Any, ...]) -> UserRow | None:
-    return _user(row) if seals.is_whole(connection, "user", row[_ROW_END:]) else None
+    return _user(row) if seals.is_whole(connection, "user", row[:_SEAL_END]) else None
 
 
 def _user(row: tuple[Any, ...]) -> UserRow:
-    return UserRow(
-        row[0], row[1], row[2], row[3], read_kept(row[4]) if row[4] != _NO_PROFILE else {}, row[5], row[6], row[7],
-        row[8], row[9],
-    )  # fmt: skip
+    _, number, address, active, created_at, policy, rules, privacy, expires_at, profile, is_blocking = row
+    kept = read_kept(profile) if profile != _NO_PROFILE else {}
+    return UserRow(number, address, active, created_at, kept, policy, rules, privacy, expires_at, is_blocking)
