@@ -40,7 +40,10 @@ _SAID = {
     "user": ("user {0} ({1!r})", "nobody is let in as him, nothing goes to him or comes from him: restore a backup"),
     "group": ("group {0} ({1!r})", "it takes no messages: restore a backup"),
     "member": ("what user {1} may do in group {0}", "he counts as no member: add him again"),
-    "tie": ("whom user {0} has as contact or pair, follows or blocks ({2!r})", "it does not count: make it again"),
+    "tie": (
+        "whom user {0} has as contact or pair, follows or blocks ({2!r})",
+        "a block is of everything, nothing else counts: make it again",
+    ),
     "policy": ("policy {0!r}", "it does not count: make it again"),
     "pin": ("PIN {0} of group {1}", "nobody joins by it: make another one"),
     "webhook": ("webhook {1!r}", "nothing is sent there: delete it and make it again"),

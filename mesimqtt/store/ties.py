@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from mesimqtt.domain.policies import Block
 from mesimqtt.store import seals
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 _WHOLE = f"SELECT {seals.columns('tie')} FROM tie"
+_ALL = str(int(Block.ALL))  # what a block is of that keeps off everything
 _ONE = f"{_WHOLE} WHERE user_id = ? AND kind = ? AND peer = ?"
 
 
@@ -69,21 +71,32 @@ def _is_damaged(connection: sqlite3.Connection, user: int, kind: Tie, peer: str)
 
 
 def page(connection: sqlite3.Connection, user: int, kind: Tie, after: str, limit: int) -> list[TieRow]:
-    """Return up to `limit` ties in the order of their addresses, beginning after `after`; no damaged ones."""
+    """Return up to `limit` ties in the order of their addresses, beginning after `after`.
+
+    Of damaged ones blocks alone, which then are of everything: what protects somebody is not lost by that.
+    """
     rows = connection.execute(
         f"{_WHOLE} WHERE user_id = ? AND kind = ? AND peer > ? ORDER BY peer LIMIT ?", (user, kind, after, limit)
     )
-    return [TieRow(*row[3:]) for row in rows.fetchall() if seals.is_whole(connection, "tie", row)]
+    found = [(TieRow(*row[3:]), seals.is_whole(connection, "tie", row)) for row in rows.fetchall()]
+    if kind == Tie.BLOCK:
+        return [row if is_whole else _in_full(row) for row, is_whole in found]
+    return [row for row, is_whole in found if is_whole]
+
+
+def _in_full(row: TieRow) -> TieRow:
+    return TieRow(row.peer, _ALL, row.since if type(row.since) is int else 0)
 
 
 def towards(connection: sqlite3.Connection, kind: Tie, peer: str, group: int) -> list[tuple[int, str]]:
-    """Return (user, value) of the members of a group who have a tie to somebody."""
+    """Return (user, value) of the members of a group who have a tie to somebody; of damaged ones as `page` does."""
     rows = connection.execute(
         f"""SELECT {seals.columns("tie", "t")} FROM tie t JOIN member m ON m.user_id = t.user_id AND m.group_id = ?
         WHERE t.peer = ? AND t.kind = ?""",
         (group, peer, kind),
     )
-    return [(row[1], row[4]) for row in rows.fetchall() if seals.is_whole(connection, "tie", row)]
+    found = [(row[1], row[4], seals.is_whole(connection, "tie", row)) for row in rows.fetchall()]
+    return [(user, value if is_whole else _ALL) for user, value, is_whole in found if is_whole or kind == Tie.BLOCK]
 
 
 def forget(connection: sqlite3.Connection, user: int, address: str) -> None:

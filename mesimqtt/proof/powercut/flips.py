@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import shutil
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mesimqtt.domain.errors import MesimqttError
-from mesimqtt.proof.powercut import jobs, places
+from mesimqtt.domain.errors import MesimqttError, OperationError
+from mesimqtt.proof.powercut import jobs, places, rights
 from mesimqtt.proof.powercut.jobs import Done
 from mesimqtt.proof.trial import quiet
 from mesimqtt.store.database import FILE_NAME, sentence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mesimqtt.proof.trial import Outcome
 
 _PER_JOB = 40
-_PARTIES = 0.25  # of all alterations: who takes part in what
+_PARTIES, _RIGHTS = 0.2, 0.4  # of all alterations: who takes part in what; up to here: who is who, and may do what
 _PAGE = 4096
 _LOG_HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + _PAGE  # of SQLite's write-ahead log
 _TABLE_LEAF = 0x0D
@@ -75,6 +76,7 @@ class Reading:
     statuses: list[Any] = field(default_factory=list)
     told: list[str] = field(default_factory=list)  # what the log said
     stumbles: list[str] = field(default_factory=list)  # exceptions that no code of the server's meant to raise
+    gained: list[str] = field(default_factory=list)  # what somebody could do who may not
     damaged: int = 0
 
 
@@ -86,8 +88,11 @@ def work(seed: int, tries: int, folder: Path) -> Done:
         chance = random.Random(number)
         state = chance.choice((STOPPED, KILLED, QUIET))
         image = image_of(state, folder)
-        if chance.random() < _PARTIES:
+        kind = chance.random()
+        if kind < _PARTIES:
             what, files = places.alter(image.files, chance, folder / "places")
+        elif kind < _RIGHTS:
+            what, files = rights.alter(image.files, chance, folder / "places")
         else:
             what, files = alter(image, chance)
         outcome, failures = judge(image, files, folder / "altered")
@@ -101,9 +106,9 @@ def work(seed: int, tries: int, folder: Path) -> Done:
 def is_forgiven(what: str, outcome: str) -> bool:
     """Tell whether what was not found and said is counted only: a cursor, a status, an index, a page.
 
-    Not so a bit of a message's own, or of who takes part in a conversation: these have their checksums.
+    Not so a bit of a message's own, of who takes part in a conversation, or of who may do what: these have checksums.
     """
-    return outcome in (SILENT, STUMBLED) and not what.startswith(("message", places.KIND))
+    return outcome in (SILENT, STUMBLED) and not what.startswith(("message", places.KIND, rights.KIND))
 
 
 # ---- what is altered -------------------------------------------------------------------------------------------------
@@ -209,6 +214,8 @@ def judge(image: Image, files: dict[str, bytes], folder: Path) -> tuple[str, lis
     texts_seen += [(user, payload.decode("utf-8", "replace")) for user, _, payload in reading.delivered]
     if wrong := places.strangers((each for each in texts_seen if each[0] in _USERS), _MEMBERS):
         return "stranger", [f"{wrong[0][0]} got what was for others: {wrong[0][1]!r:.120}"]
+    if reading.gained:
+        return "gained", [reading.gained[0]]
     missing = whole.delivered - reading.delivered
     if reading.damaged or reading.told:
         return "found", []
@@ -298,21 +305,24 @@ def _read(world: World, tokens: dict[str, str]) -> Reading:
 
 
 def _come(world: World, found: Reading) -> None:
-    peers = [world.listener(user, filters=("u/#", "g/#")) for user in _USERS]
-    door = world.connect("door", "lock")
-    door.subscribe("free/#")
+    peers = {user: world.connect(user, "lock" if user == "door" else "phone") for user in (*_USERS, "door")}
+    peers = {user: peer for user, peer in peers.items() if not peer.is_closed}
+    for user, peer in peers.items():
+        peer.subscribe(*(("u/#", "g/#") if user != "door" else ("free/#",)))
     world.advance(3)
-    for peer in (*peers, door):
+    for peer in peers.values():
         for message in peer.inbox:
             place = "/".join(message.topic.split("/")[3:5]) if message.topic.startswith("m/") else message.topic
             found.delivered[peer.user, place, message.payload] += 1
     for user in _USERS:
         for kind, name in (*(("peer", other) for other in _USERS if other != user), ("group", "team")):
-            page = world.do("history", address=user, limit=100, **{kind: name})
-            found.seen[user, name] = [entry["text"] for entry in page["messages"] if "text" in entry]
+            with contextlib.suppress(OperationError):  # of who is damaged there is nothing to be seen
+                page = world.do("history", address=user, limit=100, **{kind: name})
+                found.seen[user, name] = [entry["text"] for entry in page["messages"] if "text" in entry]
     rows = "SELECT sender_id, recipient_id, first_seq, last_seq, status, conversation_id FROM step ORDER BY 1, change"
     found.statuses = world.rows(rows)
     world.advance(2)  # what was read and is damaged is looked into
+    found.gained = rights.gained(world, {user: peer for user, peer in peers.items() if user != "door"})
 
 
 # ---- the store that is altered ---------------------------------------------------------------------------------------
@@ -334,6 +344,7 @@ def image_of(state: str, folder: Path) -> Image:
         _populate(world, 0)
         world.store.read.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         _populate(world, 20)
+        rights.prepare(world)
         tokens = dict(world.tokens)
         payloads = {payload for (payload,) in world.rows("SELECT payload FROM message")}
         if state == STOPPED:

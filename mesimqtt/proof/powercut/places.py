@@ -11,7 +11,7 @@ from mesimqtt.store.database import FILE_NAME
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     Place = tuple[str, str, str, tuple[int, ...]]
@@ -25,10 +25,22 @@ _TO_ALL, _OF = "g/team", "|"
 
 def alter(files: dict[str, bytes], chance: random.Random, folder: Path) -> tuple[str, dict[str, bytes]]:
     """Return in words what is altered, and the files after it: a bit of one number, in a row that is still unique."""
+    return within(files, folder, lambda: _alter(folder, chance))
+
+
+def within(files: dict[str, bytes], folder: Path, alter_it: Callable[[], str]) -> tuple[str, dict[str, bytes]]:
+    """Put files into a folder, let them be altered there, and return what was altered, and the files after it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
+    what = alter_it()
+    altered = {name: (folder / name).read_bytes() for name in files if (folder / name).exists()}
+    altered.pop(f"{FILE_NAME}-sum", None)  # or the start would know it by that
+    return what, altered
+
+
+def _alter(folder: Path, chance: random.Random) -> str:
     with contextlib.closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None)) as connection:
         places = _places(connection)
         for _ in range(_TRIES):
@@ -40,9 +52,7 @@ def alter(files: dict[str, bytes], chance: random.Random, folder: Path) -> tuple
                 connection.execute(statement, (bit, bit, *key))
                 break
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    altered = {name: (folder / name).read_bytes() for name in files if (folder / name).exists()}
-    altered.pop(f"{FILE_NAME}-sum", None)  # or the start would know it by that
-    return f"{KIND} {column} of {table} {key}, bit {bit.bit_length() - 1}", altered
+    return f"{KIND} {column} of {table} {key}, bit {bit.bit_length() - 1}"
 
 
 def _places(connection: sqlite3.Connection) -> list[Place]:

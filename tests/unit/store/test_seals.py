@@ -105,8 +105,8 @@ READS = (
     ("UPDATE member SET granted = 4095", lambda c: members.owners(c, 1)),
     ("UPDATE member SET granted = 4095", lambda c: members.page(c, 1, "", 9)),
     ("UPDATE tie SET peer = 'carol' WHERE kind = 1", lambda c: ties.has(c, 1, Tie.CONTACT, "carol")),
-    ("UPDATE tie SET value = '0' WHERE kind = 3", lambda c: ties.page(c, 1, Tie.BLOCK, "", 9)),
-    ("UPDATE tie SET value = '0' WHERE kind = 3", lambda c: ties.towards(c, Tie.BLOCK, "bob", 1)),
+    ("UPDATE tie SET value = 'Rob' WHERE kind = 1", lambda c: ties.page(c, 1, Tie.CONTACT, "", 9)),
+    ("UPDATE tie SET value = 'Rob' WHERE kind = 1", lambda c: ties.towards(c, Tie.CONTACT, "bob", 1)),
     ("UPDATE policy SET rules = '{\"a\":\"b\"}'", lambda c: policies.load(c)["staff"]),
     ("UPDATE pin SET role = 'owner'", lambda c: pins.find(c, 1, SHORT, 9)),
     ("UPDATE webhook SET url = 'https://evil.example.org/'", lambda c: outbox.find(c, "crm").url),
@@ -133,6 +133,15 @@ def test_what_is_changed_on_purpose_counts(store, statement, read):
 
     assert read(store.connection())
     assert [] == unsound(store.connection())
+
+
+def test_a_damaged_block_is_of_everything(store):
+    """What protects somebody is not lost by damage to how far it goes."""
+    altered(store, "UPDATE tie SET value = '0' WHERE kind = 3")
+    connection = store.connection()
+
+    assert [("bob", str(2**31 - 1), 5)] == ties.page(connection, 1, Tie.BLOCK, "", 9)
+    assert [(1, str(2**31 - 1))] == ties.towards(connection, Tie.BLOCK, "bob", 1)
 
 
 def test_a_damaged_row_is_not_made_good_by_a_change(store):

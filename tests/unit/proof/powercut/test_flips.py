@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from mesimqtt.proof.powercut import places
+from mesimqtt.proof.powercut import places, rights
 from mesimqtt.proof.powercut.flips import (
     KILLED,
     QUIET,
@@ -24,6 +24,7 @@ from mesimqtt.proof.powercut.flips import (
     judge,
     rows_of,
 )
+from mesimqtt.store import integrity
 from mesimqtt.store.integrity import reseal
 
 CIDS = (b"alice-u-1", b"carol-u-39", b"alice-g-20")
@@ -61,7 +62,7 @@ def test_it_is_not_blind(images, tmp_path):
     ):
         (tmp_path / "mesimqtt.db").write_bytes(image.files["mesimqtt.db"])
         with contextlib.closing(sqlite3.connect(tmp_path / "mesimqtt.db", isolation_level=None)) as connection:
-            (mid,) = connection.execute("SELECT max(id) FROM message").fetchone()
+            (mid,) = connection.execute("SELECT max(id) FROM message WHERE kind = 0").fetchone()
             connection.execute(statement, (mid,))
             reseal(connection, mid)
         found, failures = judge(image, {"mesimqtt.db": (tmp_path / "mesimqtt.db").read_bytes()}, tmp_path / "x")
@@ -115,6 +116,46 @@ def test_who_takes_part_is_not_altered_in_silence(images, tmp_path, number):
     assert ("found", []) == judge(image, files, tmp_path / "x")
 
 
+@pytest.mark.parametrize("number", range(1, 5))
+def test_who_may_do_what_is_not_altered_in_silence(images, tmp_path, number):
+    """Who somebody is, whose a token, what a member may do, whom somebody blocks: found, and nobody gains by it."""
+    image = images[QUIET]
+    what, files = rights.alter(image.files, random.Random(number), tmp_path / "places")
+
+    assert what.startswith("right ")
+    assert files != image.files
+    assert ("found", []) == judge(image, files, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE token SET user_id = 2 WHERE digest IS NOT NULL", "bob came in by alice's short token"),
+        ("UPDATE token SET revoked_at = NULL", "bob came in"),
+        ("UPDATE user SET active = 1", "eve came in"),
+        ("UPDATE member SET denied = 0", "got forbidden|carol|g/team"),
+        ("UPDATE member SET role = 'owner'", "bob has changed the group"),
+        ("DELETE FROM tie", "bob got forbidden|dora|u/bob"),
+        ("UPDATE user SET address = CASE id WHEN 1 THEN 'x' ELSE address END", "as one of x"),
+    ],
+)
+def test_what_is_gained_would_be_seen(images, tmp_path, statement, words):
+    """Altered with its checksum, as no damage does, each of these lets somebody do what he may not: it is told."""
+    image = images[QUIET]
+
+    def alter_it():
+        with contextlib.closing(sqlite3.connect(tmp_path / "places" / "mesimqtt.db", isolation_level=None)) as store:
+            integrity.prepare(store)
+            store.execute(statement)
+        return ""
+
+    _, files = places.within(image.files, tmp_path / "places", alter_it)
+    found, failures = judge(image, files, tmp_path / "x")
+
+    assert "gained" == found
+    assert words in failures[0], failures
+
+
 def test_a_stranger_would_be_seen():
     """A message says for whom it is: one that somebody else gets, of two or of a group, is told."""
     seen = [
@@ -128,10 +169,11 @@ def test_only_what_is_no_messages_own_is_forgiven():
     """A silent loss by a bit in a message's row is a failure, and so is one that only a mistake of ours tells of."""
     outcomes = (SILENT, STUMBLED, "altered", "refused")
     forgiven = {
-        what: [each for each in outcomes if is_forgiven(what, each)] for what in ("bit", "message row", "party b")
+        what: [each for each in outcomes if is_forgiven(what, each)]
+        for what in ("bit", "message row", "party b", "right x")
     }
 
-    assert {"bit": [SILENT, STUMBLED], "message row": [], "party b": []} == forgiven
+    assert {"bit": [SILENT, STUMBLED], "message row": [], "party b": [], "right x": []} == forgiven
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_finding():
