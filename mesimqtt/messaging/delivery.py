@@ -70,12 +70,12 @@ class Delivery:
             return  # it publishes only
         feed = device.feeds.get(thread.id)
         if feed is None:
+            if not self._follows(device, thread):
+                self._live_only(device, thread, message)
+                return
             if device.is_loading:
                 # The store is being read for it: the message is in there, unless it was committed after the look.
                 device.late.setdefault(thread.id, (thread, message.seq))
-                return
-            if not self._follows(device, thread):
-                self._live_only(device, thread, message)
                 return
             feed = self._open(device, thread, message.seq - 1)
             if feed is None:

@@ -355,3 +355,18 @@ def test_a_small_3_1_1_device_sends_and_receives(world):
 
     assert (["21.5"], ["ok"]) == (alice.payloads(), bob.payloads())
     assert ["1", "2"] == bob.payloads("s/")
+
+
+@pytest.mark.parametrize(("filters", "kind"), [(["sent/#"], "sent/"), (["event/#"], "event/")])
+def test_copies_come_from_the_subscription_on(world, filters, kind):
+    """A device that takes copies or events alone misses none that came while the store was looked at for it."""
+    world.group("team", "alice")
+    alice = world.connect("alice")
+    world.reads.hold()
+    tablet = world.listener("alice", "tablet", filters=filters)
+    alice.publish("u/bob/1", "of alice's phone")
+    world.do("group_join", address="team", users=["bob"])
+    world.reads.release()
+    world.turn()
+
+    assert 1 == len(tablet.received(kind))
