@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ import time
 from collections import deque
 from typing import IO, TYPE_CHECKING, Protocol, Self
 
+from mesimqtt.testing.ports import KeptPort
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from mesimqtt.testing.nursery import Nursery
 
 READY = re.compile(r"ready mqtt (\S+):(\d+)\s*")
-START_DEADLINE_S = 30.0
-STOP_DEADLINE_S = 10.0
-COMMAND_DEADLINE_S = 30.0
+# How long is waited at most; how long something may take is for a trial to say, which knows how busy the machine is.
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 40.0
+COMMAND_DEADLINE_S = 60.0
 
 
 class ServerError(AssertionError):
@@ -48,7 +52,7 @@ class Process(Protocol):
 
 
 class Server:
-    """`mesimqtt serve` on one data folder: it can be started again after a stop or a kill.
+    """`mesimqtt serve` on one data folder: it can be started again after a stop or a kill, on the port that it had.
 
     `with Server(folder) as server:` starts it and leaves no process behind. `wrapper` stands before the
     command line (`strace …`); it must leave the server's own process as the child (strace: `-D`). With a `nursery`
@@ -68,6 +72,7 @@ class Server:
         self.host = "127.0.0.1"
         self.port = 0
         self._port = 0  # the former one, while a start is under way
+        self._kept: KeptPort | None = None  # between two lives
         self._config = config
         self._options = tuple(options)
         self._wrapper = tuple(wrapper)
@@ -84,6 +89,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self.is_running:
             self.kill()
+        self._release()
 
     @property
     def is_running(self) -> bool:
@@ -133,6 +139,7 @@ class Server:
         if not self.port:
             self.kill()
             raise ServerError(f"no `ready mqtt` line after {START_DEADLINE_S:.0f} s:\n{self.printed}")
+        self._release()
 
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
@@ -220,7 +227,20 @@ class Server:
         finally:
             if self._reader is not None:
                 self._reader.join(STOP_DEADLINE_S)
+            self._keep()
         return code
+
+    def _keep(self) -> None:
+        """Hold the port for the next start."""
+        port = self.port or self._port
+        if port and self._kept is None:
+            with contextlib.suppress(OSError):  # somebody was quicker: the next start says so
+                self._kept = KeptPort(self.host, port)
+
+    def _release(self) -> None:
+        if self._kept is not None:
+            self._kept.release()
+            self._kept = None
 
     def _read(self, process: Process, output: int) -> None:
         with open(output, encoding="utf-8", errors="replace") as stream:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,27 @@ def test_what_is_forked_goes_with_its_nursery(tmp_path: Path) -> None:
         assert is_there(pid)
 
     wait_until(lambda: not is_there(pid), what="the end of the server")
+
+
+def is_taken(port: int) -> bool:
+    """Tell whether somebody who asks for a port gets it not."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def test_a_port_is_kept_between_two_lives(tmp_path: Path) -> None:
+    """Whoever else wants a port while the server is down gets another one; clients are refused meanwhile."""
+    with Server(tmp_path / "data") as server:
+        port = server.port
+        server.kill()
+        assert is_taken(port) is (sys.platform == "linux")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 60)
+        server.start()
+
+        assert port == server.port
+        assert 0 == server.stop()
