@@ -15,6 +15,7 @@ from mesimqtt.domain.errors import MesimqttError, RateError
 from mesimqtt.domain.keeping import parse_keep_types
 from mesimqtt.domain.policies import PolicyError, check_policy
 from mesimqtt.domain.rates import parse_windows
+from mesimqtt.files import irregular, is_named_pipe
 from mesimqtt.settings import Settings, default_broker, default_policies
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _check_names(known: Iterable[str]) -> None:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if is_named_pipe(path):
+        raise MesimqttError(f"cannot read the configuration: {irregular(path, 'a pipe')}; check --config")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

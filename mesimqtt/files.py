@@ -29,6 +29,11 @@ def kind_of(path: Path) -> str:
     return next((name for is_so, name in _KINDS if is_so(mode)), "")
 
 
+def is_named_pipe(path: Path) -> bool:
+    """Tell whether to read this waits until somebody writes to it, not so a pipe that a shell has just made for it."""
+    return kind_of(path) == "a pipe" and not path.is_relative_to("/dev") and not path.is_relative_to("/proc")
+
+
 def irregular(path: Path, kind: str) -> str:
     """Return the clause that says what stands at a path, with the kind that `kind_of` found."""
     return f"{path.name} is no regular file, but {kind}"

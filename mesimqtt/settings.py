@@ -244,6 +244,7 @@ class Store:
     pending_max: int = 50_000
     ballast_bytes: int = 16 * 1024 * 1024
     cache_users: int = 50_000
+    cache_groups: int = 10_000
     page_messages: int = 256
     check_s: float = 0.5
     damaged_log: Literal["refuse", "cut"] = "refuse"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.configuration import parse_yaml
 from mesimqtt.domain.access_rules import PUBLISH, SUBSCRIBE, Asker, Rule, covers, is_filter, parse_rules
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.files import is_named_pipe
 from mesimqtt.hooks import Action, Decision, Identity
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class AccessRules:
         if not self._file:
             return []
         where = f"rules_file {self._file}"
+        if is_named_pipe(Path(self._file)):
+            raise MesimqttError(f"{where}: cannot be read: it is a pipe; move it away, and put a file there")
         try:
             with Path(self._file).open(encoding="utf-8") as file:
                 text = file.read(FILE_MAX + 1)

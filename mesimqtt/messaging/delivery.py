@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.receipts import Receipts
     from mesimqtt.store.devices import Pending
 
-_SENT_MAX = 10_000  # devices that went away, of which it is remembered what they were sent
+SENT_MAX = 10_000  # devices that went away, of which memory knows what they were sent; of others, when they left
 
 
 class Delivery:
@@ -35,7 +35,7 @@ class Delivery:
         self._hub = hub
         self._receipts = receipts
         self.withdrawn: dict[tuple[int, int], float] = {}  # (mid, user or 0 for all) lately: what a read may not know
-        self._sent: dict[int, dict[int, int]] = {}  # device row -> conversation -> last seq sent, for DUP
+        self.sent: dict[int, dict[int, int]] = {}  # device row -> conversation -> last seq sent, for DUP
 
     def committed(self, thread: Thread, message: Message, recipients: list[User], sender: User | None) -> None:
         """Hand a message that was just committed to who is online."""
@@ -307,7 +307,7 @@ class Delivery:
         feed = Feed(thread, lane, SeqSet(pending.acked, pending.acked_above))
         feed.priority = priority
         device.is_ranked |= priority != PRIORITY_DEFAULT
-        sent_before = self._sent.get(device.row_id, {}).get(thread.id, 0) if device.connection.session_present else 0
+        sent_before = self.sent.get(device.row_id, {}).get(thread.id, 0) if device.connection.session_present else 0
         feed.resent_upto = sent_before
         device.feeds[thread.id] = feed
         self._fall_behind(device, feed)
@@ -375,9 +375,9 @@ class Delivery:
     def remember(self, device: Device) -> None:
         """Keep, for DUP, what was sent to a device that went away without acknowledging it."""
         if device.row_id and device.feeds:
-            if len(self._sent) >= _SENT_MAX:
-                self._sent.pop(next(iter(self._sent)))
-            kept = self._sent.setdefault(device.row_id, {})
+            if len(self.sent) >= SENT_MAX:
+                self.sent.pop(next(iter(self.sent)))
+            kept = self.sent.setdefault(device.row_id, {})
             waiting: dict[int, int] = {}  # conversation -> first seq that was handed over but never written
             for entry in device.outbox:
                 if type(entry[3]) is tuple:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mesimqtt.store.tokens import Arrival
     from mesimqtt.store.users import UserRow
 
+_TRIMS_BETWEEN = 60  # a minute, until many groups are looked through in vain again
 _TARGETS_MAX = 1_000  # remembered destinations of one sender
 
 
@@ -23,13 +24,14 @@ class Directory:
     """Caches of users, groups and conversations; the store is the truth.
 
     `epoch` is advanced when a user or group appears, changes or goes: what a sender's topics lead to is then
-    looked up again. Users with a live device and conversations in a batch are never evicted.
+    looked up again. Users with a live device, their groups and conversations in a batch are never evicted.
     """
 
-    def __init__(self, store: Store, root: str, *, cache_max: int) -> None:
+    def __init__(self, store: Store, root: str, *, users_max: int, groups_max: int) -> None:
         self._store = store
         self._root = root
-        self._cache_max = cache_max
+        self._users_max, self._groups_max = users_max, groups_max
+        self._trims = self._groups_at = 0  # how often it was trimmed, and when groups are looked through again
         self.epoch = 1
         self.evictions = 0  # how often `trim` had to forget somebody
         self._users: dict[str, User] = {}
@@ -226,17 +228,33 @@ class Directory:
         return [user for user in self._users.values() if user.devices]
 
     def trim(self) -> None:
-        """Evict half of the users, when there are more than `cache_max`: who is offline and talks to nobody online.
+        """Evict half of the users or groups, when there are more than the bound: where nobody online is concerned.
 
         To be called only while nothing is being committed: what is evicted is read from the store again.
         """
-        if len(self._users) <= self._cache_max:
-            return
+        self._trims += 1
+        if len(self._groups) > self._groups_max and self._trims >= self._groups_at:
+            self._trim_groups()
+        if len(self._users) > self._users_max:
+            self._trim_users()
+
+    def _trim_groups(self) -> None:
+        online = {number for number, user in self._user_ids.items() if user.devices}
+        idle = [group for group in self._groups.values() if group.members.keys().isdisjoint(online)]
+        for group in idle[: len(self._groups) - self._groups_max // 2]:
+            del self._groups[group.address], self._group_ids[group.id]
+            self._threads.pop((GROUP, group.id, 0), None)
+        if len(self._groups) > self._groups_max:  # of all others somebody is online
+            self._groups_at = self._trims + _TRIMS_BETWEEN
+        self.epoch += bool(idle)
+
+    def _trim_users(self) -> None:
+        """Evict users who are offline and talk to nobody online."""
         kept = {user for user in self._users.values() if user.devices}
         for thread in self._threads.values():
             if any(user.devices for user in thread.users):
                 kept.update(thread.users)
-        gone = [user for user in self._users.values() if user not in kept][: len(self._users) - self._cache_max // 2]
+        gone = [user for user in self._users.values() if user not in kept][: len(self._users) - self._users_max // 2]
         left = set(gone)
         self.evictions += 1
         for user in gone:

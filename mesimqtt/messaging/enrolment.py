@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.ids import first_mid_at
 from mesimqtt.messaging.devices import CEILING_STEP, Device, ReadMark
 from mesimqtt.store import devices as rows
 
@@ -25,6 +26,7 @@ class Enrolment:
         self._receipts = receipts
         self._started_mid = started_mid
         self._last_id = rows.last_id(hub.store.read)
+        self.knows_sent: Callable[[int], bool] = _nothing_is_known  # whether it is in memory what a device was sent
         self._made: dict[tuple[int, str], int] = {}  # rows that are not committed yet: (user, client id) -> device
 
     def reselect(self, device: Device) -> bool:
@@ -99,8 +101,9 @@ class Enrolment:
         if left is not None:
             device.had_in_flight, device.sent_before_mid = left.in_flight, left.sent_before_mid
         elif row.online:
-            # The server went down under it: what was committed before may have been sent already.
-            device.had_in_flight, device.sent_before_mid = True, self._started_mid
+            # The server went down under it, or knows no more what it was sent: all that was there may have been.
+            left_mid = 0 if self.knows_sent(row.id) else first_mid_at(row.seen_at + 1)
+            device.had_in_flight, device.sent_before_mid = True, max(self._started_mid, left_mid)
         # Contract section 3: packet ids go on above what may have been used before a restart.
         session.packet_counter = max(session.packet_counter, row.ceiling if not session.packet_counter else 0)
         device.ceiling = max(row.ceiling, session.packet_counter + CEILING_STEP)
@@ -177,3 +180,8 @@ class Enrolment:
         """Tell one device something about its session."""
         payload = json.dumps(news, ensure_ascii=False, separators=(",", ":")).encode()
         self._hub.tell(device, "session", payload)
+
+
+def _nothing_is_known(_row_id: int) -> bool:
+    """Know of nothing that was sent: messaging before it is wired."""
+    return False

@@ -111,6 +111,7 @@ class Messaging:
         self._fan_out = FanOut(hub, self._delivery, Inboxes(hub, self._receipts), self._round_robin)
         self._acceptor = self._make_acceptor(hub)
         self._enrolment = Enrolment(hub, self._receipts, started_mid=started_mid)
+        self._enrolment.knows_sent = self._delivery.sent.__contains__
         hub.news = self._enrolment.news
         self._sweeper = self._make_sweeper(started_mid)
         self._entry = Entry(hub, signer, self.policies)
@@ -385,7 +386,8 @@ class Messaging:
 def _make_hub(
     settings: Settings, store: Store, now: Callable[[], float], now_ms: Callable[[], int], chance: Chance, *, after: int
 ) -> Hub:
-    directory = Directory(store, settings.root, cache_max=settings.store.cache_users)
+    cache = settings.store
+    directory = Directory(store, settings.root, users_max=cache.cache_users, groups_max=cache.cache_groups)
     mids = MidFactory(now_ms, node=settings.node, after=after)
     return Hub(settings, store, store.committer, directory, mids, now, now_ms, chance=chance)
 

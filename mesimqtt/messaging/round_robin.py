@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.receipts import Receipts
 
 IDLE_MAX = 256  # groups of which nothing is in memory, but whose turn it is
+READ_UPTO_MAX = 10_000  # members, of whom it is remembered up to where they have read
 _RECV = int(MemberFlag.RECV)
 
 
@@ -40,6 +41,7 @@ class RoundRobin:
         self._queues: dict[int, Queue] = {}  # whose last message is the longest ago first
         self._is_store_asked = work.is_any(hub.store.read)  # there may be work of groups that have no queue here
         self._settling: dict[int, int] = {}  # taken, but not committed yet: mid -> by whom
+        self._read_upto: dict[tuple[int, int], int] = {}  # (conversation, user) -> seq up to which he has read
         receipts.read_work = self._read
 
     # ---- what happens --------------------------------------------------------------------------------------------
@@ -54,6 +56,7 @@ class RoundRobin:
         if queue is None:
             queue = self._queue(group)  # it counts this one too, and finds it in the store
         else:
+            queue.group = group
             self._queues[group.id] = self._queues.pop(group.id)
             queue.open += 1
             if queue.is_behind or not queue.has_room() or not self._ready(queue):
@@ -65,6 +68,7 @@ class RoundRobin:
 
     def came(self, device: Device) -> None:
         """Take note of a device that has subscribed."""
+        self._is_store_asked = self._is_store_asked and work.is_any(self._hub.store.read)
         if self._is_store_asked:
             for number in work.groups_of(self._hub.store.read, device.user.id):
                 group = self._hub.directory.group_by_id(number) if number not in self._queues else None
@@ -90,7 +94,7 @@ class RoundRobin:
         """Take note that members may do other things than before."""
         queue = self._queues.get(group.id)
         if queue is not None:
-            queue.ready = None
+            queue.group, queue.ready = group, None
             queue.last = {user: turn for user, turn in queue.last.items() if user in group.members}
             for job in list(queue.held.values()):
                 if job.holder is not None and not group.may(job.holder.id, MemberFlag.RECV):
@@ -288,6 +292,8 @@ class RoundRobin:
         queue.open = max(0, queue.open - 1)
         committer, number = self._hub.committer, message.conversation.id
         self._settling[message.mid] = recipient
+        if self._read_upto.get((number, recipient), 0) >= message.seq:  # he took it after he had read what is behind it
+            self._read_upto[number, recipient] = message.seq - 1
         queue.settling += 1
 
         def committed(ok: bool) -> None:
@@ -336,8 +342,11 @@ class RoundRobin:
         """Take a READ of work; False if somebody else took it, or nobody yet."""
         found = [message] if not upto else []
         if upto:
-            limit = self._hub.settings.messaging.read_upto_max
-            found = work.taken_unread(self._hub.store.read, thread.id, user.id, message.seq, limit)
+            place, limit = (thread.id, user.id), self._hub.settings.messaging.read_upto_max
+            after = self._read_upto.get(place, 0)
+            found = work.taken_unread(self._hub.store.read, thread.id, user.id, message.seq, limit, after=after)
+            if len(found) < limit and user.id not in self._settling.values():
+                self._note_read(place, max(after, message.seq))
         is_his = upto
         self._read_unacknowledged(user, thread, message)
         for one in found:
@@ -348,6 +357,12 @@ class RoundRobin:
             if is_taken and one.flags & FLAG_READ_RECEIPT:
                 self._receipts.step(Lane(thread, user.id), one, Status.READ)
         return is_his
+
+    def _note_read(self, place: tuple[int, int], seq: int) -> None:
+        """Remember up to where somebody has read all that he took, so that he is not asked for it again."""
+        if len(self._read_upto) >= READ_UPTO_MAX:
+            del self._read_upto[next(iter(self._read_upto))]
+        self._read_upto[place] = seq
 
     def _read_unacknowledged(self, user: User, thread: Thread, message: Message) -> None:
         """Take a READ for the acknowledgement that it implies: it may come before it."""

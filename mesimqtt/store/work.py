@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from mesimqtt.domain.messages import Message
 
 DELETE = "DELETE FROM work WHERE conversation_id = ? AND seq = ?"
-_LOOK = 256  # seqs that are looked at together
-_STEPS = f"""SELECT first_seq, last_seq, sender_id, status FROM step INDEXED BY step_conversation_id_last_seq
-    WHERE conversation_id = ? AND last_seq BETWEEN ? AND ? + {RUN_MAX} AND first_seq <= ? AND recipient_id = ?
-    AND status IN ({Status.DELIVERED:d}, {Status.READ:d})"""
-_WORK = f"""SELECT id, seq, sender_id FROM message WHERE conversation_id = ? AND kind = {MessageKind.WORK:d}
-    AND seq BETWEEN ? AND ? ORDER BY seq DESC"""
+_LOOK = 256  # seqs that are looked at together at first; where all is read, twice as many each time
+_MARKED = f"""SELECT m.seq, m.id FROM step s INDEXED BY step_conversation_id_last_seq
+    CROSS JOIN message m ON m.conversation_id = s.conversation_id AND m.sender_id = s.sender_id
+    AND m.kind = {MessageKind.WORK:d} AND m.seq BETWEEN max(s.first_seq, :first) AND min(s.last_seq, :last)
+    WHERE s.conversation_id = :conversation AND s.last_seq BETWEEN :first AND :last + {RUN_MAX}
+    AND s.first_seq <= :last AND s.recipient_id = :user AND s.status = """
+_UNREAD = f"{_MARKED}{Status.DELIVERED:d} EXCEPT {_MARKED}{Status.READ:d} ORDER BY 1 DESC LIMIT :most"
 _OLDEST = "SELECT min(last_seq) FROM step WHERE conversation_id = ?"
 _GROUPS = f"""SELECT m.group_id FROM member m JOIN conversation c ON c.kind = {GROUP} AND c.a = m.group_id AND c.b = 0
     WHERE m.user_id = ? AND EXISTS (SELECT 1 FROM work w WHERE w.conversation_id = c.id)"""
@@ -68,25 +69,21 @@ def groups_of(connection: sqlite3.Connection, user: int) -> list[int]:
     return [row[0] for row in connection.execute(_GROUPS, (user,))]
 
 
-def taken_unread(connection: sqlite3.Connection, conversation: int, user: int, seq: int, limit: int) -> list[Message]:
-    """Return the newest `limit` pieces of work up to `seq` that a user has taken and not read, oldest first."""
+def taken_unread(
+    connection: sqlite3.Connection, conversation: int, user: int, seq: int, limit: int, *, after: int = 0
+) -> list[Message]:
+    """Return the newest `limit` pieces of work up to `seq`, and above `after`, that a user has taken and not read.
+
+    They come in order, oldest first.
+    """
     oldest = connection.execute(_OLDEST, (conversation,)).fetchone()[0]
+    least, look = (after if oldest is None else max(after, oldest - RUN_MAX)), _LOOK
     mids: list[int] = []
-    while oldest is not None and seq > oldest - RUN_MAX and len(mids) < limit:
-        mids += _unread_between(connection, conversation, user, seq - _LOOK + 1, seq)
-        seq -= _LOOK
-    found = [by_mid(connection, mid) for mid in reversed(mids[:limit])]
-    return [message for message in found if message is not None]
-
-
-def _unread_between(connection: sqlite3.Connection, conversation: int, user: int, first: int, last: int) -> list[int]:
-    """Return the mids of work that a user has taken and not read between two seqs, the newest first."""
-    taken: set[tuple[int, int]] = set()
-    read: set[tuple[int, int]] = set()
-    for begin, end, sender, status in connection.execute(_STEPS, (conversation, first, last, last, user)):
-        marked = taken if status == Status.DELIVERED else read
-        marked.update((seq, sender) for seq in range(max(begin, first), min(end, last) + 1))
-    if taken <= read:
-        return []
-    rows = connection.execute(_WORK, (conversation, first, last))
-    return [mid for mid, seq, sender in rows if (seq, sender) in taken and (seq, sender) not in read]
+    while oldest is not None and seq > least and len(mids) < limit:
+        first = max(seq - look + 1, least + 1)
+        place = {"conversation": conversation, "user": user, "first": first, "last": seq, "most": limit - len(mids)}
+        found = [mid for _, mid in connection.execute(_UNREAD, place)]
+        mids += found
+        seq, look = first - 1, _LOOK if found else 2 * look
+    messages = [by_mid(connection, mid) for mid in reversed(mids)]
+    return [message for message in messages if message is not None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +202,18 @@ def test_rates_are_read_once_and_an_error_says_what_to_write(tmp_path, monkeypat
         load(tmp_path, 'rates:\n  messages: "60"\n')
     with pytest.raises(MesimqttError, match=r'rates\.messages: .*; in quotes: "60:30"'):
         load(tmp_path, "rates:\n  messages: 60:30\n")
+
+
+def test_a_pipe_is_no_configuration_unless_a_shell_made_it(tmp_path):
+    """A named pipe is refused at once, as nobody may ever write to it; `--config <(…)` is read like a file."""
+    pipe = tmp_path / "server.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(MesimqttError, match=r"server.yaml is no regular file, but a pipe; check --config"):
+        load_settings(pipe)
+    reader, writer = os.pipe()
+    os.write(writer, b"node: 7\n")
+    os.close(writer)
+    settings = load_settings(Path(f"/dev/fd/{reader}"))
+    os.close(reader)
+
+    assert 7 == settings.node

@@ -38,7 +38,7 @@ SETTINGS = replace(
     Settings(),
     limits=Limits(unwritten_max=24 * 1024, keep_alive_max_s=600),
     messaging=Messaging(),
-    store=Store(page_messages=8, cache_users=6, ballast_bytes=0),
+    store=Store(page_messages=8, cache_users=6, cache_groups=1, ballast_bytes=0),
 )
 
 

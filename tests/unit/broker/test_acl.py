@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
@@ -247,6 +248,15 @@ def test_a_denying_rule_outranks_the_token():
 
     assert (False, "rules[0]") == decided(policy, Action.PUBLISH, "home/safe/x", identity)
     assert (True, "token") == decided(policy, Action.PUBLISH, "home/x", identity)
+
+
+def test_a_file_of_rules_that_is_a_pipe_is_refused(tmp_path):
+    """To read it would wait for somebody who writes, at the start and, for everybody, at a reload."""
+    pipe = tmp_path / "rules.yaml"
+    os.mkfifo(pipe)
+
+    with pytest.raises(MesimqttError, match="it is a pipe; move it away"):
+        FolderAccess(context_of(rules_file=pipe))
 
 
 def test_a_file_of_rules_comes_after_the_others_and_is_read_again(tmp_path):

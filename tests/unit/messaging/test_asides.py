@@ -229,3 +229,34 @@ def test_the_memory_of_users_is_bounded(make_world):
     alice.publish("u/u3/again", "second")
     assert ["hi", "second"] == world.listener("u3").payloads()
     assert 42 == 40 + len([step for _, step in alice.steps() if step == 2])
+
+
+def test_the_memory_of_groups_is_bounded(make_world):
+    """A group of which nobody is online is read from the store again: members, events and seqs go on."""
+    world = make_world(store={"cache_groups": 10})
+    alice, bob = world.listener("alice"), world.listener("bob")
+    for number in range(40):
+        world.group(f"g{number}", "alice", "bob")
+    for number in range(40):
+        alice.publish(f"g/g{number}/{number}", f"first to {number}")
+    world.advance(5)
+
+    assert 40 == len(world.messaging._hub.directory._groups)
+    assert [f"first to {number}" for number in range(40)] == bob.payloads("g/")
+    alice.disconnect()
+    bob.disconnect()
+    carol = world.listener("carol")
+    world.advance(90)
+    assert 10 >= len(world.messaging._hub.directory._groups)
+    world.do("group_join", address="g3", users=["carol"])
+    carol.publish("g/g3/1", "second to 3")
+    alice = world.listener("alice")
+    alice.publish("g/g39/again", "second to 39")
+    bob = world.listener("bob")
+    heard = [(message.topic.split("/")[4:], message.payload) for message in bob.received("g/")]
+
+    assert [(["g3", "carol"], b"second to 3"), (["g39", "alice"], b"second to 39")] == [
+        (place[:2], payload) for place, payload in heard
+    ]
+    assert ["seq=4", "seq=3"] == [place[-1] for place, _ in heard]
+    assert [2] == [step for cid, step in alice.steps() if (cid, step) == ("again", 2)]

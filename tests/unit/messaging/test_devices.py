@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.messaging.delivery import SENT_MAX
 from unit.messaging.world import seq_of
 
 
@@ -95,6 +96,28 @@ def test_what_was_never_sent_has_no_dup(world):
 
     assert [True] * 56 + [False] * 44 == [message.dup for message in again]
     assert list(range(1, 101)) == [seq_of(message) for message in again]
+
+
+def test_what_was_in_flight_has_dup_however_many_devices_left_since(world):
+    """The memory of who was sent what is bounded; where it has forgotten a device the store says when it left."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.auto_ack = False
+    alice.publish("u/bob/1")
+    bob.received()
+    bob.lose()
+    world.advance(2)
+    sent = world.messaging._delivery.sent
+    for number in range(SENT_MAX - 1):  # others who left since
+        sent[-1 - number] = {}
+    carol = world.listener("carol")
+    carol.auto_ack = False
+    alice.publish("u/carol/1")
+    carol.lose()
+    alice.publish("u/bob/2")
+    again = world.listener("bob").received("u/")
+
+    assert [(1, True), (2, False)] == [(seq_of(message), message.dup) for message in again]
+    assert SENT_MAX == len(sent)
 
 
 @pytest.mark.parametrize("kill", [True, False])

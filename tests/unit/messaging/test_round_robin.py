@@ -213,6 +213,22 @@ def test_all_that_one_took_is_read_at_once(desk):
     assert 3 == len(carol.received("g/"))
 
 
+def test_what_one_takes_over_behind_what_he_has_read_is_read_too(desk):
+    """`<=mid` again reads a piece that came to him only after the first one, though its place is before it."""
+    alice, bob = desk.listener("alice"), silent(desk, "bob")
+    alice.publish("g/desk/1")
+    carol = desk.listener("carol")
+    alice.publish("g/desk/2")
+    (second,) = carol.received("g/")
+    carol.publish("read/g/desk", f"<={mid_of(second)}")
+    alice.statuses()
+    bob.lose()
+    assert [("1", "carol", 2)] == told(alice)
+    carol.publish("read/g/desk", f"<={mid_of(second)}")
+
+    assert [("1", "carol", 3)] == told(alice)
+
+
 def test_work_that_nobody_takes_expires(desk):
     """0x84 without a `peer`: there was nobody whose it was; nobody gets it afterwards."""
     alice = desk.listener("alice")

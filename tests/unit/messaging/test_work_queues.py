@@ -175,3 +175,36 @@ def test_nothing_is_kept_of_who_left(desk):
 
     assert {desk.messaging.find_user("carol").id} == set(queue.last)
     assert {} == queue.load
+
+
+def test_what_was_read_is_not_looked_at_again(desk):
+    """`<=mid` looks at what came since the last one: a long past costs nothing."""
+    alice, bob = desk.listener("alice"), desk.listener("bob")
+    for number in range(200):
+        alice.publish(f"g/desk/{number}")
+    steps = {}
+    for name in ("all", "one"):
+        mid = mid_of(bob.received("g/")[-1])
+        taken = []
+        desk.store.read.set_progress_handler(lambda taken=taken: taken.append(1), 10)
+        bob.publish("read/g/desk", f"<={mid}")
+        desk.store.read.set_progress_handler(None, 0)
+        steps[name] = len(taken)
+        alice.publish(f"g/desk/{name}")
+
+    assert steps["one"] * 10 < steps["all"]
+    assert 201 == len([1 for _, _, code in told(alice) if code == 3])
+
+
+def test_without_work_nobody_is_asked_for_any_at_his_return(desk):
+    """Once the work of before a restart is done, who comes costs no look for it."""
+    desk.listener("alice").publish("g/desk/1")
+    desk.restart()
+    assert ["hi"] == desk.listener("bob").payloads("g/")
+    desk.listener("carol")
+    statements = []
+    desk.store.read.set_trace_callback(statements.append)
+    desk.listener("dave")
+    desk.store.read.set_trace_callback(None)
+
+    assert [] == [each for each in statements if "work" in each]
