@@ -68,13 +68,14 @@ class Watchdog:
 
     def _watch(self) -> None:
         pause_s = max(0.01, min(self._beat_s, self._blocked_s) / LOOKS_PER_BEAT)
-        looked_at = self._clock()
+        looked_at = resumed_at = self._clock()
         while not self._is_over.wait(pause_s):
             now = self._clock()
-            # Late ourselves: the whole process stood still (SIGSTOP, a machine asleep), and no plugin is to blame.
-            was_stopped = now - looked_at > pause_s + self._blocked_s / 2
+            if now - looked_at > pause_s + self._blocked_s / 2:
+                # Late ourselves: the whole process stood still (SIGSTOP, a machine asleep), and no plugin is to blame.
+                resumed_at = now
             looked_at = now
-            if not was_stopped and now - self._beat_at > self._beat_s + self._blocked_s:
+            if now - max(self._beat_at, resumed_at) > self._beat_s + self._blocked_s:
                 self._look(self._beat_at)
                 looked_at = self._clock()
 
