@@ -55,7 +55,11 @@ class Receiver:
         return found
 
     def _take(self, handler):
-        body = handler.rfile.read(int(handler.headers["content-length"]))
+        size = int(handler.headers["content-length"])
+        body = handler.rfile.read(size)
+        if len(body) < size:  # its sender was killed in the middle: that was no request
+            handler.close_connection = True
+            return
         headers = {name.lower(): value for name, value in handler.headers.items()}
         if self.secret:
             try:

@@ -18,6 +18,7 @@ from mesimqtt.app import running
 from mesimqtt.domain.errors import MesimqttError, OperationError
 from mesimqtt.settings import Http, Settings
 from mesimqtt.store.database import is_locked
+from mesimqtt.testing.ports import KeptPort
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -239,8 +240,8 @@ def test_a_server_that_cannot_make_its_socket_leaves_nothing_behind(tmp_path: Pa
     """The start fails with what to do; its listener is closed again, and the data folder is free."""
     data = tmp_path / "data"
     (data / SOCKET_NAME).mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    kept = KeptPort("127.0.0.1")
+    port = kept.number
     broker = Settings().broker | {"listeners": {"default": {"bind": f"127.0.0.1:{port}"}}}
     settings = replace(Settings(), broker=broker, http=Http(bind="off"))
 
@@ -255,5 +256,6 @@ def test_a_server_that_cannot_make_its_socket_leaves_nothing_behind(tmp_path: Pa
             await asyncio.open_connection("127.0.0.1", port)
 
     asyncio.run(story())
+    kept.release()
 
     assert not is_locked(data)

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import logging
 import threading
-import time
 from contextlib import asynccontextmanager
 
 import paho.mqtt.client as paho
@@ -147,7 +146,7 @@ def test_a_module_that_blocks_is_named(app, caplog):
     caplog.set_level(logging.WARNING)
 
     def sleepy(message):
-        time.sleep(1.0)
+        wait_until(lambda: "module sleepy holds up everybody" in caplog.text, what="the line in the log meanwhile")
         return PASS
 
     app.module(sleepy, name="sleepy")
@@ -174,7 +173,7 @@ def test_a_bot_is_back_after_a_restart(app):
         wait_until(lambda: len(seen) == 2, what="both bots")
         sent = app.call(late.send("early", "three"))
 
-        assert "early" == app.call(sent.wait_delivered(timeout=10))["peer"]
+        assert "early" == app.call(sent.wait_delivered(timeout=60))["peer"]
 
     assert [("early", "one"), ("early", "three"), ("late", "two")] == sorted(seen)
 

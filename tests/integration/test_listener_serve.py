@@ -38,7 +38,7 @@ def serial(port: int, authority: Authority) -> str:
     """Return the serial number of the certificate that a port shows."""
     trust = ssl.create_default_context(cafile=authority.file)
     with (
-        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        socket.create_connection(("127.0.0.1", port), 30) as plain,
         trust.wrap_socket(plain, server_hostname="localhost") as wrapped,
     ):
         return str(wrapped.getpeercert()["serialNumber"])
@@ -46,7 +46,7 @@ def serial(port: int, authority: Authority) -> str:
 
 def received(*where: str) -> str:
     """Return the first message that mosquitto_sub prints at QoS 1, as alice with a fresh client id."""
-    command = (shutil.which("mosquitto_sub"), "-q", "1", "-C", "1", "-W", "5", "-t", "m/alice/in/u/#", *where)
+    command = (shutil.which("mosquitto_sub"), "-q", "1", "-C", "1", "-W", "30", "-t", "m/alice/in/u/#", *where)
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 import threading
 import time
@@ -288,7 +289,7 @@ def test_an_isolated_plugin_that_blocks_does_not_keep_the_server_from_ending(cap
 
 def test_a_plugin_that_blocks_the_loop_is_named(caplog):
     """The watchdog writes the plugin's name and place while it lasts, and how long it took; once."""
-    settings = replace(settings_of({"apart.Sleeper": {"seconds": 0.8}, **TABOO}), plugins=Plugins(blocked_s=0.2))
+    settings = replace(settings_of({"apart.Sleeper": {"seconds": 1.2}, **TABOO}), plugins=Plugins(blocked_s=0.2))
 
     async def story():
         async with serving(settings) as broker:
@@ -300,10 +301,11 @@ def test_a_plugin_that_blocks_the_loop_is_named(caplog):
     play(story)
 
     lines = [record.getMessage() for record in caplog.records if record.name.endswith("watchdog")]
+    lines = [line for line in lines if "Sleeper" in line]  # a machine that stood still is another matter
     assert 2 == len(lines)
     assert lines[0].startswith("plugin Sleeper holds up everybody for more than 0.2 s: ")
     assert "in authenticate" in lines[0]
-    assert lines[1].startswith("plugin Sleeper held up everybody for 0.")
+    assert re.fullmatch(r"plugin Sleeper held up everybody for \d+\.\d s", lines[1])
 
 
 def test_an_event_that_never_ends_is_cancelled(caplog):

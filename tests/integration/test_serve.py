@@ -34,7 +34,7 @@ _MESIMQTT = (sys.executable, "-m", "mesimqtt")
 
 def refused(*arguments: str) -> str:
     """Run a command that must end with exit code 2 and one line; return the line."""
-    ended = subprocess.run([*_MESIMQTT, *arguments], capture_output=True, text=True, check=False, timeout=30)
+    ended = subprocess.run([*_MESIMQTT, *arguments], capture_output=True, text=True, check=False, timeout=90)
     assert (2, "") == (ended.returncode, ended.stdout)
     lines = [line for line in ended.stderr.splitlines() if not line[:4].isdigit()]  # the log apart
     assert 1 == len(lines)
@@ -281,16 +281,16 @@ def test_up_gives_lines_that_work(tmp_path: Path) -> None:
         with process, process.stdout as out:
             said = json.loads(out.readline())
             lines = list(said["lines"].values())
-            sent = subprocess.run(["bash", "-c", lines[1]], check=False, timeout=30)
+            sent = subprocess.run(["bash", "-c", lines[1]], check=False, timeout=90)
             received = subprocess.run(
-                ["bash", "-c", lines[2] + " -C 1"], check=False, timeout=30, capture_output=True, text=True
+                ["bash", "-c", lines[2] + " -C 1"], check=False, timeout=90, capture_output=True, text=True
             )
             over_http = subprocess.run(
-                ["bash", "-c", lines[-1]], check=False, timeout=30, capture_output=True, text=True
+                ["bash", "-c", lines[-1]], check=False, timeout=90, capture_output=True, text=True
             )
             process.send_signal(signal.SIGINT)
 
-            assert 0 == process.wait(10)
+            assert 0 == process.wait(60)
         assert '"name":"sent"' in over_http.stdout
         assert ["alice", "bob"] == sorted(said["tokens"])
         assert said["ws"].startswith("ws://127.0.0.1:")
@@ -325,12 +325,12 @@ def test_listen_prints_what_a_user_receives(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         perform(server.data, "user_add", addresses=["alice", "bob"])
         mids = [perform(server.data, "send", sender="alice", to="bob", text=f"nr {n}")["mid"] for n in (1, 2, 3)]
-        first = server.run("listen", "--as", "bob", "--count", "2", "--timeout", "10").splitlines()
+        first = server.run("listen", "--as", "bob", "--count", "2", "--timeout", "60").splitlines()
         left = perform(server.data, "inbox", address="bob")
-        second = json.loads(server.run("listen", "--as", "bob", "--count", "1", "--timeout", "10", "--json"))
+        second = json.loads(server.run("listen", "--as", "bob", "--count", "1", "--timeout", "60", "--json"))
         none = subprocess.run(
             [*_MESIMQTT, "listen", "--as", "bob", "--count", "1", "--timeout", "0.5", "--data", str(server.data)],
-            capture_output=True, text=True, check=False, timeout=30,
+            capture_output=True, text=True, check=False, timeout=90,
         )  # fmt: skip
 
         assert [f"alice  {mids[0]}  nr 1", f"alice  {mids[1]}  nr 2"] == first
@@ -348,12 +348,12 @@ def test_two_that_listen_both_hear(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server:
         perform(server.data, "user_add", addresses=["alice", "bob"])
         options = ("--as", "bob", "--data", str(server.data))
-        command = [*_MESIMQTT, "listen", *options, "--count", "1", "--timeout", "20"]
+        command = [*_MESIMQTT, "listen", *options, "--count", "1", "--timeout", "60"]
         both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in "12"]
-        wait_until(lambda: perform(server.data, "stats")["connections"] == 2, deadline_s=20, what="two that listen")
+        wait_until(lambda: perform(server.data, "stats")["connections"] == 2, deadline_s=60, what="two that listen")
         same = refused("listen", *options, "--device", "mesimqtt-listen")
         mid = perform(server.data, "send", sender="alice", to="bob", text="hello")["mid"]
-        heard = [process.communicate(timeout=20)[0] for process in both]
+        heard = [process.communicate(timeout=60)[0] for process in both]
         devices = perform(server.data, "user_show", address="bob")["devices"]
 
         assert [f"alice  {mid}  hello\n"] * 2 == heard

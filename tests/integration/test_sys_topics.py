@@ -20,6 +20,7 @@ from integration.server import wait_until
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.engine.counters import Counters
 from mesimqtt.hooks import Identity
+from mesimqtt.testing.ports import KeptPort
 from mesimqtt_plugins.sys_topics import ROOT, Averages, SysTopics
 
 ADMIN = {"sys_admin.Admin": {}}
@@ -73,9 +74,8 @@ async def everything(client):
 @contextlib.contextmanager
 def mosquitto(tmp_path):
     """Run Debian's mosquitto on a free port, with figures every second."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    kept = KeptPort("127.0.0.1")
+    port = kept.number
     config = tmp_path / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n")
     process = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
@@ -85,6 +85,7 @@ def mosquitto(tmp_path):
     finally:
         process.terminate()
         process.wait()
+        kept.release()
 
 
 def _answers(port):
@@ -102,7 +103,7 @@ def test_every_figure_has_mosquittos_name_and_shape(tmp_path):
         await client.subscribe("$SYS/#")
         theirs.update(await collect(client, 40))
         await client.publish("x", b"y", qos=1)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while ROOT + "clients/maximum" not in theirs and time.monotonic() < deadline:
             message = await client.message()
             theirs[message.topic] = message.payload.decode()
@@ -186,7 +187,7 @@ def test_only_admins_read_them_and_nobody_writes():
             admin = await RawClient.connect(port, "reader", "admin", "x")
             await admin.publish(ROOT + "uptime", b"forged", qos=1, retain=True)
             await admin.subscribe(ROOT + "uptime")
-            assert re.fullmatch(rb"\d seconds", (await admin.message()).payload)
+            assert re.fullmatch(rb"\d+ seconds", (await admin.message()).payload)
             await bob.ping()
             assert [] == list(bob._messages)
             for client in (bob, admin):

@@ -14,6 +14,7 @@ import pytest
 from attacks.attacker import Attacker, publish
 from integration.receivers import Receiver, hang_up
 from integration.server import Server, ServerError, wait_until
+from mesimqtt.testing.ports import KeptPort
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "webhooks.md"
 CONFIG = """
@@ -88,7 +89,7 @@ def test_nothing_is_lost_when_the_server_is_killed_again_and_again(server):
                 acknowledged.append(f"{round_}-{number}")
             server.kill()
             server.start()
-        wait_until(lambda: len(receiver.events) >= len(acknowledged), deadline_s=15, what="all events")
+        wait_until(lambda: len(receiver.events) >= len(acknowledged), deadline_s=60, what="all events")
 
     assert [] == receiver.strange
     bodies = {}
@@ -153,9 +154,8 @@ def test_the_receiver_of_the_docs_works(server, tmp_path):
     """The Python example of docs/webhooks.md takes what we send and refuses what somebody else signs."""
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "receiver.py").write_text(code)
-    probe = Receiver()
-    with probe:
-        port = probe.port
+    kept = KeptPort("127.0.0.1")
+    port = kept.number
     secret = server.run("webhook", "add", "crm", f"http://127.0.0.1:{port}/")
     (tmp_path / "webhook.secret").write_text(secret)
     process = subprocess.Popen(
@@ -175,5 +175,6 @@ def test_the_receiver_of_the_docs_works(server, tmp_path):
             server.run("webhook", "test", "crm")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
+        kept.release()

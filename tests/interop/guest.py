@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from interop.house import House, Person
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

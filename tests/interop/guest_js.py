@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 JS = Path(__file__).resolve().parent / "js"
-START_DEADLINE_S = 30.0
-LIFE_S = 900
+START_DEADLINE_S = 90.0
+LIFE_S = 7_200
 POLL_S = 5.0
 PAGE = b"<!doctype html><meta charset=utf-8><script src=/mqtt.min.js></script><script src=/driver.js></script>"
 

@@ -79,13 +79,14 @@ class Paho(Guest):
 
     def vanish(self) -> None:
         found: Any = self.client.socket()
-        with contextlib.suppress(OSError):
-            getattr(found, "_socket", found).shutdown(socket.SHUT_RDWR)
+        if found is not None:  # its own thread may have closed it just now
+            with contextlib.suppress(OSError):
+                getattr(found, "_socket", found).shutdown(socket.SHUT_RDWR)
         self.client.loop_stop()
 
     def close(self) -> None:
         if hasattr(self, "client"):
-            self.vanish() if self.client.socket() else self.client.loop_stop()
+            self.vanish()
 
 
 def expiry(keeps: bool) -> PahoProperties:

@@ -62,7 +62,7 @@ class House(Server):
     def ask(self, operation: str, **arguments: object) -> dict:
         """Do an operation over the control socket: quicker than a command."""
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
+            control.settimeout(60)
             control.connect(os.path.relpath(self.data / "control.sock"))
             control.sendall(json.dumps({"op": operation, "args": arguments}).encode() + b"\n")
             answer = json.loads(control.makefile("rb").readline())

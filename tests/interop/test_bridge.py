@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import socket
 import subprocess
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +12,7 @@ import pytest
 from integration.server import wait_until
 from interop.guest import Kind, Received
 from interop.house import Person
+from mesimqtt.testing.ports import KeptPort
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from interop.house import House
 
 PAHO = Kind("paho", 4)
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 pytestmark = [pytest.mark.tools("mosquitto"), pytest.mark.parametrize("version", ["mqttv311", "mqttv50"])]
 
 
@@ -32,9 +32,8 @@ class Bridge:
     host = "127.0.0.1"
 
     def __init__(self, folder: Path, house: House, who: Person, version: str, *topics: str) -> None:
-        with socket.socket() as probe:  # mosquitto has no port 0
-            probe.bind((self.host, 0))
-            self.port = probe.getsockname()[1]
+        self._kept = KeptPort(self.host)  # mosquitto has no port 0
+        self.port = self._kept.number
         self._log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
         lines = [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # How long nothing may come before "nobody receives anything else" is believed.
 QUIET_S = 0.25
-QUIET_DEADLINE_S = 15.0
+QUIET_DEADLINE_S = 60.0
 SUBACK_FAILURE = 0x80
 
 _ACTORS: dict[Kind, type[Actor]] = {
@@ -104,8 +104,8 @@ class Stage:
 
     def _finale(self) -> None:
         try:
-            self._check_links(None)
             self.silence()
+            self._check_links(None)
         except AssertionError as error:
             self._fail(" at the end", str(error))
         for name, actor in self.actors.items():

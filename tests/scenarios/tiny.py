@@ -30,7 +30,7 @@ class TinyDevice(Actor):
     def connect(self, filters: list[tuple[str, int]]) -> None:
         self._answers = []
         self.connection += 1
-        self._socket = socket.create_connection((self.login.host, self.login.port), timeout=5)
+        self._socket = socket.create_connection((self.login.host, self.login.port), timeout=60)
         self._socket.settimeout(None)
         self._reader = threading.Thread(target=self._read, args=(self._socket,), daemon=True)
         self._reader.start()
@@ -90,7 +90,7 @@ class TinyDevice(Actor):
         with contextlib.suppress(OSError):  # the server may have closed it before us
             sock.shutdown(socket.SHUT_RDWR)
         if self._reader is not None:
-            self._reader.join(5)
+            self._reader.join(60)
         sock.close()
 
     def _read(self, sock: socket.socket) -> None:

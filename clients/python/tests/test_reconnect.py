@@ -122,7 +122,7 @@ def test_a_message_cut_off_while_it_is_handled_is_acknowledged_on_the_new_connec
     def slow(message):
         got.append(message.mid)
         entered.set()
-        release.wait(5)
+        release.wait(60)
 
     topic = f"m/alice/in/u/bob/{MID}/seq=1"
     with client:
@@ -188,9 +188,9 @@ def test_a_busy_server_is_tried_again(peer, make):
 
 def test_a_server_that_is_down_is_tried_until_it_is_up(peer, make):
     """Refused connects leave the client offline with the reason; what was sent meanwhile goes out later."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    client = make(url=f"mqtt://127.0.0.1:{port}")
+    reserved = socket.socket()  # it listens on nothing, and nobody else is given its port
+    reserved.bind(("127.0.0.1", 0))
+    client = make(url=f"mqtt://127.0.0.1:{reserved.getsockname()[1]}")
     tries = threading.Semaphore(0)
     client.on_state(lambda state, reason: tries.release() if state is State.OFFLINE and "refused" in reason else None)
     with client:
@@ -200,6 +200,7 @@ def test_a_server_that_is_down_is_tried_until_it_is_up(peer, make):
             message.wait("sent", timeout=0)
 
         assert not client.close(timeout=0.01)
+    reserved.close()
 
 
 def test_a_peer_that_never_answers_connect_is_given_up(peer, make):
@@ -272,6 +273,7 @@ def test_a_kept_session_forgets_what_has_no_handler_any_more(peer, make):
     client.on_message(print)
     with client:
         client.wait_online(20)
+        assert peer.wait(lambda: peer.unsubscribed)
 
     kinds = ("sent", "read", "presence", "event")
     assert [f"m/alice/in/{kind}/#" for kind in kinds] == peer.unsubscribed

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOME = Path(__file__).resolve().parent.parent
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 USERS = (
     "ada",
     "anna",
@@ -88,6 +88,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._port = "0"
+        self._kept = socket.socket()
         self.start()
         self.run("user", "add", *USERS)
         issued = self.run("token", "issue", *USERS)
@@ -98,15 +99,19 @@ class Server:
         return f"mqtt://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start it, on the same port as before, and wait until it is ready."""
+        """Start it, on the same port as before, which nobody else was given, and wait until it is ready."""
         self._process = Process(*self._words("serve", "--mqtt", f"127.0.0.1:{self._port}", "--ws", "off"))
         found = self._process.shown(r"ready mqtt \S+:(\d+)")
         assert found, self._process.lines
         self._port = found[1]
+        self._kept.close()
 
     def kill(self) -> None:
         """End it without warning."""
         self._process.end(is_hard=True)
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", int(self._port)))
 
     def close(self) -> None:
         """End it."""

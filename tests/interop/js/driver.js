@@ -57,7 +57,7 @@ const commands = {
   come({ id, url, options, will }) {
     return new Promise((resolve, reject) => {
       if (will) options.will = { ...will, payload: toBuffer(decode(will.payload)) };
-      const client = library.connect(url, { ...options, reconnectPeriod: 0, connectTimeout: 10000 });
+      const client = library.connect(url, { ...options, reconnectPeriod: 0, connectTimeout: 60000 });
       clients.set(id, client);
       client.on("message", (topic, payload, packet) => {
         const { qos, retain, properties } = packet;
