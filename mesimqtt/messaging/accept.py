@@ -17,6 +17,7 @@ from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.particulars import Sent, Traits, digest_of
 from mesimqtt.messaging.properties5 import ACCEPTED
 from mesimqtt.store import messages
+from mesimqtt.store.committer import Health
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.statuses import Statuses
     from mesimqtt.messaging.transient import Transients
     from mesimqtt.store.batch import Batch, Rider
-    from mesimqtt.store.committer import Health
 
 log = logging.getLogger(__name__)
 PLAIN = re.compile(rb"((?:u|g)/[^/=]+)/([A-Za-z0-9_-]{1,64})\Z")
@@ -345,6 +345,24 @@ class Acceptor:
             )
             self.not_kept(message.connection, message.qos, message.packet_id, told)
         _tell(batch.riders, ok=False)
+
+    def refused(self, part: Batch) -> None:
+        """Answer a message that can never be written as any refusal, with status 0x80 `unwritable`."""
+        for message in part.accepts:
+            if not isinstance(message, Accepted):
+                self._fan_out.failed(message, Health.FAULT)
+                continue
+            self._uncount(message)
+            if type(message) is Due:
+                continue  # the schedule ends it
+            self._unanswered -= 1
+            told = self._statuses.refuse(
+                message.sender, message.cid, Status.FAILED, message.target.names, mid=message.mid, reason="unwritable"
+            )
+            if message.connection is not None and message.qos:
+                message.connection.acknowledge(message.packet_id, message.qos, *told)
+        for rider in part.riders:
+            rider.refused()
 
     def not_kept(self, connection: Connection | None, qos: int, packet_id: int, told: Refused) -> None:
         """Answer a PUBLISH that the store could not take; 3.1.1 has no other way to say so than to close."""

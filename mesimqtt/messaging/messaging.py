@@ -135,6 +135,7 @@ class Messaging:
         committer.on_seal = self._receipts.seal
         committer.on_committed = self._committed
         committer.on_failed = self._failed
+        committer.on_refused = self._acceptor.refused
 
     def _make_acceptor(self, hub: Hub) -> Acceptor:
         """Return the acceptor, with all that looks after messages before and after it."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations, mending, parties, quarantine
-from mesimqtt.store.batch import is_environment
 from mesimqtt.store.integrity import CORRUPT_REASON
+from mesimqtt.store.sifting import is_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

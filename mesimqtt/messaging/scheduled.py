@@ -57,6 +57,10 @@ class Leaving(Rider):
         """Go on with the next ones; after a failure with these again."""
         self._schedule.left(self.message.mid, ok=ok)
 
+    def refused(self) -> None:
+        """End it: tried again for ever it would be written as little."""
+        self._schedule.give_up(self.message.mid)
+
 
 class Schedule:
     """Keeps messages until they are due. What only shows then (blocked, inbox full, …) becomes their status then."""
@@ -329,6 +333,12 @@ class Schedule:
         self._amending[mid] -= 1
         if not self._amending[mid]:
             del self._amending[mid]
+
+    def give_up(self, mid: int) -> None:
+        """Give a message that can never be written its verdict."""
+        self._leaving.pop(mid, None)
+        if (row := scheduled.find(self._hub.store.read, mid)) is not None:
+            self._end(row, Status.FAILED, "unwritable")
 
     def left(self, mid: int, *, ok: bool) -> None:
         """Take note that a message is in its conversation now (or is not); with the last one go on."""

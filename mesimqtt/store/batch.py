@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.integrity import of_fresh
 from mesimqtt.store.messages import RUN_MAX
+from mesimqtt.store.sifting import is_environment, sift, taken_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mesimqtt.domain.events import Event
     from mesimqtt.store.recorder import Recorder
 
-log = logging.getLogger(__name__)
 _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
@@ -49,8 +48,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_early", "accepts", "after", "cursors", "events", "fragile", "functions", "lanes", "recorded", "riders",
-        "rows", "steps", "touched",
+        "_early", "accepts", "after", "cursors", "events", "fragile", "functions", "lanes", "recorded",
+        "refused", "riders", "rows", "steps", "touched",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,6 +66,7 @@ class Batch:
         self.events: list[Event] = []
         self.recorded: list[tuple[int, int, int]] = []
         self.riders: list[Rider] = []
+        self.refused: list[Batch] = []  # a message each that cannot be written, with what rides on it
 
     def __bool__(self) -> bool:
         return bool(
@@ -115,13 +115,6 @@ class Batch:
         self.events[:0] = failed.events
 
 
-def is_environment(error: BaseException) -> bool:
-    """Tell whether a write failed for the disk, the file or the lock, and not for what was to be written."""
-    if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) != sqlite3.SQLITE_ERROR
-    return type(error) is sqlite3.DatabaseError or isinstance(error, MemoryError)
-
-
 class Rider:
     """What is written in the same transaction as a message, if that one is stored (and not a resend).
 
@@ -142,6 +135,10 @@ class Rider:
     def done(self, ok: bool) -> None:
         """Take note, on the loop, of the COMMIT (or its failure), after the message itself was answered."""
         raise NotImplementedError
+
+    def refused(self) -> None:
+        """Take note that the message can never be written."""
+        self.done(ok=False)
 
 
 class Function:
@@ -168,6 +165,8 @@ class Writer:
         self._seqs: dict[int, int] = {}
         self._changes: dict[int, int] = {}
         self._repeated: list[tuple[Message, int]] = []
+        self._made: list[Conversation] = []
+        self._sent: list[Step] = []
         self.recorder: Recorder | None = None
 
     def forget(self) -> None:
@@ -178,18 +177,30 @@ class Writer:
     def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """Write and COMMIT a batch; on any error roll back and raise it.
 
-        What the tables refuse is then no longer in the batch: the rest of its state can be written again.
+        Messages that cannot be written, whatever the disk does, are `refused`, and the rest is committed. Of a state
+        that the tables refuse the batch fails, and is without it: the rest of its state can be written again.
         """
+        try:
+            self._write(connection, batch)
+        except Exception as error:
+            if is_environment(error) or not self._sift(connection, batch):
+                raise
+            batch.recorded.clear()
+            with taken_back(batch):
+                self._write(connection, batch)
+
+    def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         if connection.in_transaction:  # the last ROLLBACK failed too
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
-        made: list[Conversation] = []
+        self._made.clear()
         self._repeated.clear()
+        self._sent = []
         try:
             for function in batch.functions:
                 self._call(connection, function)
             if batch.accepts:
-                self._accept(connection, batch, made)
+                self._accept(connection, batch)
             self._number(connection, batch.steps)
             for rider in batch.riders:
                 self._ride(connection, rider)
@@ -197,16 +208,10 @@ class Writer:
             if self.recorder is not None:
                 self.recorder.record(connection, batch)
             connection.execute("COMMIT")
-        except BaseException as error:
-            for conversation in made:
-                conversation.id = 0
-            for message, mid in self._repeated:
-                message.mid = mid
-            self.forget()
+        except BaseException:
+            self._undo()
             with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
                 connection.execute("ROLLBACK")
-            if not is_environment(error):
-                self._sift(connection, batch)
             raise
         if len(self._seqs) > _COUNTERS_MAX or len(self._changes) > _COUNTERS_MAX:
             self.forget()
@@ -228,7 +233,7 @@ class Writer:
         rider.steps = rider.write(connection) if rider.message.outcome is Outcome.STORED else []
         self._number(connection, rider.steps)
 
-    def _accept(self, connection: sqlite3.Connection, batch: Batch, made: list[Conversation]) -> None:
+    def _accept(self, connection: sqlite3.Connection, batch: Batch) -> None:
         fresh = self._deduplicated(connection, batch.accepts)
         seqs = self._seqs
         touched: dict[int, Message] = {}
@@ -237,11 +242,11 @@ class Writer:
         runs: dict[tuple[int, int], Step] = {}
         for message in fresh:
             conversation = message.conversation
-            if message.kind and not self._is_done(connection, message, made):
+            if message.kind and not self._is_done(connection, message):
                 continue
             if not conversation.id:
                 conversations.create(connection, conversation)
-                made.append(conversation)
+                self._made.append(conversation)
             number = conversation.id
             seq = seqs.get(number)
             if seq is None:
@@ -272,11 +277,12 @@ class Writer:
         connection.executemany(UPDATE_SEQ, [(last.seq, last.ts, number) for number, last in touched.items()])
         batch.touched = touched
         self._number(connection, steps)
+        self._sent = steps
         for step in steps:
             for message in step.messages:
                 message.change = step.change
 
-    def _is_done(self, connection: sqlite3.Connection, message: Message, made: list[Conversation]) -> bool:
+    def _is_done(self, connection: sqlite3.Connection, message: Message) -> bool:
         """Write what an event tells of, at the seq that it is going to have; False if it was refused."""
         if not isinstance(message, Change):
             return True
@@ -296,7 +302,7 @@ class Writer:
             message.error, message.outcome = error, Outcome.REFUSED
         connection.execute("RELEASE change")
         if is_new and conversation.id:
-            made.append(conversation)
+            self._made.append(conversation)
         return message.error is None
 
     def _deduplicated(self, connection: sqlite3.Connection, accepts: list[Message]) -> list[Message]:
@@ -344,18 +350,36 @@ class Writer:
                 connection.executemany(sql, [row for _, row in statements[start:end]])
                 start = end
 
-    def _sift(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        """Drop from the batch's state what cannot be written: tried again for ever, it would stop every commit."""
-        connection.execute("BEGIN IMMEDIATE")
+    def _sift(self, connection: sqlite3.Connection, batch: Batch) -> bool:
+        """Drop from the batch what cannot be written; tell whether the rest can be written now, and nobody misled."""
+        upserts = (UPSERT_LANE, UPSERT_CURSOR)
         try:
-            batch.steps = [step for step in batch.steps if _works(self._number, connection, [step])]
-            batch.lanes = {k: row for k, row in batch.lanes.items() if _works(connection.execute, UPSERT_LANE, row)}
-            batch.cursors = {k: r for k, r in batch.cursors.items() if _works(connection.execute, UPSERT_CURSOR, r)}
-            batch.rows = [(sql, row) for sql, row in batch.rows if _works(connection.execute, sql, row)]
+            return sift(connection, batch, accept=self._apart, number=self._number, upserts=upserts)
         finally:
-            self.forget()
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
+            self._undo()
+
+    def _apart(self, connection: sqlite3.Connection, part: Batch) -> None:
+        """Write one message with what rides on it. Its number is nobody's then: another one may be refused."""
+        try:
+            self._accept(connection, part)
+            for rider in part.riders:
+                self._ride(connection, rider)
+        finally:
+            self._undo()
+
+    def _undo(self) -> None:
+        """Make everything in memory as it was before a transaction that is not kept."""
+        for conversation in self._made:
+            conversation.id = 0
+        for message, mid in self._repeated:
+            message.mid = mid
+        for step in self._sent:
+            for message in step.messages:
+                message.change = 0
+        self._made.clear()
+        self._repeated.clear()
+        self._sent = []
+        self.forget()
 
 
 def insert_steps(connection: sqlite3.Connection, steps: list[Step]) -> None:
@@ -368,14 +392,3 @@ def insert_steps(connection: sqlite3.Connection, steps: list[Step]) -> None:
             for s in steps
         ],
     )  # fmt: skip
-
-
-def _works(write: Callable[..., object], *values: Any) -> bool:  # noqa: ANN401 - SQLite's own types
-    try:
-        write(*values)
-    except Exception as error:
-        if is_environment(error):
-            raise
-        log.exception("store: dropped a change that cannot be written")
-        return False
-    return True

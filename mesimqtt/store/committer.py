@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store.batch import Batch, Function, Writer, is_environment
+from mesimqtt.store.batch import Batch, Function, Writer
+from mesimqtt.store.sifting import is_environment
 from mesimqtt.store.timing import Durations
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Committer:
 
     `on_seal(batch)` is called on the loop just before a batch is written, so that states which changed
     often since the last commit are written once. `on_committed(batch)` and `on_failed(batch, health)`
-    are called on the loop afterwards. Acknowledgements and deliveries leave in these calls, never before.
+    are called on the loop afterwards, and `on_refused(part)` for each message of a committed batch that can never be
+    written, alone in its part. Acknowledgements and deliveries leave in these calls, never before.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Committer:
         self.on_seal: Callable[[Batch], None] = _ignore
         self.on_committed: Callable[[Batch], None] = _ignore
         self.on_failed: Callable[[Batch, Health], None] = _ignore
+        self.on_refused: Callable[[Batch], None] = _ignore
         self._database = database
         self._runner = runner
         self._schedule = schedule
@@ -222,6 +225,8 @@ class Committer:
         self.health = Health.OK
         self._io_errors = 0
         _guarded(self.on_committed, batch)
+        for part in batch.refused:
+            _guarded(self.on_refused, part)
         for call in batch.after:
             _guarded(call, True)
 

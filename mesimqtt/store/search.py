@@ -13,11 +13,11 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.messages import GROUP, Conversation
-from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import cut_log
 from mesimqtt.store.history import EDITED, edited_of
 from mesimqtt.store.integrity import CORRUPT
 from mesimqtt.store.layout import INDEX_NAME
+from mesimqtt.store.sifting import is_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

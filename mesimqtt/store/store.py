@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mesimqtt.domain.errors import StoreError
-from mesimqtt.store.batch import is_environment
 from mesimqtt.store.committer import Committer, Health
 from mesimqtt.store.database import Database, size_of
 from mesimqtt.store.layout import BALLAST_NAME
 from mesimqtt.store.runner import InlineRunner, ThreadRunner, nothing
 from mesimqtt.store.search import SearchIndex
+from mesimqtt.store.sifting import is_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

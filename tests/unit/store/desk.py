@@ -41,6 +41,8 @@ class Desk:
         self.committer.on_seal = lambda batch: self.happened.append("seal")
         self.committer.on_committed = self._committed
         self.committer.on_failed = self._failed
+        self.refused: list[Any] = []
+        self.committer.on_refused = self._refused
         self._last_mid = 0
 
     @property
@@ -55,16 +57,20 @@ class Desk:
         self.happened.append(f"failed: {health}")
         self.failed.append(batch)
 
+    def _refused(self, part):
+        self.happened.append("refused")
+        self.refused.append(part)
+
     def after(self, name):
         """Note a call that waits for the commit."""
         self.batch.after.append(lambda ok: self.happened.append((name, ok)))
 
-    def message(self, cid, conversation, *, sender=ALICE, payload=b"hi", digest=b"d", kind=0):
+    def message(self, name, conversation, *, sender=ALICE, payload=b"hi", digest=b"d", kind=0, cid=""):
         """Give one message to the open batch."""
         self._last_mid += 1
         message = Message(
-            self._last_mid, conversation, sender, "phone", cid, NOW_MS, NOW_MS + 1000, None, 3, "", payload, digest,
-            kind,
+            self._last_mid, conversation, sender, "phone", cid or name, NOW_MS, NOW_MS + 1000, None, 3, "", payload,
+            digest, kind,
         )  # fmt: skip
         self.batch.accepts.append(message)
         return message

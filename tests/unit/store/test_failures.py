@@ -255,17 +255,6 @@ def test_a_state_that_cannot_be_written_is_dropped_once(desk):
     assert [(7, 1, 1, "")] == desk.all("SELECT * FROM cursor")
 
 
-def test_a_bad_message_fails_its_batch_alone(desk):
-    """Any number of messages that cannot be written fail with their batches; the server goes on."""
-    conversation = pair()
-    for number in range(5):
-        desk.message(str(number), conversation, payload=None)
-        desk.commit()
-    (message,) = desk.accept("good", conversation=conversation)
-
-    assert (5, [], 1) == (len(desk.failed), desk.fatal, message.seq)
-
-
 def test_a_function_fails_with_its_commit(desk):
     """The future of a function whose transaction failed raises StoreError, and nothing of it is kept."""
 
