@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from attacks.target import Chat, Target
 
+_CHATS = itertools.count(1)
 LATE_S = 1.0  # the machine is shared with the attackers; measured on a quiet one: 0.1 s
 
 
@@ -23,7 +26,8 @@ def target(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def innocents(request, target):
     """Whatever a file of attacks does: every message of the innocents arrives, in order and in time."""
-    name = request.module.__name__.rpartition("test_")[2]
+    # Tests go to whichever worker is idle, so that one may come back to a file: its cids are to be new ones.
+    name = f"{request.module.__name__.rpartition('test_')[2]}.{next(_CHATS)}"
     chat = Chat(target, f"ann.{name}", f"ben.{name}")
     yield
     chat.end()

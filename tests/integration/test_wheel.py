@@ -21,7 +21,7 @@ HOME = Path(__file__).resolve().parent.parent.parent
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Run a command to its end and return what it printed; its error output is the failure's text."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=380, check=False)
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
