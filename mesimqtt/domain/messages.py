@@ -71,6 +71,7 @@ class Message:
         "payload",
         "sender_id",
         "seq",
+        "shed",
         "state",
         "ts",
     )
@@ -109,6 +110,16 @@ class Message:
         self.change = 0
         self.outcome = _STORED
         self.state = 0
+        self.shed = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes its payload has, or had."""
+        return len(self.payload) + self.shed
+
+    def shed_payload(self) -> None:
+        """Let go of the payload of a message that was handed over: until its acknowledgement only its size counts."""
+        self.shed, self.payload = self.size, b""
 
 
 class Change(Message):

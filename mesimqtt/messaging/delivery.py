@@ -11,7 +11,7 @@ from mesimqtt.messaging.devices import PLAIN, Device, Extra
 from mesimqtt.messaging.feed import ABOVE_MAX, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
-from mesimqtt.messaging.waiting import OUTBOX_BYTES_MAX, has_space
+from mesimqtt.messaging.waiting import has_room, next_page_bytes
 from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
@@ -125,8 +125,7 @@ class Delivery:
         is_live = message.expires_at > self._hub.now_ms()  # its commit may have taken longer than it lives
         if is_live and (message.kind == MessageKind.EVENT or (is_own and message.device != device.client_id)):
             cls = "sent" if is_own else "event"
-            qos = device.qos_of(cls)
-            if qos >= 0:
+            if (qos := device.qos_of(cls)) >= 0:
                 topic, extra = self.write(device, thread, message, cls, None)
                 if device.fits(topic, message.payload, extra):
                     self._hub.hand_over(device, topic, message.payload, qos, None, extra)
@@ -323,7 +322,7 @@ class Delivery:
 
     def page(self, device: Device) -> None:
         """Read the next page for a device that has room, one conversation after the other."""
-        if device.is_paging or not device.behind or device.connection.congested or not has_space(device.outbox):
+        if device.is_paging or not device.behind or not has_room(device):
             return
         ready = (feed for feed in device.behind.values() if not feed.is_far(feed.sent + 1))
         feed = min(ready, key=attrgetter("priority"), default=None) if device.is_ranked else next(ready, None)
@@ -331,10 +330,10 @@ class Delivery:
             return
         device.is_paging = True
         thread, after, known = feed.thread, feed.sent, feed.thread.last_seq
-        limit, reader = self._hub.settings.store.page_messages, device.user.id
+        limit, reader, most = self._hub.settings.store.page_messages, device.user.id, next_page_bytes(device)
 
         def read(connection: sqlite3.Connection) -> list[Message]:
-            found = message_rows.page(connection, thread, after, limit, bytes_max=OUTBOX_BYTES_MAX)
+            found = message_rows.page(connection, thread, after, limit, bytes_max=most)
             amend_rows.mark_hidden(connection, reader, found)
             return found
 
@@ -363,6 +362,7 @@ class Delivery:
                 if feed.is_far(message.seq):
                     self.page(device)
                 return
+            message.shed_payload()
         if not found:
             feed.acked.include(feed.sent + 1, known)  # seqs that are no longer in the store are a legal gap
             feed.sent = max(feed.sent, known)

@@ -114,6 +114,7 @@ class Device:
         "message_window",
         "outbox",
         "packet_max",
+        "page_bytes",
         "read_change",
         "read_told",
         "row_id",
@@ -142,6 +143,7 @@ class Device:
         self.json = encode_basestring(connection.client_id)
         self.is_five = connection.five is not None
         self.packet_max = connection.packet_max
+        self.page_bytes = 0  # of the last page that was read for it
         self.window = min(WINDOW, connection.inflight_max)  # 5.0: Receive Maximum if lower
         self.message_window = self.window - min(_RESERVED, self.window // 4)
         self.row_id = 0

@@ -123,7 +123,7 @@ class Receipts:
     def _left_inbox(self, user: User, message: Message) -> None:
         if user.inbox_messages > 0 and message.sender_id != user.id and not message.kind:
             user.inbox_messages -= 1
-            user.inbox_bytes -= len(message.payload)
+            user.inbox_bytes -= message.size
 
     # ---- reading ---------------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from mesimqtt.messaging.devices import Extra
+    from mesimqtt.messaging.devices import Device, Extra
 
 OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store is read again
 LOW_WATER = OUTBOX_MAX // 2  # at which it is
 OUTBOX_BYTES_MAX = 512 * 1024  # likewise, of payloads, and of what is read at once; the last may reach beyond it
+PAGE_BYTES_MIN = 64 * 1024  # of payloads that are read at first: whoever takes them gets twice as much each time
 OUTBOX_LARGE = OUTBOX_BYTES_MAX // OUTBOX_MAX  # so many smaller ones are never so much together
 
 
@@ -30,6 +31,20 @@ def payload_bytes(waiting: Collection[Waiting]) -> int:
     return sum(len(each.payload) for each in waiting)
 
 
-def has_space(outbox: Collection[Waiting]) -> bool:
-    """Tell whether messages may be read from the store for a device: half of what may wait is free."""
-    return len(outbox) <= LOW_WATER and payload_bytes(outbox) <= OUTBOX_BYTES_MAX // 2
+def has_room(device: Device) -> bool:
+    """Tell whether a page may be read from the store for a device.
+
+    It reads, half of what may wait is free, and it has acknowledged half of what the last page may have been: of one
+    that takes nothing, no more than the first is in memory.
+    """
+    outbox = device.outbox
+    if device.connection.congested or len(outbox) > LOW_WATER or payload_bytes(outbox) > OUTBOX_BYTES_MAX // 2:
+        return False
+    in_flight = sum(token[1].size for token in device.connection.claimed.values() if type(token) is tuple)
+    return not in_flight or 2 * in_flight <= device.page_bytes
+
+
+def next_page_bytes(device: Device) -> int:
+    """Return how many bytes of payloads the next page may have, if the last one was taken: twice as many as that."""
+    device.page_bytes = min(max(2 * device.page_bytes, PAGE_BYTES_MIN), OUTBOX_BYTES_MAX)
+    return device.page_bytes

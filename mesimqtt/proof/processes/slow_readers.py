@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mesimqtt.bench.machine import Process
 from mesimqtt.proof.processes import crowd, flooder
 from mesimqtt.proof.processes.cast import accounts
-from mesimqtt.proof.processes.crowd import Reader
+from mesimqtt.proof.processes.crowd import COME_BACK, WHO_WAS_CUT, Reader
 from mesimqtt.proof.processes.eras import Era, in_eras
 from mesimqtt.proof.processes.flooder import DIRECT, SIZE
 from mesimqtt.proof.processes.helper import Helper
@@ -36,6 +36,7 @@ QUIET_S: Final = 2.0
 TIMED_FROM: Final = 1_000  # readers: with fewer it is over too soon to say anything of a p99 on a busy machine
 WAIT_S: Final = 120.0  # for what must happen, however busy the machine is
 RETURNING: Final = 5
+AGAIN_S: Final = 3.0  # that they are back: long enough for what is read for them
 
 
 class Form(NamedTuple):
@@ -57,8 +58,9 @@ class SlowReaders:
 
     name = "slow-readers"
     title = (
-        "readers who do not read are owed 1 MB/s each, as are a thousand for 60 s in the long form: that costs at most "
-        "64 MB and 40 KB for each, they are cut, neighbours notice nothing, and who comes back has everything"
+        "readers who do not read are owed 1 MB/s each, as are a thousand for 60 s in the long form, and who comes back "
+        "does not read again: that costs at most 64 MB and 40 KB for each, they are cut, neighbours notice nothing, "
+        "and who reads at last has everything"
     )
     promises = ("P8", "P9", "P1")
     unit = "readers"
@@ -92,7 +94,10 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
         ):
             await asyncio.sleep(QUIET_S)
             await neighbours.begin()
+            before_kb = Process(stage.server.pid).memory_peak_kb() or 0
             await _not_read(stage, readers, flood, count, before)
+            await _not_read_again(readers)
+            _judge_memory(stage, before_kb, count)
             await neighbours.judge(is_timed=count >= TIMED_FROM)
         for _ in devices:
             done()
@@ -103,8 +108,6 @@ def era(seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
 
 async def _not_read(stage: Stage, readers: Helper, flood: Helper, count: int, sockets: int) -> None:
     """Flood them while they do not read, then wait until all are cut: until no more `sockets` are open than before."""
-    process = Process(stage.server.pid)
-    before_kb = process.memory_peak_kb() or 0
     began = time.monotonic()
     flooded = await flood.ask("flood")
     stage.worst("flood_s", time.monotonic() - began)
@@ -114,16 +117,24 @@ async def _not_read(stage: Stage, readers: Helper, flood: Helper, count: int, so
     while (more := _sockets(stage.server.pid) - sockets - OTHERS) > 0 and time.monotonic() < began + WAIT_S:  # noqa: ASYNC110 - of a process
         await asyncio.sleep(0.1)
     stage.worst("cut_max_s", time.monotonic() - began)
-    said = await readers.ask("who was cut")
+    said = await readers.ask(WHO_WAS_CUT)
     stage.count("cut_readers", said["cut"])
     if more > 0 or said["cut"] < count:
         stage.complain(
             f"{said['cut']} of {count} readers were cut, {max(0, more)} are still connected after {WAIT_S:g} s"
         )
-    peak_mb, grown_mb = (
-        kb / 1024 for kb in (process.memory_peak_kb() or 0, (process.memory_peak_kb() or 0) - before_kb)
-    )
-    stage.worst("server_memory_max_mb", peak_mb)
+
+
+async def _not_read_again(readers: Helper) -> None:
+    """Let all come back and read and acknowledge nothing: what waits for them stays in the store."""
+    await readers.ask(COME_BACK)
+    await asyncio.sleep(AGAIN_S)
+
+
+def _judge_memory(stage: Stage, before_kb: int, count: int) -> None:
+    peak_kb = Process(stage.server.pid).memory_peak_kb() or 0
+    grown_mb = (peak_kb - before_kb) / 1024
+    stage.worst("server_memory_max_mb", peak_kb / 1024)
     stage.worst("grown_max_mb", grown_mb)
     if grown_mb > BASE_MB + EACH_MB * count:
         stage.complain(f"memory: {grown_mb:.0f} MB more for {count} readers who do not read")
