@@ -213,6 +213,7 @@ class Bots:
     retry_max_s: float = 60.0
     hops_max: int = 5
     answers: str = "60:300"
+    dead_letters_max: int = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

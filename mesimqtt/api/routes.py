@@ -91,6 +91,8 @@ TABLE: dict[str, str] = {
     "webhook_test": "POST /v1/webhooks/{name}/test 200",
     "webhook_dead_list": "GET /v1/webhooks/{name}/dead 200",
     "webhook_dead_retry": "POST /v1/webhooks/{name}/dead/retry 200",
+    # bots
+    "bot_dead_list": "GET /v1/bots/{address}/dead 200",
     # access
     "acl_list": "GET /v1/acl 200",
     "acl_explain": "POST /v1/acl 200",

@@ -15,6 +15,7 @@ from mesimqtt.cli import (
     acl,
     backup,
     bench,
+    bot,
     check,
     conform,
     demo,
@@ -107,6 +108,7 @@ _PARTS = (
     replay,
     spec,
     webhook,
+    bot,
     op,
 )
 for _part in _PARTS:

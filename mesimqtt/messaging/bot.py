@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 HOPS = "hops"
 DEVICE = "bot"
-_DEAD_MAX = 100
 _answering: ContextVar[int] = ContextVar("answering", default=-1)  # how many bots a message went through; -1: none
 
 
@@ -91,7 +90,7 @@ class Bot:
     def __init__(self, address: str, device: str = DEVICE) -> None:
         self.address = check_address(address)
         self.device = device
-        self.dead: deque[tuple[str, str]] = deque(maxlen=_DEAD_MAX)  # (mid, error) of what was given up last
+        self.dead: deque[tuple[str, str]] = deque()  # (mid, error) of what was given up last, over restarts
         self._bots: Bots  # given by the server that adopts it
         self._answers: RateLimit
         self._link: BotLink | None = None
@@ -105,6 +104,7 @@ class Bot:
     def adopted(self, bots: Bots, answers: RateLimit) -> None:
         """Belong to a server from now on."""
         self._bots, self._answers = bots, answers
+        self.dead = bots.given_up(self.address, self.device)
 
     def __repr__(self) -> str:
         return f"<Bot {self.address} {'online' if self.is_online else 'offline'}>"
@@ -306,7 +306,7 @@ class Bot:
                 log.warning("bot %s failed on %s; again in %g s: %r", self.address, message.mid, wait, error)
                 return False
             log.exception("bot %s gives up %s of %r", self.address, message.mid, message.sender)
-            self.dead.append((message.mid, f"{type(error).__name__}: {error}"))
+            self.dead.append((message.mid, self._bots.bury(message, error)))
             self._bots.count("bots.dead")
             if link is not None:
                 self._bots.give_up(link, message.number)

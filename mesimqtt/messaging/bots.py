@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.errors import OperationError
+from mesimqtt.domain.ids import format_mid
 from mesimqtt.domain.rates import RateLimit, parse_windows
 from mesimqtt.messaging.bot import DEVICE, Bot
+from mesimqtt.store import given_up
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
 
     from mesimqtt.engine.ports import Claim
+    from mesimqtt.messaging.bot import BotMessage
     from mesimqtt.messaging.bot_link import BotLink
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.receipts import Receipts
 
 GIVEN_UP = "bot"
+_ERROR_MAX = 500  # characters of an error that are kept
 
 
 class Bots:
@@ -114,6 +119,24 @@ class Bots:
             feed, message = token
             feed.acked.add(message.seq)
             self._receipts.passed_over(link.claim_state, feed, message, GIVEN_UP)
+
+    def bury(self, message: BotMessage, error: Exception) -> str:
+        """Keep that a bot gives a message up, in the commit of its verdict; return why, as it is kept."""
+        bot, hub = message.bot, self._hub
+        why = f"{type(error).__name__}: {error}"[:_ERROR_MAX].encode("utf-8", "replace").decode()
+        user = hub.directory.user(bot.address)
+        if user is not None:
+            mid = int(message.mid, 16)
+            hub.committer.row(given_up.INSERT, user.id, bot.device, mid, message.tries, hub.now_ms(), why)
+            hub.committer.row(given_up.TRIM, user.id, bot.device, self.settings.dead_letters_max)
+            hub.committer.wake()
+        return why
+
+    def given_up(self, address: str, device: str) -> deque[tuple[str, str]]:
+        """Return mid and error of the last messages that a bot gave up, before a restart too."""
+        user, most = self._hub.directory.user(address), self.settings.dead_letters_max
+        found = given_up.last(self._hub.store.read, user.id, device, most) if user is not None else []
+        return deque([(format_mid(mid), error) for mid, error in found], maxlen=most)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a bot's work beside everything else."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.errors import OperationError
 from mesimqtt.messaging import (  # noqa: F401 - importing them registers their operations
     operations_access,
+    operations_bots,
     operations_groups,
     operations_history,
     operations_members,

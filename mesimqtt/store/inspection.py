@@ -159,6 +159,7 @@ _REFERENCES = (
     ("step", "conversation_id", "conversation", "0"),
     ("step", "recipient_id", "user", "0"),
     ("hidden", "user_id", "user", ""),
+    ("given_up", "user_id", "user", ""),
     ("hidden", "message_id", "message", ""),
     ("vanishing", "message_id", "message", ""),
     ("work", "message_id", "message", ""),

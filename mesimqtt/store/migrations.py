@@ -194,6 +194,12 @@ CREATE TABLE will (id INTEGER NOT NULL PRIMARY KEY, user TEXT NOT NULL, client_i
     delay_s INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL);
 """)
 
+_BOTS_3 = _statements("""
+CREATE TABLE given_up (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, device TEXT NOT NULL, message_id
+    INTEGER NOT NULL, tries INTEGER NOT NULL, ts INTEGER NOT NULL, error TEXT NOT NULL);
+CREATE UNIQUE INDEX given_up_user_id_device_message_id ON given_up (user_id, device, message_id);
+""")
+
 _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else that touches these tables
     "ALTER TABLE message ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE scheduled ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
@@ -222,6 +228,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         *_WEBHOOKS_3,
         *_SERVER_3,
         *_WILLS_3,
+        *_BOTS_3,
         *_INTEGRITY_3,
         *seals.statements(),
     ),

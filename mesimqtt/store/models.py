@@ -13,7 +13,7 @@ from mesimqtt.store import models_api, models_webhooks
 from mesimqtt.store.model_base import Table
 from mesimqtt.store.models_groups import Group, Member, Pin, Work
 from mesimqtt.store.models_history import Gap, Progress, Retention, SearchChange
-from mesimqtt.store.models_messages import Hidden, Scheduled, Vanishing
+from mesimqtt.store.models_messages import GivenUp, Hidden, Scheduled, Vanishing
 from mesimqtt.store.models_people import Counter, Policy, Tie
 
 
@@ -362,4 +362,5 @@ TABLES = [
     Counter,
     Pin,
     Work,
+    GivenUp,
 ]

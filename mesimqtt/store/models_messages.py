@@ -7,6 +7,21 @@ from peewee import BlobField, CompositeKey, IntegerField, TextField
 from mesimqtt.store.model_base import Table
 
 
+class GivenUp(Table):
+    """A message that a bot could not handle, and why, as far as the last ones of each bot are kept."""
+
+    user_id = IntegerField()
+    device = TextField()
+    message_id = IntegerField()
+    tries = IntegerField()
+    ts = IntegerField()
+    error = TextField()
+
+    class Meta:
+        table_name = "given_up"
+        indexes = ((("user_id", "device", "message_id"), True),)
+
+
 class Hidden(Table):
     """A message that one user is not to see any more. `state` 1: he deleted it for himself; 0x22: it was wiped."""
 

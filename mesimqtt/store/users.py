@@ -170,6 +170,7 @@ def delete(connection: sqlite3.Connection, user: UserRow, now_s: int) -> None:
     connection.execute("DELETE FROM member WHERE user_id = ?", (user.id,))
     connection.execute("DELETE FROM scheduled WHERE sender_id = ?", (user.id,))
     connection.execute("DELETE FROM hidden WHERE user_id = ?", (user.id,))
+    connection.execute("DELETE FROM given_up WHERE user_id = ?", (user.id,))
     connection.execute("DELETE FROM cursor WHERE device_id IN (SELECT id FROM device WHERE user_id = ?)", (user.id,))
     connection.execute("DELETE FROM device WHERE user_id = ?", (user.id,))
     for table in ("subscription", "queued", "incoming"):

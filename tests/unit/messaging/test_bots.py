@@ -113,6 +113,11 @@ def test_a_handler_that_raises_is_tried_again_and_the_next_waits(world, helper):
     assert [("1", 2), ("2", 2)] == alice.steps()
 
 
+def refuse(message):
+    """Handle nothing."""
+    raise ValueError(message.text)
+
+
 def test_what_a_bot_cannot_handle_gets_a_verdict(world, helper):
     """After `tries_max` the sender has 0x80 `bot`, the bot has it among the dead, and the next message is handled."""
     alice = world.listener("alice")
@@ -133,6 +138,35 @@ def test_what_a_bot_cannot_handle_gets_a_verdict(world, helper):
     assert "bot" == statuses[2]["reason"]
     assert ["poison"] * 5 + ["fine"] == seen
     assert [(statuses[0]["mid"], "ValueError: no")] == list(helper.dead)
+
+
+def test_what_a_bot_gave_up_is_on_record_over_restarts(make_world):
+    """The last ones of each bot with their errors: for the bot itself, and for who asks; his deletion ends it."""
+    world = make_world(bots={"dead_letters_max": 3, "tries_max": 1})
+    alice = world.listener("alice")
+    for device in ("bot", "other"):
+        world.bot("helper", device).on_message(refuse)
+    for number in range(5):
+        alice.publish(f"u/helper/{number}", f"{number} " + "x" * 1000)
+        world.advance(1)
+    mids = [each["mid"] for each in alice.statuses() if each["status"] == 0x80]
+    before = list(world.messaging.bots.add("helper").dead)
+    world.restart()
+    after = list(world.bot("helper").dead)
+
+    assert before == after
+    assert mids[-3:] == [mid for mid, _ in after]
+    assert [f"ValueError: {number} xxx" for number in (2, 3, 4)] == [error[:17] for _, error in after]
+    first = world.do("bot_dead_list", address="helper", limit=2)
+    rest = world.do("bot_dead_list", address="helper", after=first["next"])
+    letters = first["letters"] + rest["letters"]
+    assert [("bot", mid, 1, 500) for mid in mids[-3:]] == [
+        (each["device"], each["mid"], each["tries"], len(each["error"])) for each in letters if each["device"] == "bot"
+    ]
+    assert 6 == len(letters)
+    assert rest["next"] is None
+    world.do("user_delete", addresses=["helper"])
+    assert [(0,)] == world.rows("SELECT count(*) FROM given_up")
 
 
 def test_what_a_bot_gives_up_another_device_of_its_user_may_take(world, helper):
