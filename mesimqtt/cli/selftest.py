@@ -67,7 +67,8 @@ def selftest(
     """Break servers of its own on purpose, look whether every promise holds, and write a report.
 
     Nothing is asked of a server that runs already, and no data folder is touched.
-    Exit code 1: a promise was broken; 2: nothing was tried.
+    Exit code 1: a promise was broken; 2: nothing was tried; 130: it was interrupted (Ctrl-C, SIGTERM), and the report
+    has what was over by then.
     """
     asked = {name: n for name, n in (("kills", kills), ("cuts", cuts), ("seeds", seeds)) if n is not None}
     chosen = _counts(form, trials or (), asked | dict(_count(text) for text in counts or ()))
@@ -76,10 +77,12 @@ def selftest(
         return
     from mesimqtt.proof.selftest import Plan
     from mesimqtt.proof.selftest import selftest as run
+    from mesimqtt.proof.trial import terminable
 
     _writable(report)  # not only after an hour
     plan = Plan(chosen, seed, minutes, _usable(folder))
-    found = run(plan, _Bar() if sys.stderr.isatty() else _Lines())
+    with terminable():
+        found = run(plan, _Bar() if sys.stderr.isatty() else _Lines())
     raise typer.Exit(_tell(found, report, json=json))
 
 
@@ -200,7 +203,8 @@ class _Lines:
 
     def end(self, chosen: Trial, outcome: Outcome) -> None:
         """Say what came of it."""
-        said = f"skipped: {outcome.skipped}" if outcome.skipped else f"{outcome.failed} of {outcome.tried} failed"
+        said = "interrupted: " if outcome.interrupted else ""
+        said += f"skipped: {outcome.skipped}" if outcome.skipped else f"{outcome.failed} of {outcome.tried} failed"
         tell(f"{chosen.name}: {said}")
 
 

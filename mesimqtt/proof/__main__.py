@@ -8,10 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mesimqtt.proof.trial import Interrupted, terminable
 from mesimqtt.proof.trials import TRIALS, trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from mesimqtt.proof.trial import Outcome, Trial
+
+INTERRUPTED = 130  # the exit code, as a shell has it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,20 +28,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     chosen = trial(asked.trial)
     try:
-        with tempfile.TemporaryDirectory(prefix="mesimqtt-proof-") as folder:
+        with terminable(), tempfile.TemporaryDirectory(prefix="mesimqtt-proof-") as folder:
             outcome = chosen.run(asked.count, seed=asked.seed, folder=Path(folder), progress=lambda _: None)
+    except Interrupted as stopped:
+        print(f"{chosen.name}: interrupted: this is what was tried until then", file=sys.stderr)
+        _print(chosen, stopped.outcome)
+        return INTERRUPTED
     except KeyboardInterrupt:
         print(f"{chosen.name}: interrupted: nothing is said of it", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if outcome.skipped:
         print(f"{chosen.name}: skipped: {outcome.skipped}")
         return 0
+    _print(chosen, outcome)
+    return 1 if outcome.failed else 0
+
+
+def _print(chosen: Trial, outcome: Outcome) -> None:
     print(f"{chosen.name}: {outcome.tried} {chosen.unit}, seeds {outcome.seeds}: {outcome.failed} failed")
     for name, value in outcome.figures.items():
         print(f"  {name}: {value:g}")
     for failure in outcome.failures:
         print(f"  {failure.what}\n    again: {failure.repeat}")
-    return 1 if outcome.failed else 0
 
 
 def _number(text: str) -> int:

@@ -29,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{page} needs the lines {BEGIN} and {END}, and at least one report is needed", file=sys.stderr)
         return 2
     report = merged([json.loads(path.read_text()) for path in paths])
+    if cut := [each.name for each in report.results if each.outcome.interrupted]:
+        print(f"interrupted, so that they show less than was asked: {', '.join(cut)}; run them again", file=sys.stderr)
+        return 2
     page.write_text(f"{before}{BEGIN}\n\n{report.markdown()}\n{END}{after}")
     return 1 if report.failed else 0
 

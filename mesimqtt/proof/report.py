@@ -27,9 +27,11 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """`held`, `BROKEN`, `skipped` or `not tried`."""
+        """`held`, `BROKEN`, `interrupted`, `skipped` or `not tried`."""
         if self.outcome.failed:
             return "BROKEN"
+        if self.outcome.interrupted:
+            return "interrupted"
         if self.outcome.tried:
             return "held"
         return "skipped" if self.outcome.skipped else "not tried"
@@ -72,6 +74,7 @@ class Report:
                     "figures": dict(each.outcome.figures),
                     "largest": sorted(each.outcome.largest),
                     "skipped": each.outcome.skipped,
+                    "interrupted": each.outcome.interrupted,
                     "seconds": round(each.seconds, 1),
                 }
                 for each in self.results
@@ -102,7 +105,9 @@ class Report:
     def _but(self) -> str:
         skipped = [each.name for each in self.results if each.outcome.skipped]
         said = f" Skipped, with the reason below: {', '.join(skipped)}." if skipped else ""
-        return said + (" It was interrupted: what had begun is not counted." if "interrupted" in self.facts else "")
+        return said + (
+            " It was interrupted: of the trial that ran, what was over counts." if "interrupted" in self.facts else ""
+        )
 
     def _promises(self) -> Iterator[str]:
         yield "| promise | tried by | |"
@@ -111,7 +116,8 @@ class Report:
             by = [each for each in self.results if number in each.promises and each.has_shown]
             said = ", ".join(f"{_count(each.outcome.tried)} {each.unit}" for each in by)
             broken = any(each.outcome.failed for each in by)
-            verdict = "BROKEN" if broken else "held" if by else f"not tried{_because(number)}"
+            held = "interrupted" if any(each.outcome.interrupted for each in by) else "held"
+            verdict = "BROKEN" if broken else held if by else f"not tried{_because(number)}"
             yield f"| {number} {promise} | {said or '-'} | {verdict} |"
         yield ""
 
@@ -122,6 +128,7 @@ class Report:
             out = each.outcome
             figures = [f"{name} {_count(value)}" for name, value in out.figures.items()]
             figures += [f"skipped: {out.skipped}"] if out.skipped else [] if each.has_shown else ["not tried"]
+            figures += ["**interrupted**"] if out.interrupted else []
             took = f"{each.seconds:.0f} s"
             yield (
                 f"| **{each.name}**: {each.title} | {_count(out.tried)} {each.unit} | {out.seeds} | {out.failed} "
@@ -151,7 +158,7 @@ def read(document: Mapping[str, Any]) -> Iterator[Result]:
         failures = tuple(Failure(one["what"], one["repeat"]) for one in each["failures"])
         outcome = Outcome(
             each["tried"], each["seeds"], failures, each["failed"], dict(each["figures"]), each["skipped"],
-            frozenset(each.get("largest", ())),
+            frozenset(each.get("largest", ())), each.get("interrupted", False),
         )  # fmt: skip
         yield Result(each["name"], each["title"], tuple(each["promises"]), each["unit"], outcome, each["seconds"])
 
@@ -169,6 +176,7 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
         figures=merged((outcome.figures for outcome in found), largest),
         skipped=next((outcome.skipped for outcome in found if outcome.skipped), ""),
         largest=largest,
+        interrupted=any(outcome.interrupted for outcome in found),
     )
 
 

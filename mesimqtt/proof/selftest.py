@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from mesimqtt import __version__
 from mesimqtt.bench.machine import file_system, machine_facts
 from mesimqtt.proof.report import Report, Result, together
-from mesimqtt.proof.trial import Failure, Outcome, broke
+from mesimqtt.proof.trial import Failure, Interrupted, Outcome, broke
 from mesimqtt.proof.trials import TRIALS, trial
 
 if TYPE_CHECKING:
@@ -66,9 +66,12 @@ def selftest(plan: Plan, show: Show, *, make: Callable[[str], Trial] = trial) ->
                 show.end(each, outcome)
                 rounds.setdefault(each.name, []).append(outcome)
                 seconds[each.name] = seconds.get(each.name, 0.0) + time.monotonic() - since
+                if outcome.interrupted:
+                    raise KeyboardInterrupt  # noqa: TRY301 - as between two trials
             number += 1
     except KeyboardInterrupt:
-        report.facts = {**report.facts, "interrupted": "yes: what had begun is not counted"}
+        cut = [f"{name} after {some[-1].tried}" for name, some in rounds.items() if some[-1].interrupted]
+        report.facts = {**report.facts, "interrupted": "yes" + "".join(f": {each}" for each in cut)}
     report.results = [
         Result(each.name, each.title, each.promises, each.unit, together(rounds[each.name]), seconds[each.name])
         for each in chosen
@@ -82,6 +85,10 @@ def _try(chosen: Trial, count: int, seed: int, where: Path, progress: Callable[[
     folder = Path(tempfile.mkdtemp(prefix=f"mesimqtt-{chosen.name}-", dir=where))
     try:
         return chosen.run(count, seed=seed, folder=folder, progress=progress)
+    except Interrupted as stopped:
+        return stopped.outcome
+    except KeyboardInterrupt:
+        return Outcome(0, "", interrupted=True)
     except Exception as error:  # noqa: BLE001 - the report says it, and the other trials still run
         again = f"python -m mesimqtt.proof {chosen.name} --count {count} --seed {seed}"
         return Outcome(0, str(seed), (Failure(broke(error), again),), 1)

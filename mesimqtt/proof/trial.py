@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +35,7 @@ class Outcome:
     made, as `1..50`. `figures` are what was counted or measured, by name, units last (`messages`, `drain_s`): counts
     add up, of measurements the largest is the worst, and so it is of those that `largest` names, which are the same
     however often one tries (`targets`). `skipped` is why the machine could not run it (a tool is missing), empty if it
-    ran.
+    ran. `interrupted`: somebody ended it before it had tried as often as was asked.
     """
 
     tried: int
@@ -43,6 +45,37 @@ class Outcome:
     figures: dict[str, float] = field(default_factory=dict)
     skipped: str = ""
     largest: frozenset[str] = frozenset()
+    interrupted: bool = False
+
+
+class Interrupted(KeyboardInterrupt):
+    """A trial was interrupted; `outcome` is what it had tried until then."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = replace(outcome, interrupted=True)
+
+
+@contextmanager
+def keeping(outcome: Callable[[], Outcome]) -> Iterator[None]:
+    """Where somebody interrupts a trial, let what it has tried until then count. Raises Interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(outcome()) from None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt what runs meanwhile, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def merged(parts: Iterable[Mapping[str, float]], largest: Collection[str] = frozenset()) -> dict[str, float]:

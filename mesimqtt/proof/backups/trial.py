@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesimqtt.app import running
 from mesimqtt.proof.backups.load import ABSENT, Load, drain, people
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping
 from mesimqtt.settings import Settings
 from mesimqtt.store.database import FILE_NAME
 from mesimqtt.testing.process import Server
@@ -44,16 +44,23 @@ class Backups:
         """Make `count` backups."""
         server = Server(folder / "data")
         tokens = server.add_users(*people())
+        tried = 0
+
+        def outcome() -> Outcome:
+            again = f"python -m mesimqtt.proof {self.name} --count {count} --seed {seed}"
+            failures = tuple(Failure(what, again) for what in life.wrong[:FAILURES_KEPT_MAX])
+            return Outcome(tried, str(seed), failures, len(life.wrong), life.figures() if tried else {})
+
         with server:
             with Load((server.host, server.port), tokens) as load:
                 life = Life(server, load, tokens, folder, random.Random(seed))
-                for number in range(count):
-                    life.step(number)
-                    progress(number + 1)
+                with keeping(outcome):
+                    for number in range(count):
+                        life.step(number)
+                        tried += 1
+                        progress(tried)
             life.judge_load()
-        again = f"python -m mesimqtt.proof {self.name} --count {count} --seed {seed}"
-        failures = tuple(Failure(what, again) for what in life.wrong[:FAILURES_KEPT_MAX])
-        return Outcome(count, str(seed), failures, len(life.wrong), life.figures())
+        return outcome()
 
 
 class Life:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.proof.fuzz.bounds import try_input
 from mesimqtt.proof.fuzz.mutate import make_input
 from mesimqtt.proof.fuzz.targets import TARGETS
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, quiet
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,15 @@ class Parsers:
         """Try `count` inputs."""
         del folder
         failures: list[Failure] = []
-        failed = 0
+        failed = tried = 0
         targets = list(TARGETS.values())
-        with quiet():
+
+        def outcome() -> Outcome:
+            figures = {"targets": float(len(targets)), "second_codec": float(find_spec("mqtt5") is not None)}
+            seeds, largest = f"{seed}..{seed + max(tried, 1) - 1}", frozenset(figures)
+            return Outcome(tried, seeds, tuple(failures), failed, figures, largest=largest)
+
+        with keeping(outcome), quiet():
             for number in range(seed, seed + count):
                 target, data = input_of(number, targets)
                 wrong = try_input(target, data)
@@ -44,11 +50,9 @@ class Parsers:
                     if len(failures) < FAILURES_KEPT_MAX:
                         again = f"python -m mesimqtt.proof {self.name} --count 1 --seed {number}"
                         failures.append(Failure(f"{target.name}: {data!r:.{_SHOWN}}: {wrong}", again))
-                progress(number - seed + 1)
-        figures = {"targets": float(len(targets)), "second_codec": float(find_spec("mqtt5") is not None)}
-        return Outcome(
-            count, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures, largest=frozenset(figures)
-        )
+                tried += 1
+                progress(tried)
+        return outcome()
 
 
 def input_of(number: int, targets: list[Target]) -> tuple[Target, bytes]:

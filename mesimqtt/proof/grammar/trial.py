@@ -10,7 +10,7 @@ from mesimqtt.proof.grammar.known import DIFFERENCES
 from mesimqtt.proof.grammar.play import play
 from mesimqtt.proof.grammar.sequences import make_sequence
 from mesimqtt.proof.grammar.servers import both
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +27,23 @@ class Grammar:
 
     def run(self, count: int, *, seed: int, folder: Path, progress: Callable[[int], None]) -> Outcome:
         """Play `count` sequences, from `seed` on."""
-        seeds = f"{seed}..{seed + count - 1}"
         failures: list[Failure] = []
         used: Counter[str] = Counter()
-        failed = steps = 0
+        failed = steps = tried = 0
+
+        def outcome() -> Outcome:
+            figures = {
+                "steps": float(steps),
+                "known_differences_seen": float(used.total()),
+                "known_kinds_seen": float(len(used)),
+                "known_kinds": float(len(DIFFERENCES)),
+            }
+            largest = frozenset({"known_kinds_seen", "known_kinds"})
+            seeds = f"{seed}..{seed + max(tried, 1) - 1}"
+            return Outcome(tried, seeds, tuple(failures), failed, figures, largest=largest)
+
         try:
-            with both(folder) as (ours, theirs):
+            with keeping(outcome), both(folder) as (ours, theirs):
                 for number in range(seed, seed + count):
                     alike, difference = play(make_sequence(number), ours, theirs, used)
                     steps += alike
@@ -41,14 +52,8 @@ class Grammar:
                         if len(failures) < FAILURES_KEPT_MAX:
                             again = f"python -m mesimqtt.proof {self.name} --count 1 --seed {number}"
                             failures.append(Failure(str(difference), again))
-                    progress(number - seed + 1)
+                    tried += 1
+                    progress(tried)
         except MesimqttError as error:
-            return Outcome(0, seeds, skipped=str(error))
-        figures = {
-            "steps": float(steps),
-            "known_differences_seen": float(used.total()),
-            "known_kinds_seen": float(len(used)),
-            "known_kinds": float(len(DIFFERENCES)),
-        }
-        largest = frozenset({"known_kinds_seen", "known_kinds"})
-        return Outcome(count, seeds, tuple(failures), failed, figures, largest=largest)
+            return Outcome(0, f"{seed}..{seed + count - 1}", skipped=str(error))
+        return outcome()

@@ -8,7 +8,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, merged, quiet
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping, merged, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,14 +65,19 @@ def run(
     failures: list[Failure] = []
     figures: dict[str, float] = {}
     tried = failed = 0
-    for done in _all(job, jobs, folder):
-        tried += done.tried
-        failed += len(done.failures)
-        again = f"python -m mesimqtt.proof {name} --count {done.tried} --seed {done.seed}{extra}"
-        failures += [Failure(what, again) for what in done.failures[: FAILURES_KEPT_MAX - len(failures)]]
-        figures = merged((figures, done.figures))
-        progress(tried)
-    return Outcome(tried, f"{seed}..{seed + count - 1}", tuple(failures), failed, figures)
+
+    def outcome() -> Outcome:
+        return Outcome(tried, f"{seed}..{seed + max(tried, 1) - 1}", tuple(failures), failed, figures)
+
+    with keeping(outcome):
+        for done in _all(job, jobs, folder):
+            tried += done.tried
+            failed += len(done.failures)
+            again = f"python -m mesimqtt.proof {name} --count {done.tried} --seed {done.seed}{extra}"
+            failures += [Failure(what, again) for what in done.failures[: FAILURES_KEPT_MAX - len(failures)]]
+            figures = merged((figures, done.figures))
+            progress(tried)
+    return outcome()
 
 
 def _all(job: Job, jobs: list[tuple[int, int]], folder: Path) -> Iterator[Done]:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, broke, merged
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, broke, keeping, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def in_eras(
     """
     parts = [(seed + number, min(size, count - number * size)) for number in range((count + size - 1) // size)]
     tried = 0
-    counting = threading.Lock()
+    counting, over = threading.Lock(), dict[tuple[int, int], Era]()
 
     def done() -> None:
         nonlocal tried
@@ -67,20 +67,34 @@ def in_eras(
         place = folder / str(chosen[0])
         place.mkdir()
         try:
-            return (part if len(parts) == 1 and not prefix else beside.run)(*chosen, place, done)
+            era = (part if len(parts) == 1 and not prefix else beside.run)(*chosen, place, done)
         except Exception as error:  # noqa: BLE001 - what the others show counts all the same
-            return Era([broke(error)])
+            era = Era([broke(error)])
+        if not beside.has_ended:  # what was cut off has shown nothing
+            over[chosen] = era
+        return era
+
+    def until_now() -> Outcome:
+        """Return what those parts have shown that are over: of the others nothing was looked at in the end."""
+        whole = {chosen: over[chosen] for chosen in parts if chosen in over}
+        return _outcome(name, whole, sum(tries for _, tries in whole))
 
     beside = _Beside(part, prefix)
-    eras = _at_once(min(len(parts), jobs or os.cpu_count() or 1), one, parts, beside)
+    with keeping(until_now):
+        eras = _at_once(min(len(parts), jobs or os.cpu_count() or 1), one, parts, beside)
+    return _outcome(name, dict(zip(parts, eras, strict=True)), tried)
+
+
+def _outcome(name: str, eras: dict[tuple[int, int], Era], tried: int) -> Outcome:
     failures = [
         Failure(said, f"python -m mesimqtt.proof {name} --count {tries} --seed {number}")
-        for (number, tries), each in zip(parts, eras, strict=True)
+        for (number, tries), each in eras.items()
         for said in few(each.complaints)
     ]
-    seeds = f"{parts[0][0]}..{parts[-1][0]}" if len(parts) > 1 else str(seed)
-    failed = sum(len(each.complaints) for each in eras)
-    figures = merged(each.figures for each in eras)
+    first, last = (min(eras)[0], max(eras)[0]) if eras else (0, 0)
+    seeds = f"{first}..{last}" if len(eras) > 1 else str(first) if eras else ""
+    failed = sum(len(each.complaints) for each in eras.values())
+    figures = merged(each.figures for each in eras.values())
     return Outcome(tried, seeds, tuple(failures[:FAILURES_KEPT_MAX]), failed, figures)
 
 
@@ -111,13 +125,13 @@ class _Beside:
     def __init__(self, part: Part, prefix: tuple[str, ...]) -> None:
         self._command = [*prefix, sys.executable, "-m", __name__, f"{part.__module__}:{part.__name__}"]
         self._running: set[int] = set()
-        self._has_ended = False
+        self.has_ended = False
         self._starting = threading.Lock()
 
     def run(self, seed: int, count: int, folder: Path, done: Callable[[], None]) -> Era:
         """Run the part in a new process."""
         with self._starting:
-            if self._has_ended:
+            if self.has_ended:
                 return Era(["interrupted"])
             process = subprocess.Popen(
                 [*self._command, str(seed), str(count), str(folder)],
@@ -142,7 +156,7 @@ class _Beside:
     def end(self) -> None:
         """Kill every process with all that it has started, and start no more."""
         with self._starting:
-            self._has_ended = True
+            self.has_ended = True
         for pid in list(self._running):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)

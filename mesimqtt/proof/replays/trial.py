@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.proof.replays.load import GROUP, USERS, Load
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping
 from mesimqtt.testing.process import Server, wait_until
 
 if TYPE_CHECKING:
@@ -51,22 +51,29 @@ class Replays:
         """Record and replay `count` times."""
         failures: list[Failure] = []
         figures = {"recordings": 0.0, "connections": 0.0, "bytes_in": 0.0, "bytes_out": 0.0, "recorded_seconds": 0.0}
-        for number in range(seed, seed + count):
-            place = folder / f"{number}"
-            place.mkdir()
-            for path in self._record(number, place):
-                found = replay(path)
-                figures["recordings"] += 1
-                for name in ("connections", "bytes_in", "bytes_out"):
-                    figures[name] += found.get(name, 0)
-                figures["recorded_seconds"] += found.get("seconds", 0)
-                if not found.get("identical"):
-                    repeat = f"python -m mesimqtt.proof {self.name} --seed {number}"
-                    failures.append(Failure(f"seed {number}: {path.name}: {found.get('difference', found)}", repeat))
-            shutil.rmtree(place)
-            progress(number - seed + 1)
-        seeds = f"{seed}..{seed + count - 1}"
-        return Outcome(count, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), figures)
+        tried = 0
+
+        def outcome() -> Outcome:
+            seeds = f"{seed}..{seed + max(tried, 1) - 1}"
+            return Outcome(tried, seeds, tuple(failures[:FAILURES_KEPT_MAX]), len(failures), figures)
+
+        with keeping(outcome):
+            for number in range(seed, seed + count):
+                place = folder / f"{number}"
+                place.mkdir()
+                for path in self._record(number, place):
+                    found = replay(path)
+                    figures["recordings"] += 1
+                    for name in ("connections", "bytes_in", "bytes_out"):
+                        figures[name] += found.get(name, 0)
+                    figures["recorded_seconds"] += found.get("seconds", 0)
+                    if not found.get("identical"):
+                        repeat, what = f"python -m mesimqtt.proof {self.name} --seed {number}", found.get("difference")
+                        failures.append(Failure(f"seed {number}: {path.name}: {what or found}", repeat))
+                shutil.rmtree(place)
+                tried += 1
+                progress(tried)
+        return outcome()
 
     def _record(self, seed: int, folder: Path) -> Iterator[Path]:
         """Have a server recorded under a random load, start after start on the same data; yield each recording."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from mesimqtt.proof.sim.receipts import forge
 from mesimqtt.proof.sim.run import Plan, run
-from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome
+from mesimqtt.proof.trial import FAILURES_KEPT_MAX, Failure, Outcome, keeping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,16 +57,24 @@ class Seeds:
         failures: list[Failure] = []
         failed = 0
         figures: Counter[str] = Counter()
-        for done, verdict in enumerate(_each(partial(live, folder, self._plan), seeds, self._jobs), 1):
-            figures.update(verdict.figures)
-            if verdict.complaints:
-                failed += 1
-                what = "; ".join(verdict.complaints[:_SHOWN])
-                more = len(verdict.complaints) - _SHOWN
-                text = f"seed {verdict.seed}: {what}" + (f"; and {more} more" if more > 0 else "")
-                failures.append(Failure(text, self._plan.command(verdict.seed)))
-            progress(done)
-        return Outcome(count, f"{seeds[0]}..{seeds[-1]}", tuple(failures[:FAILURES_KEPT_MAX]), failed, dict(figures))
+        tried = 0
+
+        def outcome() -> Outcome:
+            kept, named = tuple(failures[:FAILURES_KEPT_MAX]), f"{seed}..{seed + max(tried, 1) - 1}"
+            return Outcome(tried, named, kept, failed, dict(figures))
+
+        with keeping(outcome):
+            for verdict in _each(partial(live, folder, self._plan), seeds, self._jobs):
+                figures.update(verdict.figures)
+                if verdict.complaints:
+                    failed += 1
+                    what = "; ".join(verdict.complaints[:_SHOWN])
+                    more = len(verdict.complaints) - _SHOWN
+                    text = f"seed {verdict.seed}: {what}" + (f"; and {more} more" if more > 0 else "")
+                    failures.append(Failure(text, self._plan.command(verdict.seed)))
+                tried += 1
+                progress(tried)
+        return outcome()
 
 
 class Receipts:
@@ -88,17 +96,21 @@ class Receipts:
         ]
         failures: list[Failure] = []
         figures: Counter[str] = Counter()
-        done = 0
-        for result in _each(partial(_forge, folder), parts, self._jobs):
-            figures.update(result.figures)
-            done += int(result.figures["receipts"])
-            for complaint in result.complaints:
-                again = f"python -m mesimqtt.proof receipts --count {RECEIPTS_EACH} --seed {result.seed}"
-                failures.append(Failure(f"seed {result.seed}: {complaint}", again))
-            progress(done)
-        return Outcome(
-            done, f"{parts[0][0]}..{parts[-1][0]}", tuple(failures[:FAILURES_KEPT_MAX]), len(failures), dict(figures)
-        )
+        done, last = 0, seed
+
+        def outcome() -> Outcome:
+            kept = tuple(failures[:FAILURES_KEPT_MAX])
+            return Outcome(done, f"{seed}..{last}", kept, len(failures), dict(figures))
+
+        with keeping(outcome):
+            for result in _each(partial(_forge, folder), parts, self._jobs):
+                figures.update(result.figures)
+                done, last = done + int(result.figures["receipts"]), result.seed
+                for complaint in result.complaints:
+                    again = f"python -m mesimqtt.proof receipts --count {RECEIPTS_EACH} --seed {result.seed}"
+                    failures.append(Failure(f"seed {result.seed}: {complaint}", again))
+                progress(done)
+        return outcome()
 
 
 def _forge(folder: Path, part: tuple[int, int]) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesimqtt.proof.trial import Failure, Outcome
+from mesimqtt.proof.trial import Failure, Outcome, keeping
 
 
 class Fake:
@@ -57,6 +57,17 @@ class Interrupted(Fake):
 
     def outcome(self, count, seed):
         raise KeyboardInterrupt
+
+
+class Halfway(Fake):
+    """Somebody presses Ctrl-C after the first try."""
+
+    name = "halfway"
+
+    def run(self, count, *, seed, folder, progress):
+        with keeping(lambda: self.outcome(1, seed)):
+            progress(1)
+            raise KeyboardInterrupt
 
 
 class Quiet:

@@ -6,7 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from mesimqtt.proof.processes.eras import Era, in_eras, main
+from mesimqtt.proof.trial import Interrupted
 
 TESTS = Path(__file__).parents[2]
 
@@ -41,6 +44,22 @@ def tried(part, count, tmp_path):
     found = in_eras("kills", part, count, seed=1, size=2, folder=tmp_path, progress=told.append)
     assert list(range(1, found.tried + 1)) == told
     return found
+
+
+def test_of_an_interrupted_trial_the_parts_that_are_over_count(tmp_path, monkeypatch):
+    """The one that was running is left out: what it did was not looked at in the end."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+
+    def progress(done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        in_eras("kills", fine, 6, seed=1, size=2, folder=tmp_path, progress=progress, jobs=1)
+
+    outcome = stopped.value.outcome
+    assert (2, "1", 0, True) == (outcome.tried, outcome.seeds, outcome.failed, outcome.interrupted)
+    assert {"messages": 2, "took_ms": 1} == outcome.figures
 
 
 def test_what_was_tried_is_counted_not_what_was_asked_for(tmp_path, monkeypatch):

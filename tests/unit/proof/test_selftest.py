@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -14,8 +17,8 @@ from mesimqtt.proof.promises import PROMISES, UNTRIED
 from mesimqtt.proof.report import Report, Result, read, together
 from mesimqtt.proof.selftest import Plan, selftest
 from mesimqtt.proof.trial import Failure, Outcome
-from mesimqtt.proof.trials import TRIALS, trial
-from unit.proof.fakes import Breaking, Fake, Finding, Interrupted, Lacking, Quiet
+from mesimqtt.proof.trials import TRIALS, Listed, trial
+from unit.proof.fakes import Breaking, Fake, Finding, Halfway, Interrupted, Lacking, Quiet
 
 FACTS = {"date": "2026-01-01"}
 
@@ -117,9 +120,73 @@ def test_an_interrupted_run_reports_what_was_done(tmp_path):
     """Ctrl-C ends the run; the report holds what was over by then and says that it was interrupted."""
     report, _ = run(tmp_path, Fake(), Interrupted(), Finding())
 
-    assert ["fake"] == [each.name for each in report.results]
-    assert "interrupted" in report.facts
-    assert "It was interrupted: what had begun is not counted." in report.markdown()
+    assert [("fake", "held"), ("interrupted", "interrupted")] == [(each.name, each.verdict) for each in report.results]
+    assert "yes: interrupted after 0" == report.facts["interrupted"]
+    assert "It was interrupted: of the trial that ran, what was over counts." in report.markdown()
+
+
+def test_what_a_trial_had_tried_counts_and_is_not_called_held(tmp_path):
+    """Half of what was asked is in the report, in Markdown and in JSON; its promises are not held by it."""
+    report, show = run(tmp_path, Fake(), Halfway(), Finding())
+    (_, half) = report.results
+    text = report.markdown()
+
+    assert (1, True, {"messages": 10, "worst_ms": 5.0}) == (
+        half.outcome.tried, half.outcome.interrupted, half.outcome.figures,
+    )  # fmt: skip
+    assert ["fake", "halfway"] == list(dict.fromkeys(name for name, *_ in show.told))
+    assert "| P1 An accepted message survives kill -9. | 2 tries, 1 tries | interrupted |" in text
+    assert re.search(r"\| 1 tries \| 5\.\.5 \| 0 \| \d+ s \| messages 10, worst_ms 5, \*\*interrupted\*\* \|", text)
+    again = read(json.loads(json.dumps(report.as_json())))
+    assert [each.outcome for each in report.results] == [each.outcome for each in again]
+    assert "interrupted" == report.as_json()["trials"][1]["verdict"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_report_of_before_says_nothing_of_interruptions():
+    """One that an older version wrote can be read: then nobody could interrupt a trial and have it counted."""
+    document = Report(FACTS, [Result("kills", "kill -9", ("P1",), "kills", Outcome(3, "1..3"), 1.0)]).as_json()
+    del document["trials"][0]["interrupted"]
+
+    assert [False] == [each.outcome.interrupted for each in read(document)]
+
+
+def test_the_page_takes_nothing_that_was_interrupted(tmp_path, capsys):
+    """PROOF.md shows what was tried in full, and stays as it was."""
+    report, _ = run(tmp_path, Halfway())
+    path, file = tmp_path / "PROOF.md", tmp_path / "half.json"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    file.write_text(json.dumps(report.as_json()))
+
+    assert 2 == page.main([str(path), str(file)])
+    assert "old" in path.read_text()
+    assert "show less than was asked: halfway; run them again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fake", "words"), [(Halfway, "halfway: 1 tries, seeds 5..5: 0 failed"), (Interrupted, "")], ids=["half", "nothing"]
+)
+def test_one_trial_alone_that_is_interrupted(monkeypatch, capsys, fake, words):
+    """It prints what was tried until then, and its exit code says that this is not all."""
+    monkeypatch.setitem(TRIALS, "kills", Listed(f"{fake.__module__}:{fake.__name__}", 1, 1, 1))
+
+    assert 130 == alone(["kills", "--count", "2", "--seed", "5"])
+    out, err = capsys.readouterr()
+    assert words in out
+    assert "interrupted" in err
+
+
+def test_a_terminated_trial_is_an_interrupted_one():
+    """SIGTERM is as Ctrl-C while trials run, and what it was before and behind."""
+    code = (
+        "import signal\nfrom mesimqtt.proof.trial import terminable\n"
+        "try:\n    with terminable():\n        signal.raise_signal(signal.SIGTERM)\n"
+        "except KeyboardInterrupt:\n    print('interrupted')\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert ("interrupted\n", -signal.SIGTERM) == (done.stdout, done.returncode)
 
 
 def test_a_report_in_json_can_be_read_back():
