@@ -12,7 +12,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,11 +22,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mesimqtt.testing.ports import KeptPort
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOME = Path(__file__).resolve().parent.parent
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
 _BLOCK = re.compile(
     r'^<!-- (?P<kind>run|shown)(?:: wait for "(?P<until>[^\n]+)")? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$',
     re.MULTILINE | re.DOTALL,
@@ -129,13 +130,12 @@ class Terminal:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """Give a terminal whose `.venv` is this one and whose port is free."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    with socket.socket() as mqtt, socket.socket() as http:
-        for probe in (mqtt, http):
-            probe.bind(("127.0.0.1", 0))
-        port, http_port = mqtt.getsockname()[1], http.getsockname()[1]
-    opened = Terminal(tmp_path, port, http_port)
+    mqtt, http = KeptPort("127.0.0.1"), KeptPort("127.0.0.1")
+    opened = Terminal(tmp_path, mqtt.number, http.number)
     yield opened
     opened.close()
+    for kept in (mqtt, http):
+        kept.release()
 
 
 def blocks() -> list[re.Match[str]]:

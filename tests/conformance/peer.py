@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def shown(raw: bytes) -> str:

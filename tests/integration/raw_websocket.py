@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     import ssl
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 REQUEST = {
     "Host": "127.0.0.1",
     "Upgrade": "websocket",

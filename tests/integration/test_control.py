@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class FakeOperations:
