@@ -22,7 +22,7 @@ DISK_BYTES: Final = 8 * 1024 * 1024
 FILLER_BYTES: Final = (4 * 1024 * 1024, 5 * 1024 * 1024)  # what goes, when there is to be room again
 BALLAST_BYTES: Final = 1024 * 1024
 MESSAGES: Final = 3_000
-FULL_S: Final = 30.0  # until the disk is full
+FULL_S: Final = 120.0  # until the disk is full, at most
 RECOVERY_S: Final = 5.0
 REFUSED: Final = "store"
 

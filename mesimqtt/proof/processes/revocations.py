@@ -26,7 +26,7 @@ CLOSED_S: Final = 1.0
 EVERY_S: Final = 0.005
 CHAT_S: Final = (0.1, 0.4)
 AFTERWARDS_S: Final = 0.2
-SETTLE_S: Final = 10.0
+SETTLE_S: Final = 60.0  # at most, however busy the machine is
 
 
 class Revocations:
