@@ -23,7 +23,7 @@ OWN = "broker:\n  listeners:\n    default:\n      type: tcp\n      bind: 127.0.0
 def mesimqtt(*arguments: str) -> str:
     """Run a command that must succeed; return what it prints."""
     ended = subprocess.run(
-        [sys.executable, "-m", "mesimqtt", *arguments], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "mesimqtt", *arguments], capture_output=True, text=True, check=True, timeout=180
     )
     return ended.stdout.strip()
 

@@ -172,10 +172,10 @@ def test_a_backend_that_is_slow_or_gone_lets_nobody_in_and_holds_up_nobody_else(
 
     async def story():
         opened = [{"allow": "all", "topic": "x"}]
-        async with serving(settings_of(plugins(backend, rules=opened, timeout=0.2, cache=0))) as broker:
+        async with serving(settings_of(plugins(backend, rules=opened, timeout=1.5, cache=0))) as broker:
             alice = await connect(broker, "alice")
             await alice.subscribe("x")
-            backend.delay_s = 1.0
+            backend.delay_s = 3.0
             waiting = [asyncio.ensure_future(code_of(broker, "bob", client_id=f"c{n}")) for n in range(4)]
             watch = Stopwatch()
             await alice.publish("x", b"y", qos=1)
@@ -360,7 +360,7 @@ def test_the_time_until_which_somebody_may_stay_is_kept(backend):
 
 def test_who_may_stay_no_longer_is_cut(backend):
     """At `expires` the connection ends, whether messaging knows the user or not; others stay."""
-    backend.answers = {"alice": {"allow": True, "expires": int(time.time()) + 2}, "bob": {"allow": True}}
+    backend.answers = {"alice": {"allow": True, "expires": int(time.time()) + 4}, "bob": {"allow": True}}
 
     async def story():
         async with serving(settings_of(plugins(backend))) as broker:

@@ -156,7 +156,7 @@ def test_a_header_has_a_deadline_and_a_stop_does_not_wait_for_it():
     """Row 115: half a header is closed at the deadline for CONNECT; nothing blocks meanwhile."""
 
     async def story():
-        async with serving(proxied(connect_deadline_s=0.5)) as broker:
+        async with serving(proxied(connect_deadline_s=1.0)) as broker:
             half, silent = await dial(broker), await dial(broker)
             half[1].write(V1[:20])
             assert ENTERED == await told(broker, V1 + CONNECT)

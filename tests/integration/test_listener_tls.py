@@ -164,7 +164,7 @@ def test_a_key_that_others_can_read_is_told(tmp_path, caplog):
 def test_who_says_nothing_costs_a_socket_and_has_a_deadline(tmp_path):
     """Row 28: connections without a TLS hello count for their address and are closed at the deadline; others get in."""
     authority = Authority(tmp_path)
-    limits = {"connections_per_address": 20, "connect_deadline_s": 0.6}
+    limits = {"connections_per_address": 20, "connect_deadline_s": 2.0}
 
     async def story():
         async with serving(settings_of(listener=authority.server(), **limits)) as broker:

@@ -231,7 +231,7 @@ def test_a_request_has_no_longer_than_a_connect():
     """Half a request, and a WebSocket without a CONNECT, are closed at the deadline for CONNECT."""
 
     async def story():
-        async with serving(settings(connect_deadline_s=0.5)) as broker:
+        async with serving(settings(connect_deadline_s=1.0)) as broker:
             half = RawWebSocket(*await asyncio.open_connection("127.0.0.1", ports(broker)["ws"]))
             half.writer.write(request()[:-2])
             silent = await RawWebSocket.connect(ports(broker)["ws"])

@@ -46,14 +46,14 @@ def test_an_order_from_the_shop_to_the_door(server):
     async def take(message):
         await message.read()
         errand = await bot.send("bob", f"deliver {message.text} to {message.sender}", type=7)
-        await errand.wait_delivered(timeout=10)
+        await errand.wait_delivered(timeout=60)
         await message.reply("on its way")
 
     with Receiver() as receiver:
         hook = app.perform("webhook_add", name="crm", url=f"http://127.0.0.1:{receiver.port}/hook")
         receiver.secret = hook["secret"]
         alice.client.publish("m/alice/out/u/orders/o-1", "soup", 1)
-        wait_until(lambda: texts(alice, "u/orders"), deadline_s=20, what="the bot's answer")
+        wait_until(lambda: texts(alice, "u/orders"), what="the bot's answer")
         token = app.perform("token_issue", addresses=["shop"], scope="backend")["tokens"][0]["token"]
         port = app.port_of("http")
         status, sent = ask(port, "POST", "/v1/send/alice", {"sender": "shop", "text": "that was 7 euros"}, token=token)
@@ -63,7 +63,7 @@ def test_an_order_from_the_shop_to_the_door(server):
             return {(each["from"], each["to"]) for each in receiver.events if each["type"] == kind}
 
         everybody = {("alice", "orders"), ("orders", "bob"), ("orders", "alice"), ("shop", "alice")}
-        wait_until(lambda: everybody <= told("message.delivered"), deadline_s=20, what="the receiver's events")
+        wait_until(lambda: everybody <= told("message.delivered"), what="the receiver's events")
         read, accepted = told("message.read"), told("message.accepted")
     alice.close()
     bob.close()
@@ -96,7 +96,7 @@ def test_a_robot_and_a_bot_do_not_answer_each_other_for_ever(tmp_path):
 
     robot.client.on_message = answer
     robot.client.publish("m/robot/out/u/echo", "hello", 1)
-    wait_until(lambda: app.perform("stats")["counters"].get("bots.storms"), deadline_s=20, what="the end of the storm")
+    wait_until(lambda: app.perform("stats")["counters"].get("bots.storms"), what="the end of the storm")
     alice.client.publish("m/alice/out/u/echo", "and me?", 1)
     wait_until(lambda: texts(alice, "u/echo"), what="an answer to somebody else")
     robot.close()
