@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mesimqtt.domain.messages import Lane, MessageKind
 from mesimqtt.domain.status import Status
-from mesimqtt.store import conversations, mending, parties, quarantine
+from mesimqtt.store import conversations, ends, mending, parties, quarantine
 from mesimqtt.store.integrity import CORRUPT_REASON
 from mesimqtt.store.sifting import is_environment
 
@@ -43,6 +43,9 @@ class Quarantine:
             self._hub.committer.call(
                 lambda connection: parties.put_right(connection, numbers), partial(self._put_right, numbers)
             )
+        if odd.ends:
+            found = [odd.ends.popleft() for _ in range(len(odd.ends))]
+            self._hub.committer.call(lambda connection: ends.put_right(connection, found), self._brought_back)
         if odd.rows:
             rows = [odd.rows.popleft() for _ in range(len(odd.rows))]
             self._hub.committer.call(lambda connection: mending.put_right(connection, rows), self._mended)
@@ -61,6 +64,11 @@ class Quarantine:
             thread = self._hub.directory.thread_of(found) if found is not None else None
             if found is not None and thread is not None:
                 thread.last_seq = max(thread.last_seq, found.last_seq)
+
+    @staticmethod
+    def _brought_back(result: object) -> None:
+        if isinstance(result, BaseException):
+            log.error("store: numbers at their end could not be put right: %s", result)
 
     def _mended(self, result: list[mending.Found] | BaseException) -> None:
         """Let go of what was read while rows were damaged that are whole again."""

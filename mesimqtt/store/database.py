@@ -16,7 +16,7 @@ from peewee import PeeweeException, SqliteDatabase
 from mesimqtt.domain.errors import InUseError, StoreError
 from mesimqtt.domain.ids import made_at_ms
 from mesimqtt.files import irregular, kind_of
-from mesimqtt.store import damage, integrity, mending, migrations, model_base, parties
+from mesimqtt.store import damage, ends, integrity, mending, migrations, model_base, parties
 from mesimqtt.store.integrity import readable
 from mesimqtt.store.layout import DATABASE_FILES, DATABASE_NAME, LOCK_NAME, MOVE_AWAY, RESTORING_NAME, irregular_files
 from mesimqtt.store.transaction import transaction
@@ -24,6 +24,8 @@ from mesimqtt.store.transaction import transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    Surveyed = tuple[list[tuple[str, str]], list[int], list[mending.Found]]
 
 log = logging.getLogger(__name__)
 FILE_NAME = DATABASE_NAME
@@ -162,22 +164,23 @@ class Database:
         found = self.survey(stop)
         if found is None:
             return False
-        conversations, rows = found
-        if conversations or rows:
+        over, conversations, rows = found
+        if over or conversations or rows:
             with transaction(connection):
+                ends.put_right(connection, over)
                 mending.put_right(connection, rows)
                 parties.put_right(connection, conversations)
         return True
 
-    def survey(self, stop: Callable[[], bool]) -> tuple[list[int], list[mending.Found]] | None:
-        """Look at who is who, who has a place in what, and last seqs; None: `stop` said so meanwhile.
+    def survey(self, stop: Callable[[], bool]) -> Surveyed | None:
+        """Look at numbers at their end, who has a place in what, last seqs, who is who; None: `stop` said so meanwhile.
 
-        What is found is for `parties.put_right`, and for that of mending.py. Raises sqlite3.Error.
+        What is found is for `put_right` of ends.py, parties.py and mending.py. Raises sqlite3.Error.
         """
         connection = self.connection()
         connection.set_progress_handler(stop, _CHECK_STEPS)
         try:
-            return parties.survey(connection), mending.survey(connection)
+            return ends.survey(connection), parties.survey(connection), mending.survey(connection)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 return None

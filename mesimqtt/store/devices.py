@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.domain.seqset import SeqSet
+from mesimqtt.store.ends import END
 from mesimqtt.store.parties import PLACE_COLUMNS, whole
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def find(connection: sqlite3.Connection, user: int, client_id: str) -> DeviceRow
 def last_id(connection: sqlite3.Connection) -> int:
     """Return the highest device id that was given; cursors of a device that is gone must not become another's."""
     row = connection.execute(
-        "SELECT max(coalesce(max(id), 0), coalesce((SELECT max(device_id) FROM cursor), 0)) FROM device"
+        f"""SELECT max(coalesce(max(id), 0), coalesce((SELECT max(device_id) FROM cursor WHERE device_id < {END}), 0))
+        FROM device WHERE id < {END}"""
     ).fetchone()
     return int(row[0] or 0)
 

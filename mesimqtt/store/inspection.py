@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.findings import Finding, Findings, Level
 from mesimqtt.domain.ids import format_mid, made_at_ms
 from mesimqtt.store import (
+    ends,
     inspection_lanes,
     inspection_steps,
     integrity,
@@ -186,6 +187,10 @@ def references(connection: sqlite3.Connection, _: View) -> Findings:
             what = f"{count} rows of {table} belong to a {name} that there is not, such as {example}"
             yield Finding("references", Level.FAILURE, what, RESTORE, "rows of that table are missing")
     yield from _pairs(connection)
+    for table, column in ends.survey(connection):
+        what = f"column {column} of {table} has come to its end, which no server counts to"
+        mend = "look at the disk; start the server, which takes the highest bits away again"
+        yield Finding("references", Level.FAILURE, what, mend, "what needs the next number is refused")
 
 
 def _pairs(connection: sqlite3.Connection) -> Findings:

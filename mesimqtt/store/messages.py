@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mesimqtt.domain.messages import Conversation, Message
 from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.store import integrity, parties
+from mesimqtt.store.ends import END
 from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -202,8 +203,9 @@ def inbox_size(connection: sqlite3.Connection, user: int) -> tuple[int, int]:
 def last_mid(connection: sqlite3.Connection) -> int:
     """Return the highest mid in the store, or what all new ones must be above (store/restored.py)."""
     row = connection.execute(
-        """SELECT max(coalesce((SELECT max(id) FROM message), 0), coalesce((SELECT max(id) FROM scheduled), 0),
-        coalesce((SELECT value FROM counter WHERE name = ?), 0))""",
+        f"""SELECT max(coalesce((SELECT max(id) FROM message WHERE id < {END}), 0),
+        coalesce((SELECT max(id) FROM scheduled WHERE id < {END}), 0),
+        coalesce((SELECT value FROM counter WHERE name = ? AND value < {END}), 0))""",
         (MID_FLOOR,),
     ).fetchone()
     return int(row[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.store import seals
+from mesimqtt.store.ends import END
 
 if TYPE_CHECKING:
     import sqlite3
@@ -138,8 +139,9 @@ def delete(connection: sqlite3.Connection, number: int) -> bool:
 def last_id(connection: sqlite3.Connection) -> int:
     """Return the highest number of a row or a dead letter."""
     found = connection.execute(
-        "SELECT max(coalesce((SELECT max(id) FROM outbox), 0), coalesce((SELECT max(id) FROM dead_letter), 0),"
-        " coalesce((SELECT max(batch_last) FROM webhook), 0))"
+        f"""SELECT max(coalesce((SELECT max(id) FROM outbox WHERE id < {END}), 0),
+        coalesce((SELECT max(id) FROM dead_letter WHERE id < {END}), 0),
+        coalesce((SELECT max(batch_last) FROM webhook WHERE batch_last < {END}), 0))"""
     ).fetchone()
     return int(found[0])
 

@@ -38,14 +38,16 @@ _SET_ON = f"UPDATE conversation AS c SET last_seq = {HIGHEST_SEQ} WHERE c.id = ?
 class Odd:
     """What of a store was found to be damaged: `told` in the log.
 
-    To be put right: `strays`, conversations, and `rows`, a table and the columns of a row (seals.py).
+    To be put right: `strays`, conversations, `rows`, a table and the columns of a row (seals.py), and `ends`, a table
+    and a column (ends.py).
     """
 
-    __slots__ = ("rows", "strays", "told")
+    __slots__ = ("ends", "rows", "strays", "told")
 
     def __init__(self) -> None:
         self.told: set[tuple[object, ...]] = set()
         self.strays: deque[int] = deque(maxlen=_TOLD_MAX)  # from any thread
+        self.ends: deque[tuple[str, str]] = deque(maxlen=_TOLD_MAX)
         self.rows: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_TOLD_MAX)
 
 

@@ -11,6 +11,7 @@ from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
 from mesimqtt.store import seals, wills
+from mesimqtt.store.ends import END
 from mesimqtt.store.integrity import letter_holds, of_letter
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _PAGE = """SELECT n, topic, payload, qos, released, properties, expires_at, chec
 _DAMAGED = Letter(b"damaged", b"", 1, False, b"", 1e-9)  # expired: it is passed over and forgotten
 _RETAIN_IN_QOS = 4  # in the column `qos`: it goes out with RETAIN 1
 _SHARED_IN_QOS = 8  # … it came by a shared subscription
+_LAST_KEY = f"SELECT coalesce(max(id), 0) FROM session WHERE id < {END}"
 _NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
 _RELEASED = "UPDATE queued SET released = 1, checksum = 0 WHERE session_id = ? AND n = ?"
 _DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
@@ -77,7 +79,7 @@ class SessionKeeper:
         incoming: dict[int, list[int]] = {}
         for key, packet_id in connection.execute("SELECT session_id, packet_id FROM incoming"):
             incoming.setdefault(key, []).append(packet_id)
-        self._last_key = connection.execute("SELECT coalesce(max(id), 0) FROM session").fetchone()[0]
+        self._last_key = connection.execute(_LAST_KEY).fetchone()[0]
         now_ms = self._store.now_ms()
         for next_n, seen_at, expiry_s, *row in connection.execute(
             f"SELECT next_n, seen_at, expiry_s, {seals.columns('session')} FROM session"

@@ -233,7 +233,8 @@ class Store:
                 for (table,) in self._database.connection().execute(_TABLES).fetchall():
                     if not self._database.check(lambda: self._is_closing, table=table):
                         return
-                conversations, rows = self._database.survey(lambda: self._is_closing) or ((), ())
+                over, conversations, rows = self._database.survey(lambda: self._is_closing) or ((), (), ())
+                self.odd.ends.extend(over)
                 self.odd.strays.extend(conversations)
                 self.odd.rows.extend(rows)
             except StoreError as error:

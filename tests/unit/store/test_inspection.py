@@ -98,6 +98,8 @@ DAMAGES = (
     ("references", "rows of member belong to a user", "DELETE FROM user WHERE address = 'carol'"),
     ("references", "lack what one of them has", "DELETE FROM lane WHERE conversation_id = $PAIR"),
     ("references", "rows of subscription belong to a session", "DELETE FROM session"),
+    ("references", "column change of step has come to its end",
+     "UPDATE step SET change = change + 4611686018427387904 WHERE change = 1"),
     ("cursors", "acked of user", "UPDATE lane SET acked = 999"),
     ("cursors", "is no set of seqs: 'three'", "UPDATE lane SET delivered_above = 'three'"),
     ("cursors", r"is no set of seqs: '\\xff'", "UPDATE lane SET acked_above = CAST(x'ff' AS TEXT)"),
