@@ -30,10 +30,11 @@ from mesimqtt.proof.steps import (
 )
 
 if TYPE_CHECKING:
-    from mesimqtt.proof.history import History, Sent
+    from mesimqtt.proof.history import History, Kept, Sent
 
 UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 _SOON_MS = 10_000
+_VANISHED_MS = 120_000  # late: a read mark may be on its way for some time before it is noticed
 _AMENDED_MS = 3_600_000  # within which a message is changed or taken back (contract section 2)
 
 
@@ -194,6 +195,20 @@ def is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int 
                 return True
             began = None
     return began is not None and began <= at + late_ms
+
+
+def may_vanish_unsaid(history: History, kept: Kept, user: str) -> bool:
+    """Tell whether a message may have disappeared for who read it while he blocked its sender: that one is not told."""
+    sent = history.by_cid.get((kept.sender, kept.cid))
+    if sent is None or not sent.age:
+        return False
+    place = f"u/{kept.sender}" if "/" in kept.place else f"g/{kept.place}"
+    return any(
+        is_blocked(history, user, kept.sender, one.at + sent.age * 1000, late_ms=_VANISHED_MS)
+        for one in history.marked
+        if one.user == user
+        and (one.mid == kept.mid or (one.is_upto and one.place == place and history.seqs.get(one.mid, 0) >= kept.seq))
+    )
 
 
 def was_out(history: History, user: str, group: str, begin: int, end: int) -> bool:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mesimqtt.proof.history import DELETED
-from mesimqtt.proof.reasons import is_blocked, is_member, is_true, may_be_refused, may_stay_sent
+from mesimqtt.proof.reasons import is_blocked, is_member, is_true, may_be_refused, may_stay_sent, may_vanish_unsaid
 from mesimqtt.proof.steps import ACCEPTED, DELIVERED, FAILED, GONE, READ, SENT
 
 if TYPE_CHECKING:
@@ -248,6 +248,8 @@ def _is_excused(history: History, kept: Kept, user: str, code: int) -> bool:
     drawn = history.drawn_at(kept.mid)
     sent = history.by_cid.get((kept.sender, kept.cid))
     due = drawn + (sent.when * 1000 if sent is not None else 0)
+    if may_vanish_unsaid(history, kept, user):
+        return True
     if "/" in kept.place:
         return False
     return is_blocked(history, user, kept.sender, due) or not is_member(history, user, kept.place, drawn)

@@ -331,6 +331,19 @@ def test_gap():
     assert set() == rules_of(history)
 
 
+def test_what_vanished_while_its_sender_was_blocked():
+    """Read, and blocked when it disappeared: the sender is told nothing, and who comes later does not get it."""
+    for age, unblocked_at, expected in ((60, 0, set()), (60, 23_000, {"gap"}), (0, 0, {"gap"})):
+        history = good()  # bob reads alice's message at 3 000
+        history.sent = [replace(one, age=age) if one.to == "u/bob" else one for one in history.sent]
+        history.online.append(h.Online(20, 19, "bob", "laptop", 12))
+        history.changes.append(h.Change(22_000, 22_010, h.BLOCKED, "bob", "alice"))
+        if unblocked_at:
+            history.changes.append(h.Change(unblocked_at, unblocked_at + 10, h.UNBLOCKED, "bob", "alice"))
+
+        assert expected == rules_of(history)
+
+
 def test_legal_gaps():
     """No cursor of QoS 1, no filter for it, came later, left, blocked the sender, expired: nothing is missing."""
     for online in (
