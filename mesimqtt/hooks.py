@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from mesimqtt.domain.status import TITLES, Status
 
@@ -49,8 +49,7 @@ class Identity:
     packet_max: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectRequest:
+class ConnectRequest(NamedTuple):
     """What a CONNECT says of its sender. `username` is None where the flag is clear.
 
     `certificate_user` is what a listener read from a verified client certificate.

@@ -33,6 +33,7 @@ _SECRET_MAX = 64 * 1024  # bytes of the secret's file
 _BLOCK = 64  # bytes of a block of SHA-256
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
 _read_json = json.JSONDecoder().raw_decode  # without `json.loads`' look for encodings and blanks around
+_write_json = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for each
 _REQUIRED_KEYS = frozenset(_REQUIRED)
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 _FORBIDDEN_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64"})
@@ -124,7 +125,7 @@ class TokenSigner:
             claims["dev"] = device
         if acl:
             claims["acl"] = [{"allow": action, "topic": topic} for action, topic in acl]
-        text = json.dumps(claims, separators=(",", ":")).encode()
+        text = _write_json(claims).encode()
         signed = self._own_head + binascii.b2a_base64(text, newline=False).translate(_TO_URL).rstrip(b"=")
         return (signed + b"." + self._signature(signed)).decode()
 

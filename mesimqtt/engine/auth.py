@@ -6,7 +6,6 @@ AUTH with reason 0x19. One message each way, so the server never answers with 0x
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mesimqtt.engine import codes, connect, packets5, properties
@@ -46,7 +45,7 @@ def take(connection: Connection, body: bytes) -> bool:
         remote_address=connection.remote_address,
         listener=connection.listener,
     )
-    five.renewal = replace(request, certificate_user=connection.certificate_user)
+    five.renewal = request._replace(certificate_user=connection.certificate_user)
     verdict = connection.engine.gate.authenticate(connection, five.renewal)
     if verdict is None:
         return False

@@ -103,11 +103,12 @@ class Router:
         device.user.devices.remove(device)
         if self._hub.observers.offline:
             self._hub.observers.seen(device, is_online=False)
-        device.left_in_flight = (device.had_in_flight and device.is_behind) or any(
-            type(token) is tuple for token in connection.claimed.values()
-        )
-        self._delivery.remember(device)
-        self._receipts.close(device)
+        if device.row_id:  # it has subscribed: before that, nothing is kept of it
+            device.left_in_flight = (device.had_in_flight and device.is_behind) or any(
+                type(token) is tuple for token in connection.claimed.values()
+            )
+            self._delivery.remember(device)
+            self._receipts.close(device)
         self._typing.disconnected(device)
         self._presence.disconnected(device)
         self._round_robin.gone(device)

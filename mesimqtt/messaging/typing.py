@@ -55,8 +55,9 @@ class Typing:
 
     def disconnected(self, device: Device) -> None:
         """End what a connection left open."""
-        for key, entry in list(self._open.get(device, {}).items()):
-            self._end(device, key, entry)
+        if device in self._open:
+            for key, entry in list(self._open[device].items()):
+                self._end(device, key, entry)
 
     def tick(self, now: float) -> None:
         """End what has lasted long enough."""
