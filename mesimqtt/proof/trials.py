@@ -22,6 +22,7 @@ class Listed(NamedTuple):
 TRIALS: dict[str, Listed] = {
     "seeds": Listed("mesimqtt.proof.sim.seeds:Seeds", 2, 100, 1_000),
     "receipts": Listed("mesimqtt.proof.sim.seeds:Receipts", 2_000, 20_000, 100_000),
+    "wills": Listed("mesimqtt.proof.sim.wills:Wills", 50, 1_000, 20_000),
     "kills": Listed("mesimqtt.proof.processes.kills:Kills", short=4, usual=100, long=1_000),
     "drains": Listed("mesimqtt.proof.processes.drains:Drains", short=2, usual=20, long=200),
     "freezes": Listed("mesimqtt.proof.processes.freezes:Freezes", short=1, usual=10, long=100),

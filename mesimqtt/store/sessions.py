@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _INSERT = "INSERT OR REPLACE INTO session (id, user, client_id, next_n, seen_at, expiry_s) VALUES (?,?,?,?,?,?)"
 _SEEN = "UPDATE session SET seen_at = ?, expiry_s = ? WHERE id = ?"
 _HERE = 0  # `seen_at` of a session whose client is connected
+_ALL_LEFT = f"UPDATE session SET seen_at = ? WHERE seen_at = {_HERE}"
 _INSERT_SUBSCRIPTION = "INSERT OR REPLACE INTO subscription (session_id, topic_filter, qos) VALUES (?,?,?)"
 _DELETE_SUBSCRIPTION = "DELETE FROM subscription WHERE session_id = ? AND topic_filter = ?"
 # A session that is dropped in the same batch leaves nothing behind: its key may be another's after a restart.
@@ -67,7 +68,7 @@ class SessionKeeper:
         self._gone_batch: Batch | None = None
 
     def restore(self) -> Iterator[RestoredSession]:
-        """Yield every kept session, as `Engine.restore` takes them."""
+        """Yield every kept session, as `Engine.restore` takes them; who was connected is away from now on."""
         connection = self._store.read
         subscriptions: dict[int, dict[str, int]] = {}
         for row in connection.execute(f"SELECT {seals.columns('subscription')} FROM subscription").fetchall():
@@ -81,9 +82,13 @@ class SessionKeeper:
             incoming.setdefault(key, []).append(packet_id)
         self._last_key = connection.execute(_LAST_KEY).fetchone()[0]
         now_ms = self._store.now_ms()
-        for next_n, seen_at, expiry_s, *row in connection.execute(
+        rows = connection.execute(
             f"SELECT next_n, seen_at, expiry_s, {seals.columns('session')} FROM session"
-        ).fetchall():
+        ).fetchall()
+        if any(row[1] == _HERE for row in rows):
+            self._committer.batch.rows.append((_ALL_LEFT, (now_ms,)))
+            self._committer.lazily(self._store.now())
+        for next_n, seen_at, expiry_s, *row in rows:
             if not seals.is_whole(connection, "session", tuple(row)):
                 self._store.damaged += 1
                 continue
@@ -235,9 +240,13 @@ class SessionKeeper:
         self._committer.lazily(self._store.now())
 
     def restore_wills(self) -> Iterator[RestoredWill]:
-        """Yield the wills of who may still speak, as `Engine.restore` takes them; forget the others."""
+        """Yield the wills of who may still speak, as `Engine.restore` takes them; forget the others.
+
+        The delay of who was connected begins now, and goes on over the next restart.
+        """
+        is_any = False
         for row in self._store.read.execute(wills.SELECT):
-            self._last_will = max(self._last_will, row[0])
+            self._last_will, is_any = max(self._last_will, row[0]), True
             found = wills.of_row(row)
             if found is None:
                 self._damaged("will %d, of %r with client id %r,", row[0], row[1], row[2])
@@ -245,6 +254,9 @@ class SessionKeeper:
                 yield *found, self._engine_time(row[-1]) if type(row[-1]) is int else 0.0
                 continue
             self.drop_will(row[0])
+        if is_any:
+            self._committer.batch.rows.append((wills.ALL_LEFT, (self._store.now_ms(),)))
+            self._committer.lazily(self._store.now())
 
     def keep_will(self, session: Session, identity: Identity, will: Will) -> int:
         """Keep a will from now on and return its key."""

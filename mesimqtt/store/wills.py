@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = "id, user, client_id, jti, identity, topic, payload, qos, properties, delay_s, checksum"
 INSERT = f"INSERT INTO will ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 LEFT = "UPDATE will SET due = ? WHERE id = ?"
+ALL_LEFT = "UPDATE will SET due = ? + 1000 * delay_s WHERE due = 0"
 DROP = "DELETE FROM will WHERE id = ?"
 DROP_OF_USER = "DELETE FROM will WHERE user = ?"
 SELECT = f"SELECT {COLUMNS}, due FROM will ORDER BY id"

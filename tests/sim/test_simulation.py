@@ -11,7 +11,9 @@ import pytest
 from mesimqtt.proof.sim.receipts import forge
 from mesimqtt.proof.sim.run import Plan, run
 from mesimqtt.proof.sim.seeds import Receipts, Seeds
+from mesimqtt.proof.sim.wills import Life, Wills, live
 from mesimqtt.proof.trials import trial
+from mesimqtt.testing.world import World
 
 SHORT = Plan(minutes=4, messages_per_hour=2_000)
 ROUGH = Plan(minutes=3, messages_per_hour=2_500, harm=8)
@@ -73,3 +75,39 @@ def test_the_trials_are_listed_and_count_what_they_did(tmp_path):
     assert (Seeds, Receipts) == (type(trial("seeds")), type(trial("receipts")))
     assert (2, "5..6", 0, ()) == (outcome.tried, outcome.seeds, outcome.failed, outcome.failures)
     assert outcome.figures["messages"] > 20
+
+
+def test_every_will_comes_once_or_not_at_all(tmp_path):
+    """Sixty wills of two servers that are killed and stopped: those that fell due have come, and no other."""
+    outcome = Wills().run(60, seed=3, folder=tmp_path, progress=lambda _: None)
+
+    assert (60, "3..4", 0, ()) == (outcome.tried, outcome.seeds, outcome.failed, outcome.failures)
+    assert outcome.figures["kills"] > 5
+    assert outcome.figures["sent"] > 20
+
+
+class Forgetful(World):
+    """A server that forgets at its start what a device left."""
+
+    def open_store(self):
+        store = super().open_store()
+        store.read.execute("DELETE FROM will")
+        return store
+
+
+class Stubborn(World):
+    """A server that sends at its start whatever anybody left."""
+
+    def open_store(self):
+        store = super().open_store()
+        store.read.execute("UPDATE will SET due = 1")
+        return store
+
+
+@pytest.mark.parametrize(("kind", "told"), [(Forgetful, "was due and never came"), (Stubborn, "was not to be sent")])
+def test_the_trial_of_wills_sees_a_server_that_is_wrong(tmp_path, kind, told):
+    """What never comes is said, and so is what comes too early."""
+    made = type("WrongLife", (Life,), {"world_type": kind})
+    found = [complaint for seed in range(4) for complaint in live(seed, 50, tmp_path / str(seed), made)[1]]
+
+    assert any(told in complaint for complaint in found)

@@ -72,6 +72,26 @@ def test_who_was_connected_leaves_his_will_to_the_next_start(world, bob, kill, c
     assert (["gone"], 0) == (bob().payloads(), kept(world))
 
 
+def test_a_delay_that_began_with_a_kill_goes_on_over_the_next_one(world, bob):
+    """It does not begin anew with each start: a server that is killed again and again sends the will all the same."""
+    sensor(world, delay=20)
+    for _ in range(4):
+        world.restart()
+        world.advance(6)
+
+    assert (["gone"], 0) == (bob().payloads(), kept(world))
+
+
+def test_an_absence_that_began_with_a_kill_goes_on_over_the_next_one(world):
+    """A session ends after its expiry, however often the server is killed meanwhile."""
+    five.connect(world, "alice", "sensor", expiry=20)
+    for _ in range(4):
+        world.restart()
+        world.advance(6)
+
+    assert 0 == five.connect(world, "alice", "sensor").connack.session_present
+
+
 def test_who_is_back_in_time_has_his_will_not_sent(world, bob):
     """Also where he left it to a process that is no more."""
     sensor(world).lose()
