@@ -50,6 +50,7 @@ def test_short_visits_after_a_crash_do_not_forget_it_either(world, visits):
     world.restart()
     for _ in range(visits):
         come_and_go(world)
+    world.advance(0.1)  # of what is written in the millisecond of the visit nobody could tell
     world.connect("alice").publish("u/bob/2")
 
     again = world.connect("bob").received("u/")
