@@ -18,6 +18,7 @@ USERS = ["alice", "bob"]
 TMPFS_BYTES = 8 * 1024 * 1024
 FILLER_BYTES = 4 * 1024 * 1024
 PAGES = 250
+RESERVE_PAGES = 20
 
 
 class Tmpfs:
@@ -54,6 +55,9 @@ class Tmpfs:
         """What `mesimqtt stats` says of the store."""
         return json.loads(await asyncio.to_thread(self.server.run, "stats", "--json"))["health"]
 
+    async def reserve(self):
+        """The server gives its ballast for this by itself."""
+
     async def free(self):
         self.disk.free()
 
@@ -89,6 +93,10 @@ class PageLimit:
     async def health(self):
         """What the operation behind `mesimqtt stats` says of the store."""
         return (await self.app.perform("stats", {}))["health"]
+
+    async def reserve(self):
+        """Give the pages that a ballast would be, as far as states need them: here it is a file that takes none."""
+        await self._limit(PAGES + RESERVE_PAGES)
 
     async def free(self):
         await self._limit(100_000)

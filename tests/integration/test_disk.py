@@ -181,6 +181,7 @@ def test_acknowledgements_are_kept_on_a_full_disk(tmp_path):
         async with kind.serving(tmp_path / kind.name, BALLAST) as disk:
             alice = Sender(disk)
             await alice.send_until_closed()
+            await disk.reserve()
             first = await received_by_bob(disk, set(alice.acked))
             # Below a limit of pages there is room for files, and the reserve is made again within a second.
             assert kind is PageLimit or not (disk.data / "ballast").exists()
