@@ -195,7 +195,7 @@ def test_the_puback_leaves_only_after_the_handlers_returned(peer, make):
     def slow(message: Message) -> None:
         order.append(("slow", message.seq))
         entered.set()
-        release.wait(5)
+        release.wait(60)
 
     @client.on_message
     def second(message: Message) -> None:

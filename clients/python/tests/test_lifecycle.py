@@ -68,7 +68,7 @@ def test_what_was_not_handled_at_close_is_not_acknowledged(peer, make):
     @client.on_message
     def slow(message):
         entered.set()
-        release.wait(5)
+        release.wait(60)
 
     with client:
         client.wait_online(20)

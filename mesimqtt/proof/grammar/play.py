@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 0.02  # in which an answer that waits for a commit follows that to a PINGREQ
 STUCK_S = 0.3  # without an answer to a PINGREQ, whose bytes may be taken for the end of another packet
+SURELY_STUCK_S = 2.0  # after so many of them: not only late, on a machine that is busy
 _FILL = 200
 PATIENCE_S = 1.0  # before two servers are said to differ
 
@@ -127,7 +128,9 @@ class Stage:
     def _is_stuck(self, line: Line) -> bool:
         """Tell whether the server still waits for the end of a packet, whatever follows it."""
         line.send(wire.PINGREQ * _FILL)
-        line.pump(STUCK_S)
+        end = time.monotonic() + SURELY_STUCK_S
+        while not line.pongs and not line.is_closed and (left := end - time.monotonic()) > 0:
+            line.pump(left)
         if not line.pongs and not line.is_closed:
             line.events.append(("waits",))
             line.close()
