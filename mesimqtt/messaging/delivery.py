@@ -11,7 +11,7 @@ from mesimqtt.messaging.devices import PLAIN, Device, Extra
 from mesimqtt.messaging.feed import ABOVE_MAX, Feed
 from mesimqtt.messaging.properties5 import for_receiver, seq_property
 from mesimqtt.messaging.receipts import TOO_LARGE
-from mesimqtt.messaging.waiting import has_room, next_page_bytes
+from mesimqtt.messaging.waiting import Room, next_page_bytes
 from mesimqtt.store import amend as amend_rows
 from mesimqtt.store import devices as device_rows
 from mesimqtt.store import messages as message_rows
@@ -36,6 +36,7 @@ class Delivery:
         self._receipts = receipts
         self.withdrawn: dict[tuple[int, int], float] = {}  # (mid, user or 0 for all) lately: what a read may not know
         self.sent: dict[int, dict[int, int]] = {}  # device row -> conversation -> last seq sent, for DUP
+        self.room = Room(self.page, hub.now)
 
     def committed(self, thread: Thread, message: Message, recipients: list[User], sender: User | None) -> None:
         """Hand a message that was just committed to who is online."""
@@ -139,9 +140,7 @@ class Delivery:
 
     def _give(self, device: Device, feed: Feed, message: Message) -> bool:
         """Hand over, or pass over what this device is not to get; False: no room now."""
-        seq = message.seq
-        user = device.user
-        lane = feed.lane
+        seq, user, lane = message.seq, device.user, feed.lane
         taken = self.withdrawn
         if message.state or (taken and ((message.mid, 0) in taken or (message.mid, user.id) in taken)):
             self._receipts.settle(user, lane, message)
@@ -322,7 +321,7 @@ class Delivery:
 
     def page(self, device: Device) -> None:
         """Read the next page for a device that has room, one conversation after the other."""
-        if device.is_paging or not device.behind or not has_room(device):
+        if device.is_paging or not device.behind or not self.room.has(device):
             return
         ready = (feed for feed in device.behind.values() if not feed.is_far(feed.sent + 1))
         feed = min(ready, key=attrgetter("priority"), default=None) if device.is_ranked else next(ready, None)

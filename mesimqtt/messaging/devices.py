@@ -102,6 +102,7 @@ class Device:
         "feeds",
         "filters",
         "had_in_flight",
+        "held_bytes",
         "is_asking",
         "is_five",
         "is_loading",
@@ -144,6 +145,7 @@ class Device:
         self.is_five = connection.five is not None
         self.packet_max = connection.packet_max
         self.page_bytes = 0  # of the last page that was read for it
+        self.held_bytes = 0  # in flight for long: waited for no more, see waiting.py
         self.window = min(WINDOW, connection.inflight_max)  # 5.0: Receive Maximum if lower
         self.message_window = self.window - min(_RESERVED, self.window // 4)
         self.row_id = 0

@@ -240,7 +240,7 @@ class Messaging:
         failed: list[Exception] = []
         for part in (
             self.claim.audit, self._sweeper, self.search, self.retention, self.modules, self.bots, self._lifetimes,
-            self._typing, self.presence, self._round_robin, self.groups, self.keys, self.webhooks,
+            self._typing, self.presence, self._round_robin, self.groups, self.keys, self.webhooks, self._delivery.room,
         ):  # fmt: skip
             try:
                 part.tick(now)

@@ -261,6 +261,53 @@ def test_who_acknowledges_nothing_is_read_nothing_more(world):
     assert (0, 0) == (user.inbox_messages, user.inbox_bytes)
 
 
+def take_all_but(peer, held):
+    """Acknowledge what comes, but never `held`; return how many came."""
+    count = 0
+    while messages := peer.received("u/"):
+        count += len(messages)
+        peer.ack(*(each for each in messages if each.payload[:4] != held))
+    return count
+
+
+def test_who_works_on_one_message_for_long_is_read_all_others(world):
+    """What came live and is not acknowledged, small as it is, does not keep back what waits in the store."""
+    alice, carol, bob = world.connect("alice"), world.connect("carol"), world.listener("bob")
+    bob.auto_ack = False
+    assert alice.publish("u/bob/1", "held")
+    send(carol, 400)
+
+    assert 401 == take_all_but(bob, b"held")
+
+
+def test_who_works_on_a_large_message_for_long_is_read_all_others(world):
+    """After five seconds a large one that is not acknowledged keeps back nothing that waits any more."""
+    alice, carol, bob = world.connect("alice"), world.connect("carol"), world.listener("bob")
+    bob.lose()
+    send_large(alice, 0, 1)
+    send(carol, 400)
+    bob = come_back(world, "bob")
+
+    assert 1 == take_all_but(bob, b"000 ")
+    world.advance(6)
+    assert 400 == take_all_but(bob, b"000 ")
+
+
+def test_who_acknowledges_only_when_he_has_several_gets_several(world):
+    """Of large messages one more is read every five seconds for who has acknowledged none, up to his window."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.lose()
+    send_large(alice, 0, 60)
+    bob, came = come_back(world, "bob"), []
+    for _ in range(60):
+        came += bob.received("u/")
+        world.advance(5.5)
+    assert list(range(56)) == [int(each.payload[:3]) for each in came]
+    bob.ack(*came)
+
+    assert 4 == take_all_but(bob, b"none")
+
+
 def test_a_slow_reader_at_qos_0_is_bounded_too(world):
     """Also without acknowledgements, what is not written stays in the store."""
     alice = world.connect("alice")
