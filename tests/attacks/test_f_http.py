@@ -143,7 +143,7 @@ def test_a_chunked_body_is_counted(web) -> None:
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     head = b"POST /v1/send/nobody HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\nTransfer-Encoding: chunked\r\n\r\n"
     with connect(web) as peer:
-        peer.settimeout(10)
+        peer.settimeout(60)
         try:
             peer.sendall(head % web.tokens["chunky"].encode())
             for _ in range(40):

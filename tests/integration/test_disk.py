@@ -100,7 +100,7 @@ def packet(number, cid):
 
 def stored(disk):
     """Return the cids in the file, and what integrity_check says, as another process sees them."""
-    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=5)
+    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=60)
     try:
         cids = {cid for (cid,) in connection.execute("SELECT cid FROM message")}
         return cids, connection.execute("PRAGMA integrity_check").fetchone()[0]
@@ -110,7 +110,7 @@ def stored(disk):
 
 def delivered(disk):
     """Return of how many messages the file says DELIVERED."""
-    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=5)
+    connection = sqlite3.connect(disk.data / "mesimqtt.db", timeout=60)
     try:
         return connection.execute("SELECT sum(last_seq - first_seq + 1) FROM step WHERE status = 2").fetchone()[0]
     finally:

@@ -325,7 +325,7 @@ async def test_a_thousand_messages_flow_both_ways(peer, make):
         del stream
         await pushing
         for message in sent:
-            await message.wait("sent", timeout=10)
+            await message.wait("sent", timeout=60)
 
     assert list(range(500)) == got
     assert [message.cid for message in sent] == [each.cid for each in peer.messages()]

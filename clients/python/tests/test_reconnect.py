@@ -65,7 +65,7 @@ def test_order_and_count_survive_many_cuts(peer, make):
     with make() as client:
         sent = [client.send("bob", str(number)) for number in range(300)]
         for message in sent:
-            message.wait("sent", timeout=10)
+            message.wait("sent", timeout=60)
 
     first_copies = list(dict.fromkeys(each.cid for each in peer.messages()))
     assert [message.cid for message in sent] == first_copies
@@ -79,7 +79,7 @@ def test_many_threads_may_send_at_once(peer, make):
 
     def run(client, name):
         texts = [f"{name} {number}" for number in range(25)]
-        done.extend(client.send("bob", text).wait("delivered", timeout=10) for text in texts)
+        done.extend(client.send("bob", text).wait("delivered", timeout=60) for text in texts)
 
     with make() as client:
         threads = [threading.Thread(target=run, args=(client, name)) for name in range(8)]

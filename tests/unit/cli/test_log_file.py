@@ -27,7 +27,7 @@ class FakeSink:
         self.is_open.set()
 
     def write(self, line: str) -> None:
-        self.is_open.wait(10)
+        self.is_open.wait(60)
         if self.error is not None:
             raise self.error
         self.lines.append(line.rstrip("\n"))

@@ -71,7 +71,7 @@ class Issuer:
 
     def __call__(self, url):
         self.asked += 1
-        self.may_answer.wait(5)
+        self.may_answer.wait(60)
         if self.fails:
             raise FetchError(f"{url} is down")
         return self.body, self.headers

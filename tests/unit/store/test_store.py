@@ -275,7 +275,7 @@ def test_a_computation_holds_up_neither_reads_nor_the_end(tmp_path):
             tmp_path / "data", StoreSettings(ballast_bytes=0), loop=asyncio.get_running_loop(), now=lambda: 0.0,
             now_ms=lambda: NOW_MS, on_fatal=print,
         )  # fmt: skip
-        slow = asyncio.ensure_future(store.compute(lambda: go.wait(10)))
+        slow = asyncio.ensure_future(store.compute(lambda: go.wait(60)))
         await asyncio.sleep(0)
         found = await store.ask(lambda connection: connection.execute("SELECT 1").fetchall())
         await store.close()
