@@ -16,6 +16,7 @@ from mesimqtt.messaging.model import Accepted, Due, Names, Target, Thread, User
 from mesimqtt.messaging.modules import unjudged
 from mesimqtt.messaging.particulars import Sent, Traits, digest_of
 from mesimqtt.messaging.properties5 import ACCEPTED
+from mesimqtt.messaging.wills import Testator
 from mesimqtt.store import messages
 from mesimqtt.store.committer import Health
 from mesimqtt.topics import NO_PARAMS, Kind, OutTopic, Params
@@ -228,9 +229,13 @@ class Acceptor:
                 )
                 if refusal is not None:
                     return refusal
-        return self.message(
+        told = self.message(
             entry.sender, entry.out, entry.payload, entry.connection, entry.qos, entry.packet_id, judged=entry
         )
+        sent_by: object = entry.connection
+        if isinstance(sent_by, Testator):
+            sent_by.accepted(self._hub.committer.batch)
+        return told
 
     def _was_accepted(self, sender: User, cid: str | None, names: Names, digest: bytes) -> bool | Refused:
         """Answer a resend of what was accepted, which nothing that came since can refuse; False if it is none."""

@@ -13,6 +13,7 @@ from mesimqtt.domain.messages import GROUP, PAIR, Outcome
 from mesimqtt.domain.status import TITLES, Status
 from mesimqtt.messaging.model import Due, Target
 from mesimqtt.messaging.particulars import Sent, Traits
+from mesimqtt.messaging.wills import Testator
 from mesimqtt.store import scheduled
 from mesimqtt.store.batch import Rider
 from mesimqtt.store.integrity import CORRUPT_REASON
@@ -121,6 +122,7 @@ class Schedule:
             sent.payload, amends.mid if amends else None,
         )  # fmt: skip
         most = hub.settings.messaging.scheduled_max
+        sent_by: object = sent.connection
 
         def work(connection: sqlite3.Connection) -> scheduled.Accepted:
             accepted = scheduled.accept(connection, row, sent.digest, most=most)
@@ -129,6 +131,8 @@ class Schedule:
                     scheduled.end(connection, amends, Status.DELETED, "", now_ms)
                 else:
                     scheduled.replace(connection, amends.mid, sent.payload)
+            if accepted.outcome is Outcome.STORED and isinstance(sent_by, Testator):
+                sent_by.scheduled(connection)
             return accepted
 
         def done(result: scheduled.Accepted | BaseException) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mesimqtt.messaging.accept import Acceptor
     from mesimqtt.messaging.hub import Hub
     from mesimqtt.messaging.model import User
+    from mesimqtt.store.batch import Batch
 
 _QOS, _PACKET_ID = 1, 1  # it is answered, as a PUBLISH at QoS 1 is
 
@@ -49,13 +50,10 @@ class Wills:
             out = with_properties(parse_out(will.raw[len(user.out_prefix) :].decode()), will.properties)
         except TopicError:
             return True
-        testator = cast("Connection", _Testator(self, will.key, again))
+        testator = Testator(self, will.key, again)
         out = OutTopic(out.kind, out.name, None, out.params)
-        told = self._acceptor.message(user, out, will.payload, testator, _QOS, _PACKET_ID)
-        batch = self._hub.committer.batch
-        last = batch.accepts[-1] if batch.accepts else None
-        if will.key and isinstance(last, Accepted) and last.connection is testator:
-            batch.riders.append(_Executed(last, will.key))
+        told = self._acceptor.message(user, out, will.payload, cast("Connection", testator), _QOS, _PACKET_ID)
+        testator.accepted(self._hub.committer.batch)
         return told
 
     def over(self, key: int) -> None:
@@ -65,7 +63,7 @@ class Wills:
             self._hub.committer.wake()
 
 
-class _Testator:
+class Testator:
     """Stands where a message has its connection, and is answered like one."""
 
     client_id = ""
@@ -75,6 +73,18 @@ class _Testator:
         self._wills = wills
         self._key = key
         self._again = again
+        self._is_executed = not key
+
+    def accepted(self, batch: Batch) -> None:
+        """Have the store forget the will in the commit that keeps its message, if that is the last of the batch."""
+        last = batch.accepts[-1] if batch.accepts else None
+        if not self._is_executed and isinstance(last, Accepted) and last.connection is cast("Connection", self):
+            self._is_executed = True
+            batch.riders.append(_Executed(last, self._key))
+
+    def scheduled(self, connection: sqlite3.Connection) -> None:
+        """Have the store forget the will in the transaction that keeps its message for later."""
+        connection.execute(DROP, (self._key,))
 
     def acknowledge(self, packet_id: int, qos: int, code: int = 0, reason: str = "") -> None:  # noqa: ARG002 - a connection's
         """Take note that the message is kept, or why not."""

@@ -189,6 +189,38 @@ def test_a_will_that_a_module_judges_is_sent_after_a_kill(world, bob):
     assert (["gone"], 0) == (bob().payloads(), kept(world))
 
 
+def test_a_kill_while_a_will_is_sent_that_a_module_has_passed(world, bob):
+    """However late it is accepted, its message is kept and it is forgotten in one commit."""
+    thoughts = []
+
+    async def think(message):
+        thoughts.append(asyncio.get_running_loop().create_future())
+        return await thoughts[-1]
+
+    async def pass_on():
+        thoughts[0].set_result(PASS)
+
+    world.messaging.modules.add("slow", think)
+    sensor(world, delay=0).lose()
+    world.commits.hold_answers()
+    world.run(pass_on())
+    world.restart()
+
+    assert (["gone"], 0) == (bob().payloads(), kept(world))
+
+
+def test_a_kill_while_a_will_is_sent_for_later(world, bob):
+    """A will with `when` is forgotten in the commit that keeps its message until that time."""
+    gone = sensor(world, f"{TO_BOB}/when=5", delay=0)
+    world.commits.hold_answers()
+    gone.lose()
+    world.restart()
+    phone = bob()
+    world.advance(10)
+
+    assert (["gone"], 0) == (phone.payloads(), kept(world))
+
+
 def test_a_module_that_takes_a_will_takes_it_for_good(world, bob):
     """What a module refuses is not sent after a restart either."""
 
