@@ -188,18 +188,6 @@ _SERVER_3: tuple[str, ...] = (
     "CREATE TABLE heartbeat (id INTEGER NOT NULL PRIMARY KEY, beat_at INTEGER NOT NULL)",  # what a health check commits
 )
 
-_WILLS_3 = _statements("""
-CREATE TABLE will (id INTEGER NOT NULL PRIMARY KEY, user TEXT NOT NULL, client_id TEXT NOT NULL, jti TEXT NOT NULL,
-    identity TEXT NOT NULL, topic BLOB NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL, properties BLOB NOT NULL,
-    delay_s INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL);
-""")
-
-_BOTS_3 = _statements("""
-CREATE TABLE given_up (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, device TEXT NOT NULL, message_id
-    INTEGER NOT NULL, tries INTEGER NOT NULL, ts INTEGER NOT NULL, error TEXT NOT NULL);
-CREATE UNIQUE INDEX given_up_user_id_device_message_id ON given_up (user_id, device, message_id);
-""")
-
 _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else that touches these tables
     "ALTER TABLE message ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE scheduled ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
@@ -216,22 +204,24 @@ _INTEGRITY_3: tuple[str, ...] = (  # checksums (integrity.py); behind all else t
     "UPDATE lane SET checksum = lane_checksum(conversation_id, user_id, floor, until, gaps)",
 )
 
+# Version 4. The checksums of seals.py stand behind all else that touches their tables.
+_WILLS_4 = _statements("""
+CREATE TABLE will (id INTEGER NOT NULL PRIMARY KEY, user TEXT NOT NULL, client_id TEXT NOT NULL, jti TEXT NOT NULL,
+    identity TEXT NOT NULL, topic BLOB NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL, properties BLOB NOT NULL,
+    delay_s INTEGER NOT NULL, due INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL);
+""")
+
+_BOTS_4 = _statements("""
+CREATE TABLE given_up (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER NOT NULL, device TEXT NOT NULL, message_id
+    INTEGER NOT NULL, tries INTEGER NOT NULL, ts INTEGER NOT NULL, error TEXT NOT NULL);
+CREATE UNIQUE INDEX given_up_user_id_device_message_id ON given_up (user_id, device, message_id);
+""")
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     _statements(_VERSION_1),
     _statements(_VERSION_2),
-    (
-        *_MESSAGES_3,
-        *_HISTORY_3,
-        *_GROUPS_3,
-        *_PEOPLE_3,
-        *_API_3,
-        *_WEBHOOKS_3,
-        *_SERVER_3,
-        *_WILLS_3,
-        *_BOTS_3,
-        *_INTEGRITY_3,
-        *seals.statements(),
-    ),
+    (*_MESSAGES_3, *_HISTORY_3, *_GROUPS_3, *_PEOPLE_3, *_API_3, *_WEBHOOKS_3, *_SERVER_3, *_INTEGRITY_3),
+    (*_WILLS_4, *_BOTS_4, *seals.statements()),
 )
 VERSION = len(MIGRATIONS)
 
