@@ -43,12 +43,12 @@ class Quarantine:
             self._hub.committer.call(
                 lambda connection: parties.put_right(connection, numbers), partial(self._put_right, numbers)
             )
-        if odd.ends:
-            found = [odd.ends.popleft() for _ in range(len(odd.ends))]
-            self._hub.committer.call(lambda connection: ends.put_right(connection, found), self._brought_back)
         if odd.rows:
             rows = [odd.rows.popleft() for _ in range(len(odd.rows))]
             self._hub.committer.call(lambda connection: mending.put_right(connection, rows), self._mended)
+        if odd.ends:
+            found = [odd.ends.popleft() for _ in range(len(odd.ends))]
+            self._hub.committer.call(lambda connection: ends.put_right(connection, found), self._brought_back)
         suspects = self._hub.store.suspects
         for _ in range(len(suspects)):
             mid = suspects.popleft()

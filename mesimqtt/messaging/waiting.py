@@ -74,4 +74,5 @@ class Room:
 
 
 def _in_flight(device: Device) -> int:
-    return sum(token[1].size for token in device.connection.claimed.values() if type(token) is tuple)
+    # Not what was just committed: a conversation that goes on would hold up those that wait.
+    return sum(token[1].shed for token in device.connection.claimed.values() if type(token) is tuple)

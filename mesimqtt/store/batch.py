@@ -360,6 +360,7 @@ class Writer:
 
     def _apart(self, connection: sqlite3.Connection, part: Batch) -> None:
         """Write one message with what rides on it. Its number is nobody's then: another one may be refused."""
+        part.accepts[0].outcome = Outcome.STORED  # what it repeated may be refused
         try:
             self._accept(connection, part)
             for rider in part.riders:

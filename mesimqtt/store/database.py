@@ -167,8 +167,8 @@ class Database:
         over, conversations, rows = found
         if over or conversations or rows:
             with transaction(connection):
+                mending.put_right(connection, rows)  # of a number with a checksum it knows what it was
                 ends.put_right(connection, over)
-                mending.put_right(connection, rows)
                 parties.put_right(connection, conversations)
         return True
 

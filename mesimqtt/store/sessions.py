@@ -246,7 +246,7 @@ class SessionKeeper:
         """
         is_any = False
         for row in self._store.read.execute(wills.SELECT):
-            self._last_will, is_any = max(self._last_will, row[0]), True
+            self._last_will, is_any = max(self._last_will, row[0] if row[0] < END else 0), True
             found = wills.of_row(row)
             if found is None:
                 self._damaged("will %d, of %r with client id %r,", row[0], row[1], row[2])

@@ -9,6 +9,8 @@ from contextlib import closing
 import pytest
 
 from mesimqtt.store import ends
+from mesimqtt.testing import wire5
+from unit.messaging import five
 from unit.messaging.world import CheckedWorld, World
 
 HIGH = 1 << 62
@@ -83,6 +85,38 @@ def test_nobody_waits_for_it_where_nobody_has_looked(tmp_path, table, column):
 
         assert ([1, 2], "three") == (told, got[-1])
         assert {"carol"} == {peer.user for peer in [world.listener("carol", "new")] if not peer.is_closed}
+
+
+def test_the_highest_will_of_all_keeps_no_other_from_being_kept(tmp_path):
+    """Who comes with a will after that has it kept, and nobody's message fails for it."""
+    world = made(World, tmp_path / "data")
+    with closing(world):
+        left = wire5.will("m/carol/out/u/alice/w", b"gone", qos=1)
+        five.connect(world, "carol", "sensor", will=left)
+        world.advance(2)
+        world.store.read.execute("UPDATE will SET id = ?", (2 * HIGH - 1,))
+        world.restart()
+        world.advance(2)
+        five.connect(world, "carol", "sensor", will=left)
+        told, got = goes_on(world)
+
+        assert ([1, 2], "three") == (told, got[-1])
+        assert [(1,)] == world.rows("SELECT count(*) FROM will")
+
+
+def test_a_session_that_is_what_it_was_is_not_said_to_be_lost(tmp_path, caplog):
+    """Its number is part of its checksum, which tells what it was."""
+    world = made(CheckedWorld, tmp_path / "data")
+    with closing(world), caplog.at_level(logging.ERROR):
+        world.store.read.execute("DROP TRIGGER session_changed")
+        before = values(world, "session", "id")
+        raised(world, "session", "id")
+        world.restart()
+
+        assert before == values(world, "session", "id")
+        assert f"is put right: id is {before[-1][0]} again" in caplog.text
+        assert "its client subscribes again" not in caplog.text
+        assert "had come to their end" not in caplog.text
 
 
 def test_it_is_put_right_beside_the_work(tmp_path, caplog):

@@ -135,6 +135,26 @@ def test_one_stuck_conversation_does_not_hold_up_another(world):
     assert ["0", "1", "2"] == bob.payloads("u/carol")
 
 
+def test_a_conversation_that_goes_on_does_not_hold_up_one_that_waits(world):
+    """A device that always has carol's newest message in flight still gets what waits of alice's in the store."""
+    alice, carol, bob = world.connect("alice"), world.connect("carol"), world.listener("bob")
+    bob.auto_ack = False
+    got, newest = [], []
+    for number in range(12):
+        assert carol.publish(f"u/bob/{number}", "x" * 40_000)
+        if not number:
+            send(alice, 400)
+        fresh = bob.received("u/")
+        of_carol = [*newest, *(message for message in fresh if "u/carol" in message.topic)]
+        of_alice = [message for message in fresh if "u/alice" in message.topic]
+        bob.ack(*of_carol[:-1], *of_alice)
+        newest = of_carol[-1:]
+        got += of_alice
+
+    assert [str(number) for number in range(400)] == [message.payload.decode() for message in got]
+    assert 1 == len(bob.connection.claimed)
+
+
 def test_order_holds_over_reconnects(world):
     """Losing the link again and again leaves every device one increasing order, with repeats only as DUP."""
     alice = world.connect("alice")

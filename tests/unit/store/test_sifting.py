@@ -64,6 +64,18 @@ def test_what_was_repeated_or_reused_stays_so_beside_a_bad_message(desk):
     assert [("1", 1), ("3", 2), ("2", 3)] == in_order(desk, conversation)
 
 
+def test_a_resend_of_a_bad_message_stands_for_itself(desk):
+    """Of two with one cid in a commit the second is new, and handed over, where the first cannot be written."""
+    conversation = pair()
+    desk.message("1", conversation, payload=None)
+    again = desk.message("1", conversation)
+    desk.commit()
+
+    assert [("1",)] == [cids(part) for part in desk.refused]
+    assert (Outcome.STORED, 1) == (again.outcome, again.seq)
+    assert [("1", 1)] == in_order(desk, conversation)
+
+
 def test_a_conversation_that_cannot_go_on_hinders_no_other(desk):
     """Where damage has brought a counter to its end, what needs the next one is refused; others are committed."""
     full, other, silent = pair(), pair(ALICE, CAROL), pair(BOB, CAROL)
