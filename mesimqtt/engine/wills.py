@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mesimqtt.engine.will import Will
 
 AGAIN_S = 10.0  # after which a will is published that the store could not take
+WAITING_MAX = 10_000  # wills that wait, with which no such one is added: the keeper has it for the next start, if any
 
 
 def keep(engine: Engine, connection: Connection) -> None:
@@ -129,6 +130,9 @@ def fire(engine: Engine, connection: Connection) -> None:
 
 def _again(engine: Engine, connection: Connection, will: Will) -> None:
     """Fire a will later: the store could not take it, and nobody else would say it again."""
+    if len(engine.wills) >= WAITING_MAX:
+        engine.counters.dropped += 1
+        return
     connection.will = will
     own = Session(connection.user, connection.client_id, clean=True)  # whoever is back calls off no will that was due
     engine.wills[own] = (engine.now + AGAIN_S, connection)

@@ -11,6 +11,7 @@ from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
 from mesimqtt.store import seals, wills
+from mesimqtt.store.committer import Health
 from mesimqtt.store.ends import END
 from mesimqtt.store.integrity import letter_holds, of_letter
 
@@ -48,6 +49,7 @@ _INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) SELECT id, ?
 _FORGET_INCOMING = "DELETE FROM incoming WHERE session_id = ? AND packet_id = ?"
 _RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos, properties, expires_at, checksum) VALUES (?,?,?,?,?,?)"
 _UNRETAIN = "DELETE FROM retained WHERE topic = ?"
+_WILLS_UNSURE_MAX = 1_000  # that are kept while the store cannot write: what is to be written then is in memory
 _DROP = (
     "DELETE FROM session WHERE id = ?",
     "DELETE FROM subscription WHERE session_id = ?",
@@ -63,6 +65,7 @@ class SessionKeeper:
         self._store = store
         self._committer = store.committer
         self._last_key = self._last_will = 0
+        self._wills_unsure = 0
         # Acknowledged and still in the store, by session: a dict for each batch that is not committed yet.
         self._gone: list[dict[int, set[int]]] = []
         self._gone_batch: Batch | None = None
@@ -259,7 +262,10 @@ class SessionKeeper:
             self._committer.lazily(self._store.now())
 
     def keep_will(self, session: Session, identity: Identity, will: Will) -> int:
-        """Keep a will from now on and return its key."""
+        """Keep a will from now on and return its key; 0: too many wait for a store that cannot write now."""
+        self._wills_unsure = self._wills_unsure + 1 if self._committer.health is not Health.OK else 0
+        if self._wills_unsure > _WILLS_UNSURE_MAX:
+            return 0
         self._last_will += 1
         self._row(wills.INSERT, *wills.row_of(self._last_will, session.client_id, identity, will))
         return self._last_will

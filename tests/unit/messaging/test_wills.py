@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from mesimqtt.hooks import PASS
+from mesimqtt.store import wills
 from mesimqtt.testing import wire5
 from unit.messaging import five
 
@@ -172,6 +173,27 @@ def test_a_will_that_the_store_cannot_take_is_sent_later(world, bob):
     assert [] == phone.payloads()
     world.database.code = 0
     world.advance(15)
+    assert (["gone"], 0) == (phone.payloads(), kept(world))
+
+
+def test_who_comes_and_goes_on_a_full_disk_does_not_fill_the_memory(world, bob, monkeypatch):
+    """Of wills that cannot be written, and of those that were due, a bounded number waits; those are sent later."""
+    monkeypatch.setattr("mesimqtt.store.sessions._WILLS_UNSURE_MAX", 3)
+    monkeypatch.setattr("mesimqtt.engine.wills.WAITING_MAX", 5)
+    phone = bob()
+    world.database.code = sqlite3.SQLITE_FULL
+    for number in range(20):
+        sensor(world, delay=0, device=f"sensor-{number}").lose()
+        world.advance(0.5)
+
+    rows = [values for sql, values in world.store.committer.batch.rows if sql == wills.INSERT]
+    assert (5, True) == (len(world.engine.wills), len(rows) <= 4)  # the first one found the disk full
+    world.database.code = 0
+    world.advance(15)
+    assert (["gone"] * 5, 0) == (phone.payloads(), kept(world))
+    later = sensor(world, delay=0, device="later")
+    assert 1 == kept(world)
+    later.lose()
     assert (["gone"], 0) == (phone.payloads(), kept(world))
 
 
