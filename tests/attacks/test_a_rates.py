@@ -14,7 +14,7 @@ from stopwatch import Stopwatch, threads_of
 WRONG = "wrong"
 LIMITS = [
     ("limits:\n", "limits:\n  stalled_s: 1.0\n"),
-    ('publishes: "10:30000"', 'publishes: "1:2500"'),
+    ('publishes: "10:30000"', 'publishes: "1:5000"'),
     ('requests: "10:25000"', 'requests: "10:5000"'),
     ('connects: "30:600"', 'connects: "10:50"'),
 ]
@@ -47,18 +47,18 @@ def cpu_s(server):
 
 
 def test_a_fast_publisher_is_read_more_slowly(strict):
-    """Row 33: 5,000 tiny PUBLISH at once take as long as their window says; none is lost, nobody else waits."""
+    """Row 33: 10,000 tiny PUBLISH at once take as long as their window says; none is lost, nobody else waits."""
     attacker, other = strict.somebody(), strict.somebody()
     began, watch = time.monotonic(), Stopwatch()
-    attacker.send(publish("free/x", "x", 1, 7) * 5_000)
+    attacker.send(publish("free/x", "x", 1, 7) * 10_000)
     assert [] == other.exchange()
     assert watch.elapsed_s < 0.5
     acknowledged = 0
-    while acknowledged < 5_000 and (found := attacker.next()) is not None:
+    while acknowledged < 10_000 and (found := attacker.next()) is not None:
         acknowledged += found[0] == 0x40
 
-    assert 5_000 == acknowledged
-    assert time.monotonic() - began > 0.7
+    assert 10_000 == acknowledged
+    assert time.monotonic() - began > 0.5  # a second, less what is taken at once
     assert counters(strict)["publishes.held"] >= 1
 
 
