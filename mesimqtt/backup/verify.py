@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mesimqtt.backup.manifest import Folder, Manifest
 
 _ANOTHER = "use another backup"
+_RENEW = "restore it, which brings the data up to date, and then run: mesimqtt check"
 _LOST = "what it holds cannot be trusted"
 
 
@@ -86,10 +87,14 @@ def glance(backup: Path, found: Manifest) -> tuple[Finding, ...]:
 def _named(folder: Folder, findings: Iterable[Finding]) -> list[Finding]:
     """Return findings with their application; the commands that mend a server mend no backup."""
     named = f"{folder.path}: " if folder.path else ""
-    return [
-        Finding(f"{named}{each.check}", each.level, each.what, "" if each.level is Level.OK else _ANOTHER, each.means)
-        for each in findings
-    ]
+    return [Finding(f"{named}{each.check}", each.level, each.what, _mend(each), each.means) for each in findings]
+
+
+def _mend(found: Finding) -> str:
+    if found.level is Level.OK:
+        return ""
+    is_older = found.check == "schema" and found.level is Level.WARNING
+    return _RENEW if is_older else _ANOTHER
 
 
 def _files(backup: Path, found: Manifest) -> Findings:

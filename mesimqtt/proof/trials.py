@@ -38,7 +38,7 @@ TRIALS: dict[str, Listed] = {
     "cuts": Listed("mesimqtt.proof.powercut.cuts:Cuts", 50, 2_000, 10_000),
     "every-write": Listed("mesimqtt.proof.powercut.every_write:EveryWrite", 25, 500, 4_000),
     "disk-faults": Listed("mesimqtt.proof.powercut.faults:DiskFaults", 24, 480, 4_800),
-    "upgrades": Listed("mesimqtt.proof.powercut.upgrades:Upgrades", 60, 521, 5_210),
+    "upgrades": Listed("mesimqtt.proof.powercut.upgrades:Upgrades", 60, 634, 6_340),
     "flips": Listed("mesimqtt.proof.powercut.flips:Flips", 12, 300, 2_000),
     "conformance": Listed("mesimqtt.proof.conform.trial:Conformance", 12, 199, 1_000),
     "replays": Listed("mesimqtt.proof.replays.trial:Replays", 1, 10, 200),

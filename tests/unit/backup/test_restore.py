@@ -19,7 +19,10 @@ from mesimqtt.backup import manifest
 from mesimqtt.backup.manifest import BackupError
 from mesimqtt.backup.restore import restore
 from mesimqtt.backup.take import take
+from mesimqtt.backup.verify import verify
 from mesimqtt.domain.errors import InUseError, StoreError
+from mesimqtt.domain.findings import Level
+from mesimqtt.store import integrity
 from mesimqtt.store.database import Database
 from mesimqtt.store.migrations import MIGRATIONS, VERSION
 from unit.backup.conftest import NOW_S
@@ -181,16 +184,18 @@ def test_the_last_step_was_done(backup, place):
     assert not (place / ".restoring").exists()
 
 
-def test_older_data_is_brought_up_to_date(backup, place):
-    """A backup of any earlier version becomes what this version needs; a newer one is refused."""
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_older_data_is_brought_up_to_date(backup, place, version):
+    """A backup of any earlier version is good, and becomes what this version needs; a newer one is refused."""
     (backup / "mesimqtt.db").unlink()
     with closing(sqlite3.connect(backup / "mesimqtt.db", isolation_level=None)) as connection:
-        for statement in MIGRATIONS[0]:
+        integrity.prepare(connection)
+        for statement in (each for statements in MIGRATIONS[:version] for each in statements):
             connection.execute(statement)
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("PRAGMA application_id = 0x4D657369")
-        connection.execute("INSERT INTO user VALUES (1, 'alice', 1, 0, '{}')")
-    facts = {"schema": 1, "users": 1, "messages": 0, "conversations": 0, "seqs": 0}
+        connection.execute("INSERT INTO user (id, address, active, created_at, profile) VALUES (1, 'alice', 1, 0, '')")
+    facts = {"schema": version, "users": 1, "messages": 0, "conversations": 0, "seqs": 0}
 
     def change(body):
         described = manifest.describe(backup, backup / "mesimqtt.db")
@@ -199,12 +204,16 @@ def test_older_data_is_brought_up_to_date(backup, place):
         body["folders"][0]["facts"] |= facts | {"seqs_sha256": empty}
 
     rewrite(backup, change)
+    looked = verify(backup)
     restore(backup, place, now_ms=LATER_MS)
     with closing(sqlite3.connect(place / "mesimqtt.db")) as connection:
         found = connection.execute("SELECT address, policy FROM user").fetchall()
         assert (VERSION,) == connection.execute("PRAGMA user_version").fetchone()
 
     assert [("alice", "")] == found
+    assert [(Level.WARNING, "restore it, which brings the data up to date, and then run: mesimqtt check")] == [
+        (each.level, each.mend) for each in looked.unlike if each.level is not Level.OK
+    ]
     rewrite(backup, lambda body: body["folders"][0]["facts"].update(schema=VERSION + 1))
     with pytest.raises(BackupError, match=f"has data of version {VERSION + 1} .*install that version or a newer one"):
         restore(backup, place.with_name("other"), now_ms=LATER_MS)
