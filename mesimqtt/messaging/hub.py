@@ -57,6 +57,7 @@ class Hub:
     `reserve` is called when a device waits for packet ids, `news` tells a user's devices something on `in/session`.
     `on_full` is told that an inbox refuses messages; None: nobody asks.
     `hides` and `is_held` are asked of a discreet recipient: which receipt he does not give, what is not for him.
+    `mended` has by table what takes the columns of rows that were damaged and are whole again (store/mending.py).
     `spawn` runs a coroutine beside everything else; `asking` counts the questions that wait for their answer.
     """
 
@@ -72,6 +73,7 @@ class Hub:
     news: Callable[[User, dict[str, object]], None] = _silent
     hides: Callable[[User, Message, int], bool] = _never
     is_held: Callable[[User, Thread, Message], bool] = _never
+    mended: dict[str, Callable[[list[tuple[Any, ...]]], None]] = field(default_factory=dict)
     spawn: Callable[[Coroutine[Any, Any, None]], object] = _spawn
     on_full: Callable[[User], None] | None = None
     counters: dict[str, int] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mesimqtt.domain.policies import AUDIENCES, PRIVACY, RECEIPTS, Block
 from mesimqtt.domain.status import Status
@@ -40,6 +40,7 @@ class People:
         hub.directory.judges.append(self.judge)
         hub.hides = self.hides
         hub.is_held = self.is_held
+        hub.mended |= {"policy": lambda _: self.policies_changed(), "tie": self._ties_mended}
 
     def dress(self, user: User, row: UserRow | Arrival) -> None:
         """Give a user in memory what his row says of policy and privacy."""
@@ -142,6 +143,11 @@ class People:
         has_any = ties.count(self._hub.store.read, user.id, Tie.BLOCK) > 0
         user.blocks = None if has_any else _NOBODY_BLOCKED
         self._place(user, user.policy_key)
+
+    def _ties_mended(self, rows: list[tuple[Any, ...]]) -> None:
+        for number in {row[0] for row in rows}:
+            if (user := self._hub.directory.known_user(number)) is not None:
+                self._blocks_changed(user)
 
     def is_held(self, user: User, thread: Thread, message: Message) -> bool:
         """Tell whether a message in the store is not for this user, because he blocked its sender before it came."""

@@ -76,6 +76,9 @@ class Quarantine:
             log.error("store: damaged rows could not be put right: %s", result)
         elif result:
             self._hub.directory.renew(group[0] for table, group in result if table == "member")
+            for name, take in self._hub.mended.items():
+                if rows := [row for table, row in result if table == name]:
+                    take(rows)
 
     def _look(self, mid: int) -> None:
         try:

@@ -96,6 +96,7 @@ class Webhooks:
         self.sender: Sender | None = None
         self.endpoints: dict[str, Endpoint] = {}
         self.refresh()
+        hub.mended["webhook"] = lambda _: self.refresh()
 
     # ---- endpoints -----------------------------------------------------------------------------------------------
 

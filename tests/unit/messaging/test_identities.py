@@ -167,6 +167,43 @@ def test_a_damaged_policy_allows_nothing(world):
     assert ["now I may"] == bob.payloads("u/alice")
 
 
+def test_a_policy_that_is_mended_beside_the_work_holds_again(world):
+    """Who has it is bound by its rules from then on, and by nothing else."""
+    world.do("policy_set", name="guests", rules={"outgoing": "on"})
+    world.do("user_set", address="alice", policy="guests")
+    altered(world, "UPDATE policy SET name = 'guestr'")
+    bob, alice = world.listener("bob"), world.connect("alice")
+    alice.publish("u/bob/1", "too early")
+    world.advance(2)
+    alice.publish("u/bob/2", "now I may")
+    world.advance(1)
+
+    assert ["now I may"] == bob.payloads("u/alice")
+
+
+def test_a_block_that_is_mended_beside_the_work_is_of_what_it_was(world):
+    """Until then it is of everything; dora is blocked in groups alone."""
+    world.do("block_add", user="bob", peers=["dora"], kinds="group")
+    altered(world, "UPDATE tie SET since = (since | 1) - (since & 1) WHERE peer = 'dora'")
+    bob, dora = world.listener("bob"), world.connect("dora")
+    dora.publish("u/bob/1", "too early")
+    world.advance(2)
+    dora.publish("u/bob/2", "now I may")
+    world.advance(1)
+
+    assert ["now I may"] == bob.payloads("u/dora")
+
+
+def test_a_webhook_that_is_mended_beside_the_work_is_sent_to_again(world):
+    """It was not switched off by anybody."""
+    world.do("webhook_add", name="ops", url="https://example.org/hook", events=["message.accepted"])
+    altered(world, "UPDATE webhook SET payload = 1 - payload")
+    before = world.messaging.webhooks.endpoints["ops"].is_active
+    world.advance(2)
+
+    assert (False, True) == (before, world.messaging.webhooks.endpoints["ops"].is_active)
+
+
 def test_a_damaged_session_is_nobodys(world):
     """What waits in it goes to nobody of another name."""
     bob = world.connect("bob", "lamp")
