@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.errors import StoreError
@@ -11,6 +12,8 @@ from mesimqtt.store.transaction import transaction
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def _statements(script: str) -> tuple[str, ...]:
@@ -236,6 +239,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
         raise StoreError(f"{path} has data of version {found}, this program knows {VERSION}; install a newer mesimqtt")
+    if 0 < found < VERSION:
+        log.info("store: the data is of version %d and is brought to %d", found, VERSION)
     integrity.prepare(connection)
     for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
         with transaction(connection):

@@ -180,6 +180,21 @@ def test_an_interrupted_migration_leaves_old_or_new(tmp_path, way):
         again.close()
 
 
+def test_the_log_says_that_data_is_brought_up_to_date(caplog):
+    """Who starts a newer program reads which version his data was of; data that is new says nothing."""
+    caplog.set_level("INFO")
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    integrity.prepare(connection)
+    for statement in MIGRATIONS[0]:
+        connection.execute(statement)
+    connection.execute("PRAGMA user_version = 1")
+    migrations.migrate(connection, Path("file.db"))
+    migrations.migrate(connection, Path("file.db"))
+    memory()
+
+    assert [f"store: the data is of version 1 and is brought to {VERSION}"] == caplog.messages
+
+
 def test_newer_data_is_refused():
     """A file of a later version is not touched, and the text says what to do."""
     connection = memory()
