@@ -136,6 +136,7 @@ class Broker(amqtt.broker.Broker):
     def _make_wire(self) -> Wire:
         wire = Wire(self.engine, self.settings.limits, self._loop, self._clock)
         self.engine.wake = wire.wake
+        self.engine.untaken = wire.untaken
         self._plugin_sessions.tls_of = wire.tls_of
         wire.on_closed = self.gate.closed
         wire.on_refused = self.gate.handshake_failed

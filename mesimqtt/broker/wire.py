@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
+import sys
+import termios
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -172,6 +175,15 @@ class Wire:
             protocol.finish()
         else:
             protocol.close()
+
+    def untaken(self, connection: Connection) -> int:
+        """Return how many bytes of its output its peer's machine has not taken yet; 0 where the system does not say."""
+        protocol = self.protocols.get(connection)
+        sock = None if protocol is None else protocol.transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError, ValueError):  # it is gone, or its system does not know
+                return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return 0
 
     def tls_of(self, connection: Connection) -> ssl.SSLObject | None:
         """Return the TLS side of a connection, None for one without."""

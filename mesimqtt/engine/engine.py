@@ -39,6 +39,11 @@ def _nothing() -> None:
     """Stand in for a broker that flushes by itself."""
 
 
+def _all_taken(_: Connection) -> int:
+    """Stand in for a broker whose clients take everything."""
+    return 0
+
+
 class Engine:
     """Everything that connections share.
 
@@ -70,6 +75,7 @@ class Engine:
         self.now = now
         self.make_client_id: Callable[[], str] = lambda: f"auto-{chance.hex(8)}"
         self.wake: Callable[[], None] = _nothing
+        self.untaken: Callable[[Connection], int] = _all_taken  # bytes of its output that its machine has not taken yet
         self.sessions: dict[tuple[str, str], Session] = {}
         self.kept_of: dict[str, dict[str, Session]] = {}  # by user and client id
         self.tree = TopicTree()

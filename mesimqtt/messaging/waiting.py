@@ -13,7 +13,8 @@ OUTBOX_MAX = 256  # handed over but waiting for the window; beyond it the store 
 LOW_WATER = OUTBOX_MAX // 2  # at which it is
 OUTBOX_BYTES_MAX = 512 * 1024  # likewise, of payloads, and of what is read at once; the last may reach beyond it
 PAGE_BYTES_MIN = 64 * 1024  # of payloads that are read at first: whoever takes them gets twice as much each time
-STILL_S = 5.0  # after which more is read for who has acknowledged less than half of that
+STILL_S = 5.0  # after which more is read for who has acknowledged less than half of that,
+STILL_BYTES_MAX = 128 * 1024  # unless more is in flight and not on his machine: with one more the system takes no more
 OUTBOX_LARGE = OUTBOX_BYTES_MAX // OUTBOX_MAX  # so many smaller ones are never so much together
 
 
@@ -43,7 +44,8 @@ class Room:
 
     It reads, half of what may wait is free, and it has acknowledged half of what the last page may have been: of one
     that takes nothing, no more than the first is in memory. `page` is called for one that held that back for STILL_S:
-    who works on one message for long gets others meanwhile, though slowly as long as none is acknowledged.
+    who works on one message for long gets others meanwhile, though slowly as long as none is acknowledged, and no large
+    ones while those before are not on his own machine: whoever reads nothing would have them in our memory.
     """
 
     def __init__(self, page: Callable[[Device], None], now: Callable[[], float]) -> None:
@@ -68,8 +70,13 @@ class Room:
         """Leave out of account, from now on, what has been in flight for long; to be called about once a second."""
         while self._still and self._still[device := next(iter(self._still))] <= now:
             del self._still[device]
-            if device in device.user.devices:
-                device.held_bytes, device.page_bytes = _in_flight(device), 0
+            if device not in device.user.devices:
+                continue
+            in_flight, connection = _in_flight(device), device.connection
+            if in_flight > STILL_BYTES_MAX and connection.engine.untaken(connection):
+                self._still[device] = now + STILL_S
+            else:
+                device.held_bytes, device.page_bytes = in_flight, 0
                 self._page(device)
 
 

@@ -36,7 +36,7 @@ QUIET_S: Final = 2.0
 TIMED_FROM: Final = 1_000  # readers: with fewer it is over too soon to say anything of a p99 on a busy machine
 WAIT_S: Final = 120.0  # for what must happen, however busy the machine is
 RETURNING: Final = 5
-AGAIN_S: Final = 3.0  # that they are back: long enough for what is read for them
+AGAIN_S: Final = 22.0  # that they are back: in which more is tried three times with who has taken nothing
 
 
 class Form(NamedTuple):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from unit.broker.wire_world import World
+from unit.broker.wire_world import FakeTransport, World
 
 pytestmark = pytest.mark.interpreted_only(
     "the engine is a fake, and a compiled wire takes the engine's own Connection only"
@@ -68,3 +70,23 @@ def test_who_is_lost_while_output_waits_is_passed_over():
 
     assert [1] * 12 + [0] + [1] * 2 == [len(each.transport.written) for each in crowd]
     assert not any(each.out for each in world.engine.opened)
+
+
+def test_what_a_peer_has_not_taken_is_known():
+    """What was written and did not arrive on the other machine; nothing of that where there is no socket."""
+    world = World()
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(listening.getsockname())
+        ours, _ = listening.accept()
+        with ours:
+            world.connect(FakeTransport(ours))
+            world.connect(FakeTransport())
+            ours.setblocking(False)
+            written = ours.send(bytes(100_000))
+            mute, unknown = world.engine.opened
+            assert written > world.wire.untaken(mute) > 0
+            assert 0 == world.wire.untaken(unknown)
+            while written:
+                written -= len(client.recv(written))
+        assert 0 == world.wire.untaken(mute)  # closed by now

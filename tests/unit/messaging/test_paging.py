@@ -114,6 +114,21 @@ def test_who_works_on_a_large_message_for_long_is_read_all_others(world):
     assert 400 == take_all_but(bob, b"000 ")
 
 
+def test_who_reads_nothing_is_read_no_second_large_one(world):
+    """As long as the first is not on his own machine, its successor would be in memory; small ones are read."""
+    alice, bob = world.connect("alice"), world.listener("bob")
+    bob.lose()
+    send_large(alice, 0, 9)
+    bob = come_back(world, "bob")
+    world.engine.untaken = {bob.connection: 1}.__getitem__
+    world.advance(30)
+    assert [0] == numbers(bob)
+
+    world.engine.untaken = lambda _: 0
+    world.advance(6)
+    assert [1] == numbers(bob)
+
+
 def test_who_acknowledges_only_when_he_has_several_gets_several(world):
     """Of large messages one more is read every five seconds for who has acknowledged none, up to his window."""
     alice, bob = world.connect("alice"), world.listener("bob")
