@@ -211,6 +211,15 @@ def test_one_flipped_bit_is_turned_back(store, caplog, table):
     assert flipped == caplog.text.count("is put right")
 
 
+def test_bytes_that_damage_has_made_a_number_of_are_no_size(store, caplog):
+    """It is not so many bytes that are asked for: the row stays as it is, and is said."""
+    altered(store, "UPDATE token SET digest = ? WHERE jti = 'one'", values=(1 << 40,))
+    assert store.put_right(lambda: False)
+
+    assert [("token", "one")] == [(table, row[0]) for table, row in unsound(store.connection())]
+    assert "is put right" not in caplog.text
+
+
 def test_a_flipped_bit_of_a_checksum_is_turned_back(store):
     """It is known, too: no flipped bit of the row itself leaves a checksum so near."""
     for bit in (1, 128, 1 << 31):
