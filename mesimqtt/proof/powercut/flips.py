@@ -38,6 +38,7 @@ _MEMBERS = ("alice", "bob", "carol")
 _USERS = (*_MEMBERS, "dora")  # who is in no conversation
 # Its log is empty and it is known byte for byte; half of everything is in its log; nothing is in its log.
 SILENT = "silent_elsewhere"
+LAPSED = "gained_though_found"
 STUMBLED = "stumbled_elsewhere"  # said by nothing but a mistake of the server's: it took what it read for whole
 _MEANT = (sqlite3.Error, MesimqttError)  # the file cannot be read, or what is asked for is not there
 STOPPED, KILLED, QUIET = "stopped", "killed", "killed when quiet"
@@ -107,7 +108,11 @@ def is_forgiven(what: str, outcome: str) -> bool:
     """Tell whether what was not found and said is counted only: a cursor, a status, an index, a page.
 
     Not so a bit of a message's own, of who takes part in a conversation, or of who may do what: these have checksums.
+    But of a block whose own key is altered by more than the one bit that can be turned back, nobody can tell any more
+    whom it is against: that it was found and said is all that there is to ask.
     """
+    if outcome == LAPSED:
+        return what.startswith(rights.KEYS_OF_TIES)
     return outcome in (SILENT, STUMBLED) and not what.startswith(("message", places.KIND, rights.KIND))
 
 
@@ -215,7 +220,7 @@ def judge(image: Image, files: dict[str, bytes], folder: Path) -> tuple[str, lis
     if wrong := places.strangers((each for each in texts_seen if each[0] in _USERS), _MEMBERS):
         return "stranger", [f"{wrong[0][0]} got what was for others: {wrong[0][1]!r:.120}"]
     if reading.gained:
-        return "gained", [reading.gained[0]]
+        return LAPSED if reading.damaged or reading.told else "gained", [reading.gained[0]]
     missing = whole.delivered - reading.delivered
     if reading.damaged or reading.told:
         return "found", []

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mesimqtt.testing.world import World
 
 KIND = "right"
+KEYS_OF_TIES = tuple(f"{KIND} {name} of tie" for name in seals.key_names("tie"))
 _TRIES, _TWICE = 50, 0.3
 MUTE, BLOCKED, GONE, OFF = "carol", "dora", "gone", "eve"  # may not write to the group, to bob; revoked; disabled
 _TABLES = [table for table in seals.SEALED if table not in {"webhook", "pin"}]

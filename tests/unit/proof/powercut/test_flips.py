@@ -12,6 +12,7 @@ import pytest
 from mesimqtt.proof.powercut import places, rights
 from mesimqtt.proof.powercut.flips import (
     KILLED,
+    LAPSED,
     QUIET,
     SILENT,
     STOPPED,
@@ -174,6 +175,14 @@ def test_only_what_is_no_messages_own_is_forgiven():
     }
 
     assert {"bit": [SILENT, STUMBLED], "message row": [], "party b": [], "right x": []} == forgiven
+
+
+def test_of_what_was_gained_only_a_block_that_lost_its_key_is_forgiven():
+    """And that only if it was found: whom it was against, nobody can tell any more."""
+    altered = ("right user_id of tie (2, 3, 'dora')", "right peer of tie (2, 3, 'dora')", "right user_id of token x")
+    forgiven = {(what, outcome) for what in altered for outcome in ("gained", LAPSED) if is_forgiven(what, outcome)}
+
+    assert {(what, LAPSED) for what in altered[:2]} == forgiven
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_finding():
