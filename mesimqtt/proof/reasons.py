@@ -30,20 +30,20 @@ from mesimqtt.proof.steps import (
 )
 
 if TYPE_CHECKING:
-    from mesimqtt.proof.history import History, Kept, Sent
+    from mesimqtt.proof.history import History, Kept, Marked, Sent
 
 UNNOTICED_MS = 180_000  # a connection that is gone is open to the server: 1.5 times the longest keep-alive
 _SOON_MS = 10_000
-_VANISHED_MS = 120_000  # late: a read mark may be on its way for some time before it is noticed
+_MARK_LATE_MS = 120_000  # for which a read mark may be on its way before it counts
 _AMENDED_MS = 3_600_000  # within which a message is changed or taken back (contract section 2)
 
 
 def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> bool:
     """Tell whether a message is judged at its deadline only.
 
-    Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it; or it
-    was written to him at QoS 0 (and may be lost on its way), nobody confirmed it, and no device that could was there
-    before, or he left the group since.
+    Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it, or read
+    it; or it was written to him at QoS 0 (and may be lost on its way), nobody confirmed it, and no device that could was
+    there before, or he left the group since.
     """
     drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
     if is_group and is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
@@ -52,6 +52,9 @@ def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> boo
     if any(
         is_blocked(history, recipient, sent.user, one.at, late_ms=history.calm.done_by(one.at, one.connection) - one.at)
         for one in confirmed
+    ) or any(
+        is_blocked(history, recipient, sent.user, one.at, late_ms=_MARK_LATE_MS)
+        for one in _marks(history, recipient, sent.user, sent.to, mid)
     ):
         return True  # whom somebody blocks gets no receipt, of what he wrote before neither (docs/people.md)
     if not _may_be_written(history, sent, mid, recipient):
@@ -200,15 +203,25 @@ def is_blocked(history: History, user: str, peer: str, at: int, *, late_ms: int 
 def may_vanish_unsaid(history: History, kept: Kept, user: str) -> bool:
     """Tell whether a message may have disappeared for who read it while he blocked its sender: that one is not told."""
     sent = history.by_cid.get((kept.sender, kept.cid))
-    if sent is None or not sent.age:
-        return False
-    place = f"u/{kept.sender}" if "/" in kept.place else f"g/{kept.place}"
-    return any(
-        is_blocked(history, user, kept.sender, one.at + sent.age * 1000, late_ms=_VANISHED_MS)
+    return (
+        sent is not None
+        and sent.age > 0
+        and any(
+            is_blocked(history, user, kept.sender, one.at + sent.age * 1000, late_ms=_MARK_LATE_MS)
+            for one in _marks(history, user, kept.sender, sent.to, kept.mid)
+        )
+    )
+
+
+def _marks(history: History, user: str, sender: str, to: str, mid: str) -> list[Marked]:
+    """Return the read marks of a user that a message to `to` may have been read by."""
+    place, seq = to if to[0] == "g" else f"u/{sender}", history.seqs.get(mid, EVER_MS)
+    return [
+        one
         for one in history.marked
         if one.user == user
-        and (one.mid == kept.mid or (one.is_upto and one.place == place and history.seqs.get(one.mid, 0) >= kept.seq))
-    )
+        and (one.mid == mid or (one.is_upto and one.place == place and history.seqs.get(one.mid, 0) >= seq))
+    ]
 
 
 def was_out(history: History, user: str, group: str, begin: int, end: int) -> bool:

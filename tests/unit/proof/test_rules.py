@@ -198,6 +198,16 @@ def test_no_receipt_for_whom_one_blocks():
     assert {"no verdict"} == rules_of(confirmed_while(-60_000, -50_000))
 
 
+def test_no_receipt_for_whom_one_blocks_when_it_is_read():
+    """Written at QoS 0, and read while its sender was blocked: he is told nothing, however it is confirmed later."""
+    for blocked_at, expected in ((2_000, set()), (600_000, {"no verdict"})):
+        history = confirmed_while(blocked_at, blocked_at + 2_000)
+        history.acked = [replace(one, at=500_000) if one.user == "bob" else one for one in history.acked]
+        history.marked = [h.Marked(3_000, "bob", "u/alice", PAIR, is_upto=True)]
+
+        assert expected == rules_of(history)
+
+
 def test_doubled_by_a_resend():
     """One cid that is two messages."""
     history = good()
