@@ -42,8 +42,8 @@ def may_stay_sent(history: History, sent: Sent, mid: str, recipient: str) -> boo
     """Tell whether a message is judged at its deadline only.
 
     Its recipient blocks the sender in a group; or he blocked him after it was sent and before he confirmed it, or read
-    it; or it was written to him at QoS 0 (and may be lost on its way), nobody confirmed it, and no device that could was
-    there before, or he left the group since.
+    it; or it was written to him at QoS 0 (and may be lost on its way), nobody confirmed it, and no device that could
+    was there before, or he left the group since.
     """
     drawn, is_group = history.drawn_at(mid), sent.to[0] == "g"
     if is_group and is_blocked(history, recipient, sent.user, drawn + sent.when * 1000):
