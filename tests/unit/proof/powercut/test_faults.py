@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 
 import pytest
 
 from mesimqtt.proof.powercut.disk import Disk
-from mesimqtt.proof.powercut.faults import FAULTS, DiskFaults, Failing, endure
+from mesimqtt.proof.powercut.faults import FAULTS, DiskFaults, Failing, endure, whatever_the_disk_says
 
 
 def test_every_fault_at_the_first_places(tmp_path):
@@ -80,3 +81,14 @@ def test_faults_are_where_they_are_said_to_be(fault):
 def test_the_same_number_is_the_same_fault(tmp_path):
     """A number repeats what it found."""
     assert endure(7, tmp_path, FAULTS[6], 4) == endure(7, tmp_path, FAULTS[6], 4)
+
+
+def test_what_the_disk_says_is_passed_over_and_nothing_else():
+    """Also where several periodic tasks of one tick fail by it; a mistake of ours among them is none of the disk's."""
+    broken, mistake = sqlite3.OperationalError("disk I/O error"), TypeError("ours")
+    for error in (broken, ExceptionGroup("two", [broken, broken])):
+        with whatever_the_disk_says():
+            raise error
+    for error in (mistake, ExceptionGroup("two", [broken, mistake])):
+        with pytest.raises(type(error)), whatever_the_disk_says():
+            raise error
