@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from mesimqtt.engine import codes
 from mesimqtt.messaging.model import Accepted
 from mesimqtt.messaging.properties5 import STORE, Refused, with_properties
 from mesimqtt.store.batch import Rider
@@ -85,12 +86,13 @@ class Testator:
     def scheduled(self, connection: sqlite3.Connection) -> None:
         """Have the store forget the will in the transaction that keeps its message for later."""
         connection.execute(DROP, (self._key,))
+        self._is_executed = True
 
     def acknowledge(self, packet_id: int, qos: int, code: int = 0, reason: str = "") -> None:  # noqa: ARG002 - a connection's
         """Take note that the message is kept, or why not."""
         if (code, reason) == STORE:
             self._again()
-        else:
+        elif code >= codes.UNSPECIFIED_ERROR or not self._is_executed:  # else the commit of its message has done it
             self._wills.over(self._key)
 
 

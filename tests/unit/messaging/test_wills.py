@@ -62,6 +62,17 @@ def test_a_delayed_will_is_sent_once_over_restarts(world, bob, kill):
     assert [] == bob().payloads()
 
 
+def test_a_will_is_forgotten_in_the_commit_of_its_message_alone(world):
+    """That is all of its work: nobody asks for a commit that only forgets it again."""
+    world.user("alice", "bob")
+    sensor(world, delay=1).lose()
+    statements = []
+    world.store.read.set_trace_callback(statements.append)
+    world.advance(2)
+
+    assert (0, 1) == (kept(world), sum(each.startswith("DELETE FROM will") for each in statements))
+
+
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "kept"])
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "stopped"])
 def test_who_was_connected_leaves_his_will_to_the_next_start(world, bob, kill, clean):
