@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesimqtt.testing import wire5
-from unit.engine.both_ends import Message, Network, ack, packet, publish, text
+from unit.engine.both_ends import Message, Network, ack, connect, packet, publish, subscribe, text
 
 READS = {
     "a message": publish("a", b"hello", qos=1, packet_id=7),
@@ -26,6 +26,18 @@ READS = {
     "two messages": publish("a", b"1", qos=1, packet_id=7) + publish("a", b"2", qos=1, packet_id=8),
     "one and a half": publish("a", b"hello", qos=1, packet_id=7) + publish("a", b"2", qos=1, packet_id=8)[:5],
     "QoS 0": publish("a", b"hello"),
+    "an empty one of QoS 0": publish("a", b""),
+    "QoS 0, with a length of two bytes": publish("a", b"x" * 200),
+    "QoS 0, with a length of three": publish("a", b"x" * 20_000),
+    "QoS 0, with a length of a byte too many": b"\x30\x88\0" + text("a") + b"hello",
+    "QoS 0, to nobody": publish("b", b"hello"),
+    "QoS 0, on a new topic": publish("c", b"hello"),
+    "QoS 0, no topic": packet(0x30, text("") + b"hello"),
+    "QoS 0, a topic that reaches past its packet": packet(0x30, b"\0\xff" + b"ahello"),
+    "QoS 0, two messages": publish("a", b"1") + publish("a", b"2"),
+    "QoS 0, one and a half": publish("a", b"hello") + publish("a", b"2")[:3],
+    "QoS 0, as large as can be": publish("a", b"x" * 10_000),
+    "QoS 0, retained": publish("a", b"hello", retain=True),
     "QoS 2": publish("a", b"hello", qos=2, packet_id=7),
     "retained": publish("a", b"hello", qos=1, packet_id=7, retain=True),
     "repeated": publish("a", b"hello", qos=1, packet_id=7, dup=True),
@@ -59,6 +71,44 @@ def test_one_read_is_as_good_as_two(name, inflight_max):
     whole = outcome([read], inflight_max=inflight_max)
 
     assert whole == outcome([read[:1], read[1:]], inflight_max=inflight_max)
+
+
+@pytest.mark.parametrize("to", [4, 5])
+@pytest.mark.parametrize("by", [4, 5])
+@pytest.mark.parametrize("properties", [b"", b"\x01\x01", b"\x26\0\1k\0\1v"], ids=["none", "format", "user"])
+def test_one_read_of_qos_0_is_as_good_as_two_for_either_version(by, to, properties):
+    """From and to clients of 3.1.1 and 5.0, with properties and without: in one part and in two."""
+
+    def heard(*parts: bytes) -> list[object]:
+        network = Network()
+        subscriber, publisher = network.client(), network.client()
+        for client, version, name in ((subscriber, to, "s"), (publisher, by, "p")):
+            client.connection.receive(wire5.connect(name) if version == 5 else connect(name), network.now)
+        asked = wire5.subscribe(("a", wire5.option(0))) if to == 5 else subscribe(("a", 0))
+        subscriber.connection.receive(asked, network.now)
+        for part in (packet(0x30, text("a") + (b"\0" if by == 5 else b"") + b"known"), *parts):
+            publisher.connection.receive(part, network.now)
+        counters = network.engine.counters
+        return [subscriber.raw(), publisher.raw(), publisher.closed, counters.messages_in, counters.messages_out]
+
+    read = packet(0x30, text("a") + (bytes((len(properties),)) + properties if by == 5 else b"") + b"hello")
+
+    assert heard(read) == heard(read[:5], read[5:])
+    assert b"hello" in bytes(heard(read)[0])
+
+
+def test_a_message_of_qos_0_waits_for_who_does_not_read(network):
+    """What comes in one read is held for a slow reader, and given to him when he reads again."""
+    subscriber, publisher = network.subscribed(("a", 0)), network.connected("p")
+    publisher.send(publish("a", b"first"))
+    subscriber.received()
+    subscriber.connection.set_congested(True)
+    publisher.connection.receive(publish("a", b"second"), network.now)
+    while_slow = subscriber.received()
+    subscriber.connection.set_congested(False)
+
+    assert [] == while_slow
+    assert [b"second"] == [message.payload for message in subscriber.received()]
 
 
 @pytest.mark.parametrize("cut", [1, 100])
