@@ -6,12 +6,12 @@ import asyncio
 import hmac
 import logging
 import sqlite3
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from mesimqtt.domain.addresses import check_address
 from mesimqtt.domain.errors import AddressError
 from mesimqtt.hooks import ConnectRequest, Identity, Refusal
+from mesimqtt.messaging.known_tokens import KnownTokens
 from mesimqtt.store import tokens as rows
 from mesimqtt.tokens import SHORT_LENGTH, Claims, TokenError, TokenSigner, hash_short_token
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 NOT_AUTHORIZED, _UNAVAILABLE = 5, 3  # as a CONNACK says it
 _RATE_EXCEEDED = 0x9F  # [MQTT 5.0, section 3.2.2.2]: Connection rate exceeded
-_CACHE_MAX = 20_000
+_KNOWN_MAX = 20_000
 AHEAD_MAX = 10_000  # tokens that are read ahead after a start
 AHEAD_AT_ONCE = 30  # a millisecond's work, between two turns of the loop
 PROBE_USER = "$health"  # nobody's address, so that it has no inbox and no rule names it
@@ -36,13 +36,23 @@ class Entry:
         self._hub = hub
         self._policies = policies
         self._signer = signer
-        self._known: OrderedDict[bytes, Identity] = OrderedDict()
+        self._known = KnownTokens(_KNOWN_MAX)
         self._is_closed = False
         self.probe = hub.chance.hex(32).encode()  # the password of the server's own health check, never written
 
-    def forget(self) -> None:
-        """Forget verified tokens: a user or token changed."""
+    def forget(self, address: str) -> None:
+        """Look at this user's tokens anew: he changed, or one of them."""
+        self._known.forget(address)
+
+    def forget_all(self) -> None:
+        """Look at every token anew: the keys changed."""
         self._known.clear()
+
+    def issued(self, address: str, token: rows.TokenRow, text: str) -> None:
+        """Know a token that was just committed, as if it had been here: most likely it comes soon."""
+        user = self._hub.directory.known_user(token.user_id)
+        if user is None or (user.active and not user.is_leaving):  # who is not in memory was active in the transaction
+            self._known.add(text.encode(), _of_row(address, token))
 
     def close(self) -> None:
         """Read nothing ahead any more."""
@@ -69,14 +79,8 @@ class Entry:
 
     def _expect(self, token: rows.TokenRow, user: User) -> None:
         # Who is online already has most likely brought it.
-        if user.active and not user.is_leaving and not user.devices and len(self._known) < _CACHE_MAX:
-            self._known[signed(self._signer, user.address, token).encode()] = Identity(
-                user=user.address,
-                jti=token.jti,
-                scope=token.scope,
-                device=token.device,
-                expires_at=float(token.expires_at),
-            )
+        if user.active and not user.is_leaving and not user.devices and not self._known.is_full:
+            self._known.add(signed(self._signer, user.address, token).encode(), _of_row(user.address, token))
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who this is, or why not."""
@@ -85,7 +89,7 @@ class Entry:
             return self._certified(request.certificate_user, request)
         if password is None:
             return Refusal(NOT_AUTHORIZED, "no token: connect with the address as user name and the token as password")
-        identity = self._known.get(password)
+        identity = self._known.find(password)
         if identity is None and hmac.compare_digest(password, self.probe):
             return Identity(user=PROBE_USER)
         if identity is None:
@@ -93,9 +97,7 @@ class Entry:
                 identity = self._short(password) if len(password) == SHORT_LENGTH else self._jwt(password, request)
             except (TokenError, AddressError) as error:
                 return Refusal(NOT_AUTHORIZED, str(error))
-            if len(self._known) >= _CACHE_MAX:
-                self._known.popitem(last=False)
-            self._known[password] = identity
+            self._known.add(password, identity)
         misfit = self._misfit(identity, request)
         return Refusal(NOT_AUTHORIZED, misfit) if misfit else self._in_time(identity)
 
@@ -172,14 +174,7 @@ class Entry:
         user = self._hub.directory.user_by_id(row.user_id)
         if user is None or not user.active:
             raise TokenError("no such user, or disabled")
-        return Identity(
-            user=user.address,
-            jti=row.jti,
-            scope=row.scope,
-            device=row.device,
-            expires_at=float(row.expires_at),
-            packet_max=row.packet_max,
-        )
+        return _of_row(user.address, row)
 
 
 def signed(signer: TokenSigner, address: str, token: rows.TokenRow) -> str:
@@ -191,6 +186,17 @@ def signed(signer: TokenSigner, address: str, token: rows.TokenRow) -> str:
         jti=token.jti,
         scope=token.scope,
         device=token.device,
+    )
+
+
+def _of_row(address: str, token: rows.TokenRow) -> Identity:
+    return Identity(
+        user=address,
+        jti=token.jti,
+        scope=token.scope,
+        device=token.device,
+        expires_at=float(token.expires_at),
+        packet_max=token.packet_max,
     )
 
 

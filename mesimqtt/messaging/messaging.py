@@ -114,9 +114,9 @@ class Messaging:
         self._enrolment.knows_sent = self._delivery.sent.__contains__
         hub.news = self._enrolment.news
         self._sweeper = self._make_sweeper(started_mid)
-        self._entry = Entry(hub, signer, self.policies)
+        self.entry = Entry(hub, signer, self.policies)
         self.keys = keys or Keys(settings.tokens, signer, None, now=now, fetches=False)
-        self.keys.on_changed = self._entry.forget
+        self.keys.on_changed = self.entry.forget_all
         self.access = Access(settings, directory.is_member)
         self._queries = Queries(hub)
         self.history, self.inbox, self.search, self.retention = History(hub), Inbox(hub), Search(hub), Retention(hub)
@@ -199,19 +199,19 @@ class Messaging:
 
     def check_connect(self, request: ConnectRequest) -> Identity | Refusal:
         """Return who a CONNECT is from, or why it is refused."""
-        verdict = self._entry.check_connect(request)
+        verdict = self.entry.check_connect(request)
         if isinstance(verdict, Identity) and self.bots.owns(verdict.user, request.client_id):
             return Refusal(NOT_AUTHORIZED, "that device is a bot of this server", codes.CLIENT_ID_NOT_VALID)
         return verdict
 
     def expect_everybody(self) -> None:
         """Prepare for those who come back after a start."""
-        self._hub.spawn(self._entry.read_ahead())
+        self._hub.spawn(self.entry.read_ahead())
 
     @property
     def probe(self) -> bytes:
         """Return the password with which the server's own health check connects."""
-        return self._entry.probe
+        return self.entry.probe
 
     def notify_denied(self, connection: Connection, topic: str, rule: str) -> None:
         """Tell a user on `in/session` that a publish to a free topic was denied, at most one a second."""
@@ -251,7 +251,7 @@ class Messaging:
 
     def close(self) -> None:
         """Begin nothing more: what waits for a module was never acknowledged, and comes again; so does a bot's."""
-        self._entry.close()
+        self.entry.close()
         self.bots.close()
         self.modules.close()
 
@@ -268,7 +268,7 @@ class Messaging:
 
     def user_changed(self, address: str, *, reason: str) -> None:
         """Take note that a user's row changed; a disabled user loses his connections."""
-        self._entry.forget()
+        self.entry.forget(address)
         user = self._hub.directory.user(address)
         if user is None:
             self._hub.directory.epoch += 1
@@ -283,10 +283,13 @@ class Messaging:
             self._close(user.devices, f"user {reason}")
             self.on_revoked(user.address, "")
 
-    def token_revoked(self, jti: str) -> None:
-        """Close the connections that a revoked token opened."""
-        self._entry.forget()
-        for user in self._hub.directory.online():
+    def token_revoked(self, number: int, jti: str) -> None:
+        """Close the connections that a revoked token of this user opened."""
+        user = self._hub.directory.user_by_id(number)
+        if user is None:  # his row is damaged
+            self.entry.forget_all()
+        else:
+            self.entry.forget(user.address)
             self._close(
                 [d for d in user.devices if d.connection.identity and d.connection.identity.jti == jti], "token revoked"
             )
@@ -299,7 +302,7 @@ class Messaging:
             return
         user.active, user.is_leaving = False, True
         self._hub.directory.epoch += 1
-        self._entry.forget()
+        self.entry.forget(address)
         self._close(user.devices, "user deleted")
         await self._hub.committer.drain()  # what was accepted for him before is there to be judged
         await self._lifetimes.withdraw_inbox(user)
@@ -317,7 +320,7 @@ class Messaging:
             self._close(user.devices, "user deleted")
         self._hub.directory.forget_user(address)
         self.presence.gone(number, address)
-        self._entry.forget()
+        self.entry.forget(address)
         self.on_user_deleted(address)
 
     @staticmethod

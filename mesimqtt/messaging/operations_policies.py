@@ -117,6 +117,7 @@ async def guest_add(desk: Desk, *, name: str = "", ttl: int | None = None) -> An
 
     token, text = await desk.messaging.store.committer.run(work)
     desk.messaging.user_changed(address, reason="added")
+    desk.messaging.entry.issued(address, token, text)
     return {
         "address": address,
         "expires_at": (now_ms + lasting * 1000) // 1000,

@@ -65,7 +65,7 @@ async def token_issue(
     now_s, settings, policies = desk.now_s, desk.messaging.settings.tokens, desk.messaging.policies
     _check_issue(settings.ttl_default_s if ttl is None else ttl, now_s, device, scope, short=short, packet=packet)
 
-    def work(connection: sqlite3.Connection) -> tuple[list[tuple[UserRow, TokenRow, str]], list[str]]:
+    def work(connection: sqlite3.Connection) -> tuple[list[tuple[UserRow, TokenRow, str]], list[tuple[int, str]]]:
         found = known_users(connection, addresses)
         disabled = [user.address for user in found if not user.active]
         if disabled:
@@ -77,7 +77,7 @@ async def token_issue(
             policy = policies.of(user.policy, user.rules)
             if settings.single or policy.single_token:
                 checked_power(desk, connection, user)
-                revoked += rows.revoke_all(connection, user.id, now_s)
+                revoked += [(user.id, jti) for jti in rows.revoke_all(connection, user.id, now_s)]
             lasting = ttl or policy.token_ttl_s or settings.ttl_default_s
             token, text = make_token(
                 desk, connection, user, lasting, device=device, scope=scope, short=short, packet=packet
@@ -86,8 +86,10 @@ async def token_issue(
         return issued, revoked
 
     issued, revoked = await desk.messaging.store.committer.run(work)
-    for jti in revoked:
-        desk.messaging.token_revoked(jti)
+    for number, jti in revoked:
+        desk.messaging.token_revoked(number, jti)
+    for user, token, text in issued:
+        desk.messaging.entry.issued(user.address, token, text)
     return {
         "tokens": [
             {"address": user.address, "token": text, **brief_token(token, now_s)} for user, token, text in issued
@@ -214,23 +216,23 @@ async def token_revoke(desk: Desk, *, what: str) -> Answer:
     """Revoke a token by its jti, or all tokens of a user by his address; their connections close within a second."""
     now_s = desk.now_s
 
-    def work(connection: sqlite3.Connection) -> list[str]:
+    def work(connection: sqlite3.Connection) -> tuple[int, list[str]]:
         token = rows.find(connection, what)
         if token is not None:
             if Caller(scope=token.scope).power > desk.caller.power:
                 raise OperationError("forbidden", f"a token of scope {token.scope} is revoked by an admin only")
-            return [what] if rows.revoke(connection, what, now_s) else []
+            return token.user_id, [what] if rows.revoke(connection, what, now_s) else []
         user = users.find(connection, what)
         if user is None:
             raise OperationError(
                 "no-such-token", f"{what[:80]!r} is neither the jti of a token nor the address of a user"
             )
         checked_power(desk, connection, user)
-        return rows.revoke_all(connection, user.id, now_s)
+        return user.id, rows.revoke_all(connection, user.id, now_s)
 
-    revoked = await desk.messaging.store.committer.run(work)
+    number, revoked = await desk.messaging.store.committer.run(work)
     for jti in revoked:
-        desk.messaging.token_revoked(jti)
+        desk.messaging.token_revoked(number, jti)
     return {"revoked": revoked}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mesimqtt.messaging.sending import Letter
+    from mesimqtt.store.tokens import TokenRow
 
 NOW_MS = 1_800_000_000_500
 NOW_S = NOW_MS // 1000
@@ -60,12 +61,23 @@ class FakePresence:
         return {"state": "offline", "asked": asker, "of": address}
 
 
+class FakeEntry:
+    """Writes down the tokens that it is told of."""
+
+    def __init__(self) -> None:
+        self.known: list[tuple[str, str]] = []
+
+    def issued(self, address: str, token: TokenRow, text: str) -> None:
+        self.known.append((address, token.jti))
+
+
 class FakeMessaging:
     """Writes down every call in `told`."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.store = FakeStore()
+        self.entry = FakeEntry()
         self.chance = SYSTEM
         self.signer = TokenSigner(b"s" * 32, issuer="mesimqtt")
         self.told: list[tuple[Any, ...]] = []
@@ -90,8 +102,8 @@ class FakeMessaging:
     async def user_leaving(self, address: str) -> None:
         self.told.append(("user_leaving", address))
 
-    def token_revoked(self, jti: str) -> None:
-        self.told.append(("token_revoked", jti))
+    def token_revoked(self, number: int, jti: str) -> None:
+        self.told.append(("token_revoked", number, jti))
 
     async def send(self, sender: str, kind: str, name: str, letter: Letter, *, is_operator: bool) -> dict[str, Any]:
         self.told.append(("send", sender, kind, name, letter))

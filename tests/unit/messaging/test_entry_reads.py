@@ -71,7 +71,7 @@ def test_tokens_read_ahead_are_no_question(world):
     user = world.messaging._hub.directory.user("alice")
     numbers = (user.change, user.read_change)
     world.restart()
-    world.run(world.messaging._entry.read_ahead())
+    world.run(world.messaging.entry.read_ahead())
     connack, statements = questions(world, "alice", "tablet")
     again = world.messaging._hub.directory.user("alice")
 
@@ -85,7 +85,7 @@ def test_a_token_read_ahead_is_good_for_what_it_was_issued_for(world):
     found = world.do("token_issue", addresses=["alice"], device="phone", ttl=60)
     bound = found["tokens"][0]["token"]
     world.restart()
-    world.run(world.messaging._entry.read_ahead())
+    world.run(world.messaging.entry.read_ahead())
 
     assert ACCEPTED == world.connect("alice", "phone", token=bound).connack
     assert REFUSED == world.connect("alice", "tablet", token=bound).connack
@@ -103,7 +103,7 @@ def test_what_changes_after_it_was_read_ahead_counts(world):
         ("carol", "user_delete", {"addresses": ["carol"]}),
     ):
         world.restart()
-        world.run(world.messaging._entry.read_ahead())
+        world.run(world.messaging.entry.read_ahead())
         world.do(operation, **arguments)
 
         assert REFUSED == questions(world, user, "phone")[0]
@@ -116,7 +116,7 @@ def test_a_policy_or_privacy_that_changes_after_it_was_read_ahead_counts(world):
     """Who is in memory since the start is as his row says now: blocks, privacy and policy alike."""
     world.user("alice", "bob")
     world.restart()
-    world.run(world.messaging._entry.read_ahead())
+    world.run(world.messaging.entry.read_ahead())
     world.do("block_add", user="bob", peers=["alice"])
     alice = world.listener("alice")
     alice.publish("u/bob/1")
@@ -130,6 +130,67 @@ def test_of_what_is_revoked_or_over_nothing_is_read_ahead(world):
     world.do("token_revoke", what="alice")
     world.do("user_disable", addresses=["bob"])
     world.restart()
-    world.run(world.messaging._entry.read_ahead())
+    world.run(world.messaging.entry.read_ahead())
 
     assert ["carol"] == [user.address for user in world.messaging._hub.directory.in_memory()]
+
+
+def test_a_token_that_was_issued_here_is_known(world):
+    """Who comes with a new token of this process asks the store no question, if he was here before."""
+    world.connect("alice", "phone", clean=True)
+    fresh = world.do("token_issue", addresses=["alice"])["tokens"][0]["token"]
+    statements = []
+    world.store.read.set_trace_callback(statements.append)
+    connack = world.connect("alice", "tablet", clean=True, token=fresh).connack
+    world.store.read.set_trace_callback(None)
+
+    assert (ACCEPTED, []) == (connack, statements)
+
+
+def test_what_changes_after_it_was_issued_counts(world):
+    """Revoked, disabled, deleted: a token that nobody brought yet lets in nobody, and other users' stay known."""
+    world.user("alice", "bob", "carol", "dave")
+    users = ["alice", "bob", "carol", "dave"]
+    fresh = {each["address"]: each["token"] for each in world.do("token_issue", addresses=users)["tokens"]}
+    world.do("token_revoke", what="alice")
+    world.do("user_disable", addresses=["bob"])
+    world.do("user_delete", addresses=["carol"])
+
+    assert [REFUSED] * 3 + [ACCEPTED] == [world.connect(user, "x", token=fresh[user]).connack for user in users]
+
+
+def test_what_is_issued_is_good_for_what_it_was_issued_for(world):
+    """Its device, its user, its end, and where it is short its packet: as if it had been read."""
+    world.user("alice", "bob")
+    bound = world.do("token_issue", addresses=["alice"], device="phone", ttl=60)["tokens"][0]["token"]
+    short = world.do("token_issue", addresses=["alice"], short=True, packet=1_000)["tokens"][0]["token"]
+
+    assert ACCEPTED == world.connect("alice", "phone", token=bound).connack
+    assert REFUSED == world.connect("alice", "tablet", token=bound).connack
+    assert REFUSED == world.connect("bob", "phone", token=bound).connack
+    assert 1_000 == world.connect("alice", "lamp", token=short).connection.packet_max
+    world.jump(61)
+    assert REFUSED == world.connect("alice", "phone", token=bound).connack
+
+
+def test_a_guest_comes_in_with_what_he_was_given(world):
+    """His token is known before he brings it, and ends with him."""
+    guest = world.do("guest_add", name="Gast", ttl=60)
+    accepted = world.connect(guest["address"], "phone", token=guest["token"]["token"]).connack
+    world.jump(61)
+
+    assert ACCEPTED == accepted
+    assert REFUSED == world.connect(guest["address"], "phone", token=guest["token"]["token"]).connack
+
+
+def test_one_users_change_costs_no_others_question(world):
+    """Tokens are looked at anew for whom they concern only."""
+    for user in ("alice", "bob"):
+        world.connect(user, "phone", clean=True)
+    world.do("token_revoke", what="alice")
+    world.do("user_set", address="bob", profile={"name": "Bob"})
+    world.connect("bob", "phone", clean=True)
+    world.do("user_add", addresses=["erin"])
+    world.do("token_issue", addresses=["erin"])
+
+    assert (ACCEPTED, []) == questions(world, "bob", "tablet")

@@ -111,7 +111,8 @@ def test_a_single_token_policy_revokes_the_older_ones() -> None:
     states = {each["jti"]: each["state"] for each in desk.do("token_list", address="alice")["tokens"]}
 
     assert {first["jti"]: "revoked", second["jti"]: "valid"} == states
-    assert [("token_revoked", first["jti"])] == desk.told
+    assert [("token_revoked", 1, first["jti"])] == desk.told
+    assert [("alice", first["jti"]), ("alice", second["jti"])] == desk.messaging.entry.known
 
 
 def test_revoking_by_jti_and_by_address() -> None:
@@ -123,7 +124,7 @@ def test_revoking_by_jti_and_by_address() -> None:
         desk.do("token_revoke", what="nobody")
 
     assert [[first["jti"]], [], [second["jti"]], []] == answers
-    assert [("token_revoked", first["jti"]), ("token_revoked", second["jti"])] == desk.told
+    assert [("token_revoked", 1, each["jti"]) for each in (first, second)] == desk.told
     assert "no-such-token" == refusal.value.code
     assert "revoked" == desk.do("token_show", token=first["token"])["state"]
     assert "revoked" == desk.do("token_show", token=second["token"])["state"]
