@@ -80,6 +80,11 @@ class Services:
         """Tell whether there is such a user."""
         return self._messaging.is_user(address)
 
+    def is_disabled(self, address: str) -> bool:
+        """Tell whether there is such a user whom nobody is to let in."""
+        user = self._messaging.find_user(address)
+        return user is not None and not user.active
+
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
         return self._messaging.access.is_member(user, group)

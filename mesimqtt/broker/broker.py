@@ -153,6 +153,7 @@ class Broker(amqtt.broker.Broker):
             clock=self._clock,
             wall=self.outside.wall_s,
             wake=self.wake,
+            is_disabled=self.services.is_disabled,
             throttle=Throttle(self.settings.rates, self.services.failed_logins, self._clock()),
             answer_s=self.settings.plugins.answer_s,
         )

@@ -1,8 +1,9 @@
 """Plugins written for amqtt, asked by their coroutines: who may enter, who may use a topic.
 
 Identity of a client that only such plugins let in: the user is the session's user name (as the plugin left
-it), else the client id. A client that `AnonymousAuthPlugin` let in is the user `anonymous`, whatever name it
-gave: nobody has verified that name, and it must not open another user's folder.
+it), else the client id. A client that `AnonymousAuthPlugin` alone let in is the user `anonymous`, whatever name it
+gave, and one that `UserAuthCertPlugin` alone let in is the device of its certificate, which is its client id: nobody
+has verified the user name, and it must not open another user's folder.
 """
 
 from __future__ import annotations
@@ -33,11 +34,20 @@ if TYPE_CHECKING:
 
 CONNECTS_ASKED_MAX = 1_000  # clients that wait for an auth plugin at the same time
 TOPICS_ASKED_MAX = 10_000  # the same for a topic plugin; every receiver of a message is asked for
-ANSWERS_PER_CONNECTION_MAX = 100
+ANSWERS_PER_CONNECTION_MAX = 10_000
 # A foreign plugin has no way to say that its rules changed. An answer lives so long here, and once
-# more so long in the engine's routes (see `Broker._tick`): a second in all.
+# more so long in the engine's routes (see `Broker._tick`): a second in all. Of a plugin that is slow, twice as long as
+# it takes for what is asked at once: else the first answers would be too old when the last is there, again and again.
 ANSWER_KEPT_S = 0.5
+_SLOW = 2.0
 ANONYMOUS_USER = "anonymous"
+CLOSE_S = 0.5  # at the end, for what is being asked
+
+# What those of amqtt's plugins that do not look at the user name have verified of a client.
+_VERIFIED = {
+    "amqtt.plugins.authentication.AnonymousAuthPlugin": "nothing",
+    "amqtt.contrib.cert.UserAuthCertPlugin": "client id",
+}
 
 _ACTIONS = {
     Action.PUBLISH: AmqttAction.PUBLISH,
@@ -61,30 +71,44 @@ def name_of(plugin: object) -> str:
     return str(getattr(plugin, "plugin_name", type(plugin).__name__))
 
 
+def _verified_by(plugin: object) -> str:
+    """Return what is known of a client whom a plugin has let in."""
+    kind = type(plugin)
+    return _VERIFIED.get(getattr(plugin, "plugin_path", f"{kind.__module__}.{kind.__qualname__}"), "user name")
+
+
 class _Asked:
     """The running questions: bounded, kept from the garbage collector, cancelled at the end."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Connection] = {}
 
     @property
     def is_full(self) -> bool:
         """Tell whether no further question may be asked now."""
         return len(self._tasks) >= self._most
 
-    def start(self, question: Coroutine[object, object, None]) -> None:
-        """Ask in a task of its own."""
+    def start(self, question: Coroutine[object, object, None], connection: Connection) -> None:
+        """Ask about a connection, in a task of its own."""
         task = asyncio.get_running_loop().create_task(question)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = connection
+        task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
+
+    def drop_gone(self) -> None:
+        """Ask no longer about connections that are gone: who comes and goes keeps nobody else out."""
+        for task, connection in list(self._tasks.items()):
+            if connection.closing:
+                del self._tasks[task]
+                task.cancel()
 
     async def close(self) -> None:
-        """Cancel what is running."""
+        """Cancel what is running; a plugin that does not heed that is left behind."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +176,21 @@ class ForeignAuth:
         `identity` is what faster plugins found.
         """
         if self._asked.is_full:
+            self._asked.drop_gone()
+        if self._asked.is_full:
             return Fault(5, "too many clients wait for an auth plugin")
-        self._asked.start(self._ask(connection, request, identity, settle))
+        self._asked.start(self._ask(connection, request, identity, settle), connection)
         return None
 
     async def _ask(
         self, connection: Connection, request: ConnectRequest, identity: Identity | None, settle: Settle
     ) -> None:
         session = self._sessions.begin(connection, request)
-        verdict = settle(request, await self._verdict(session, identity))
+        try:
+            verdict = settle(request, await self._verdict(session, identity))
+        except asyncio.CancelledError:
+            self._sessions.end(connection)
+            raise
         if isinstance(verdict, Refusal):
             self._sessions.end(connection)
         else:
@@ -171,7 +201,7 @@ class ForeignAuth:
         self._wake()
 
     async def _verdict(self, session: PluginSession, identity: Identity | None) -> Identity | Refusal:
-        accepted = identity is not None
+        verified: set[str] = set()
         for plugin in self._plugins:
             name = name_of(plugin)
             try:
@@ -183,19 +213,21 @@ class ForeignAuth:
             if not answer:
                 said = session.verdict
                 return said if isinstance(said, Refusal) else Refusal(5, f"plugin {name} said no")
-            accepted = True
-        if not accepted:
+            verified.add(_verified_by(plugin))
+        if identity is None and not verified:
             return Refusal(5, "no auth plugin accepted it")
-        found = session.verdict if isinstance(session.verdict, Identity) else _foreign_identity(session)
+        found = session.verdict if isinstance(session.verdict, Identity) else _foreign_identity(session, verified)
         if identity is not None and isinstance(session.verdict, Identity) and session.verdict.user != identity.user:
             return Fault(5, "auth plugins name different users")
         return identity or found
 
 
-def _foreign_identity(session: Session) -> Identity | Refusal:
-    if session.is_anonymous:
+def _foreign_identity(session: Session, verified: set[str]) -> Identity | Refusal:
+    if session.is_anonymous or verified == {"nothing"}:
         return Identity(user=ANONYMOUS_USER)
     user: Any = session.username or session.client_id or ""
+    if "user name" not in verified and user != session.client_id:
+        return Refusal(5, "the certificate is the client id's, and the user name is another")
     if not isinstance(user, str):
         return Fault(5, f"an auth plugin made the user name a {type(user).__name__}")
     try:
@@ -227,7 +259,8 @@ class ForeignAccess:
         self.is_volatile = not all(getattr(plugin, "tells_changes", False) for plugin in plugins)
         self._kept_s = ANSWER_KEPT_S if self.is_volatile else float("inf")
         self._answers: dict[Connection, OrderedDict[tuple[Action, str], tuple[Decision, float]]] = {}
-        self._waiting: set[tuple[Connection, Action, str]] = set()
+        self._answered_at = 0.0
+        self._waiting: dict[tuple[Connection, Action, str], float] = {}  # since when
         self.close = self._asked.close
 
     def decide(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision | None:
@@ -241,8 +274,8 @@ class ForeignAccess:
             return None
         if self._asked.is_full:
             return Decision(allow=False, rule="busy")
-        self._waiting.add(key)
-        self._asked.start(self._ask(key, fast))
+        self._waiting[key] = self._clock()
+        self._asked.start(self._ask(key, fast), connection)
         return None
 
     def forget(self) -> None:
@@ -258,17 +291,24 @@ class ForeignAccess:
         try:
             decision = await self._decision(connection, action, topic, fast)
         finally:
-            self._waiting.discard(key)
-        answers = self._answers.setdefault(connection, OrderedDict())
-        answers[action, topic] = (decision, self._clock())
-        answers.move_to_end((action, topic))
-        if len(answers) > ANSWERS_PER_CONNECTION_MAX:
-            answers.popitem(last=False)
+            asked_at = self._waiting.pop(key)
+        self._keep(connection, action, topic, decision, asked_at)
         connection.resume(self._clock())
         if connection.closing:  # it was asked for its will, or is gone meanwhile
             self._answers.pop(connection, None)
             self._sessions.end(connection)
         self._wake()
+
+    def _keep(self, connection: Connection, action: Action, topic: str, decision: Decision, asked_at: float) -> None:
+        now = self._clock()
+        if self.is_volatile:  # how slow it was is forgotten as time passes
+            passed_s, self._answered_at = now - self._answered_at, now
+            self._kept_s = max(ANSWER_KEPT_S, _SLOW * (now - asked_at), self._kept_s - passed_s)
+        answers = self._answers.setdefault(connection, OrderedDict())
+        answers[action, topic] = (decision, now)
+        answers.move_to_end((action, topic))
+        while len(answers) > ANSWERS_PER_CONNECTION_MAX or now - next(iter(answers.values()))[1] > self._kept_s:
+            answers.popitem(last=False)
 
     async def _decision(self, connection: Connection, action: Action, topic: str, fast: Decision) -> Decision:
         allowed = fast if fast.allow else None

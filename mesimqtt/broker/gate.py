@@ -41,6 +41,11 @@ logger = logging.getLogger(__name__)
 _Key = tuple[str, str, str, Action, str]
 
 
+def _nobody_is(_address: str) -> bool:
+    """Know of no disabled user: a gate without users."""
+    return False
+
+
 class Gate:
     """Combines the opinions of all auth and topic plugins, fast ones synchronously and cached."""
 
@@ -56,6 +61,7 @@ class Gate:
         wake: Callable[[], None],
         wall: Callable[[], float] = time.time,
         throttle: Throttle | None = None,
+        is_disabled: Callable[[str], bool] = _nobody_is,
         answer_s: float = 10.0,
     ) -> None:
         """Sort the plugins into ours and amqtt's. `wake` is called when an answer came outside of a read."""
@@ -71,6 +77,8 @@ class Gate:
         if foreign_access:
             self._foreign_access = ForeignAccess(foreign_access, sessions, clock=clock, wake=wake, answer_s=answer_s)
         self._throttle = throttle
+        self._is_disabled = is_disabled
+        self._asks_others = bool(foreign_auth) or not all(is_ours for _, is_ours in self._authenticators)
         self._root = root
         self._notify_denied = notify_denied
         self._clock = clock
@@ -127,15 +135,15 @@ class Gate:
 
     def closed(self, connection: Connection) -> None:
         """Write why the server closed a connection; refusals, which have their line, and ordinary ends are left out."""
-        is_refused = connection.identity is None and connection.version != 0
+        is_refused = connection.identity is None and bool(connection.client_id)  # the gate was asked, and has said so
         if not is_refused and connection.close_reason not in _ORDINARY_ENDS:
             user = connection.identity.user if connection.identity is not None else ""
             reason = connection.close_reason
             self.log.closed(connection.remote_address, connection.client_id, user, reason, self._clock())
 
     def handshake_failed(self, address: str, reason: str) -> None:
-        """Write why a TLS handshake failed: its client sees no more than a lost connection."""
-        self.log.closed(address, "", "", f"TLS: {reason}", self._clock())
+        """Write why what stands before MQTT failed (PROXY header, TLS): its client sees but a lost connection."""
+        self.log.closed(address, "", "", reason, self._clock())
 
     def permissions_changed(self) -> None:
         """Forget every decision: a rule, a token or a user has changed."""
@@ -211,6 +219,8 @@ class Gate:
 
     def _settled(self, request: ConnectRequest, verdict: Identity | Refusal) -> Identity | Refusal:
         """Take note of a verdict: what it means for the next CONNECT, and the line in the log."""
+        if self._asks_others and isinstance(verdict, Identity):
+            verdict = self._fitting(request, verdict)
         if isinstance(verdict, Identity):
             if self._throttle is None:
                 return verdict
@@ -219,6 +229,12 @@ class Gate:
         if self._throttle is not None and not isinstance(verdict, Fault):
             self._throttle.failed(request, self._clock())
         return self._refused(request, verdict)
+
+    def _fitting(self, request: ConnectRequest, identity: Identity) -> Identity | Refusal:
+        """Return whom other plugins than TokenAuth, which looks at this itself, have let in, if he may be here."""
+        if request.certificate_user is not None and request.certificate_user != identity.user:
+            return Refusal(5, "the certificate belongs to another user")
+        return Refusal(5, "the user is disabled") if self._is_disabled(identity.user) else identity
 
     def _refused(self, request: ConnectRequest, refusal: Refusal) -> Refusal:
         about = (request.remote_address, request.client_id, request.username, refusal.reason, self._clock())

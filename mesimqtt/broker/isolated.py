@@ -212,6 +212,7 @@ class Isolated:
     def __init__(self, plugin: BasePlugin[Any], server: asyncio.AbstractEventLoop) -> None:
         """Give the plugin a thread and a context that works from there."""
         self.plugin_name = type(plugin).__name__
+        self.plugin_path = f"{type(plugin).__module__}.{type(plugin).__qualname__}"
         self._plugin = plugin
         self._thread = PluginThread(self.plugin_name, server)
         plugin.context = IsolatedContext(plugin.context, self._thread, server)

@@ -56,6 +56,9 @@ class Services(Protocol):
     def is_user(self, address: str) -> bool:
         """Tell whether there is such a user; for the server's own decisions, never for an answer to a client."""
 
+    def is_disabled(self, address: str) -> bool:
+        """Tell whether there is such a user whom nobody is to let in, however he shows who he is."""
+
     def is_member(self, user: str, group: str) -> bool:
         """Tell whether `user` belongs to `group`."""
 
@@ -91,6 +94,10 @@ class BareServices:
         """Count nothing: nobody can ask for it."""
 
     def is_user(self, address: str) -> bool:  # noqa: ARG002 - the port's
+        """Know no user."""
+        return False
+
+    def is_disabled(self, address: str) -> bool:  # noqa: ARG002 - the port's
         """Know no user."""
         return False
 

@@ -21,6 +21,7 @@ from mesimqtt.engine.wheel import Wheel
 from mesimqtt.settings import Mqtt
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterable
 
     from mesimqtt.domain.chance import Chance
@@ -80,7 +81,7 @@ class Engine:
         self.kept_of: dict[str, dict[str, Session]] = {}  # by user and client id
         self.tree = TopicTree()
         self.shares: dict[str, Share] = {}  # by `$share/{name}/{filter}`
-        self.replays: dict[Connection, replay.Waiting] = {}  # retained messages on their way, in portions
+        self.replays: dict[Connection, deque[replay.Waiting]] = {}  # retained messages on their way, in portions
         self.wills: dict[Session, tuple[float, Connection]] = {}  # delayed, and when they fire
         self.retained = Retained(limits.retained_max)
         self.dirty: list[Connection] = []

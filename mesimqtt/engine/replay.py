@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine import codes, kept
 from mesimqtt.engine.grants import receiver
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.window import send_letter
+from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
@@ -18,10 +20,19 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1_000  # messages; more follow in the next turns of the loop
 _TOTAL_MAX = 1_000_000  # messages that wait to be sent, all clients together: some 64 MB
-Waiting = deque[tuple["RetainedMessage", int]]
+_AHEAD = 50  # messages that the gate is asked about at once, where it needs time for its answer
 
 
-def begin(connection: Connection, session: Session, messages: list[tuple[RetainedMessage, int]]) -> None:
+class Waiting(NamedTuple):
+    """A retained message on its way, with the grant. The gate may not have said yet whether it may be received."""
+
+    message: RetainedMessage
+    grant: int
+    is_allowed: bool
+    is_asked: bool = False
+
+
+def begin(connection: Connection, session: Session, messages: list[Waiting]) -> None:
     """Send what a new subscription selects, with RETAIN 1 [MQTT-3.3.1-8], after the SUBACK."""
     if not messages:
         return
@@ -66,13 +77,32 @@ def turn(engine: Engine) -> None:
             go_on(engine, connection, session, waiting)
 
 
-def go_on(engine: Engine, connection: Connection, session: Session, waiting: Waiting) -> None:
-    """Send a portion; forget a replay that is done."""
+def _may(engine: Engine, connection: Connection, waiting: deque[Waiting], entry: Waiting) -> bool | None:
+    """Tell whether a message may be received; None if that is not known yet: then it stands first again."""
+    decide = engine.gate.decide
+    decision = decide(connection, Action.RECEIVE, entry.message.topic)
+    if decision is not None:
+        return decision.allow
+    for ahead in islice(waiting, _AHEAD) if not entry.is_asked else ():
+        decide(connection, Action.RECEIVE, ahead.message.topic)
+    waiting.appendleft(entry._replace(is_asked=True))
+    return None
+
+
+def go_on(engine: Engine, connection: Connection, session: Session, waiting: deque[Waiting]) -> None:
+    """Send a portion; forget a replay that is done. Where the gate owes an answer it goes on when that is there."""
     left = engine.limits.unwritten_max
     for _ in range(min(_AT_ONCE, len(waiting))):
-        message, grant = waiting.popleft()
+        entry = waiting.popleft()
+        message, grant = entry.message, entry.grant
         if engine.retained.get(message.topic) is not message:
             continue  # replaced meanwhile: the subscription is there already and got the newer one
+        if not entry.is_allowed:
+            may = _may(engine, connection, waiting, entry)
+            if may is None:
+                return
+            if not may:
+                continue
         target = receiver(session, grant)
         letter = Letter(
             message.topic.encode(),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROUTES_MAX = 50_000
 _ROUTES_PER_CONNECTION = 256
+_ASKED_MAX = 5_000  # receivers that are asked about at once, where a plugin needs time for its answer
 _VISITS_MAX = 20_000  # levels of cached topics looked at for one change of subscriptions: some milliseconds
 _STALE = -1
 
@@ -160,12 +161,13 @@ def find(engine: Engine, raw: bytes, topic: str) -> Route | Connection:
 
 
 def _fill(engine: Engine, route: Route, found: Found) -> Connection | None:
-    """Sort the matching subscribers into a route; return a connection whose right is not known yet."""
+    """Sort the matching subscribers into a route; if rights are not known yet, ask for all, return whose comes last."""
     everyone: list[Receiver] = []
     single: list[Receiver] = []
     kept: list[Receiver] = []
     shared: list[Members] = []
     four, five = Group(), Group()
+    unknown: list[Connection | None] = []
     decide = engine.gate.decide
 
     def may(session: Session) -> bool | None:
@@ -174,20 +176,21 @@ def _fill(engine: Engine, route: Route, found: Found) -> Connection | None:
         return None if decision is None else decision.allow
 
     for subscriber, grant in found.items():
+        if len(unknown) > _ASKED_MAX:
+            break
         if isinstance(subscriber, Share):
             members = shares.members(subscriber, receiver, may)
-            if not isinstance(members, Members):
-                return members.connection
-            shared.append(members)
+            if isinstance(members, Members):
+                shared.append(members)
+            else:
+                unknown.append(members.connection)
             continue
         target = receiver(subscriber, grant)
         connection = subscriber.connection
-        if connection is not None:
-            allowed = may(subscriber)
+        if connection is not None and not (allowed := may(subscriber)):
             if allowed is None:
-                return connection
-            if not allowed:
-                continue
+                unknown.append(connection)
+            continue
         is_kept = bool(target.qos) and not subscriber.clean
         if connection is None and not is_kept:
             continue
@@ -200,6 +203,8 @@ def _fill(engine: Engine, route: Route, found: Found) -> Connection | None:
                 (five if connection.version == FIVE else four).add(connection, subscriber, target.qos)
             else:
                 single.append(target)
+    if unknown:
+        return unknown[-1]
     route.four = four if four.online else NOBODY
     route.five = five if five.online else NOBODY
     route.everyone, route.single, route.kept, route.shared = everyone, single, kept, shared

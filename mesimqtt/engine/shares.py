@@ -109,9 +109,10 @@ def detach(engine: Engine, session: Session, topic_filter: str) -> None:
 def members(
     share: Share, make: Callable[[Session, int], Receiver], may: Callable[[Session], bool | None]
 ) -> Members | Session:
-    """Return the members that may receive now, or the one of whom that is not known yet."""
+    """Return the members that may receive now, or the last one of whom that is not known yet; all are asked about."""
     online: list[Receiver] = []
     away: list[Receiver] = []
+    unknown: Session | None = None
     for session, grant in share.members.items():
         if session.connection is None:
             if not session.clean:
@@ -119,7 +120,7 @@ def members(
             continue
         allowed = may(session)
         if allowed is None:
-            return session
-        if allowed:
+            unknown = session
+        elif allowed:
             online.append(make(session, grant))
-    return Members(share, online, away)
+    return Members(share, online, away) if unknown is None else unknown

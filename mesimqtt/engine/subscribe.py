@@ -24,12 +24,12 @@ from mesimqtt.engine.packets import (
     read_field,
     suback,
 )
+from mesimqtt.engine.replay import Waiting
 from mesimqtt.engine.topic_tree import has_wildcard
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
-    from mesimqtt.engine.retained import RetainedMessage
     from mesimqtt.engine.session import Session
 
 _FILTERS_PER_PACKET = 10_000  # or `limits.filters_max`, if that is more; a packet of 1 MiB holds 260,000
@@ -39,15 +39,16 @@ _LEVELS = 4  # of topics that may be looked at for each of `limits.retained_visi
 class _Plan:
     """What a SUBSCRIBE will do: a code per filter (None: the claim says), denials to tell, retained to send."""
 
-    __slots__ = ("codes", "denials", "fresh", "levels", "retained", "visits")
+    __slots__ = ("codes", "denials", "fresh", "is_decided", "levels", "retained", "visits")
 
     def __init__(self) -> None:
         self.codes: list[int | None] = []
         self.denials: list[tuple[str, str]] = []
         self.fresh: set[str] = set()
-        self.retained: list[tuple[RetainedMessage, int]] = []  # each with its grant
+        self.retained: list[Waiting] = []
         self.visits = 0
         self.levels = 0
+        self.is_decided = True  # what of `retained` may be received was known at once
 
     def deny(self, topic_filter: str, rule: str, code: int = codes.NOT_AUTHORIZED) -> None:
         self.codes.append(code)
@@ -59,7 +60,11 @@ def subscribe(connection: Connection, body: bytes) -> bool:
     session, engine = connection.session, connection.engine
     packet_id, identifier, requests = _read(connection, body, with_options=True)
     plan = _Plan()
-    if session is None or not all(_decide(connection, session, plan, *request, identifier) for request in requests):
+    if session is None:
+        return False
+    # All are asked about at once, so that a gate which needs time for its answer needs it once.
+    known = [_decide(connection, session, plan, *request, identifier) for request in requests]
+    if not all(known):
         return False
     for topic_filter, rule in plan.denials:
         engine.gate.audit(connection, Action.SUBSCRIBE, topic_filter, rule)
@@ -162,6 +167,7 @@ def _decide(
     else:
         decision = engine.gate.decide(connection, Action.SUBSCRIBE, wanted)
         if decision is None:
+            plan.codes.append(None)  # counted, so that no more is asked about than may be granted
             return False
         if not decision.allow:
             plan.deny(topic_filter, decision.rule)
@@ -174,30 +180,27 @@ def _decide(
             plan.fresh.add(topic_filter)
         handling = options & RETAIN_HANDLING  # [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; none for shared ones
         if not is_shared and handling != RETAIN_NEVER and (is_new or handling != RETAIN_IF_NEW):
-            grant = options | identifier << IDENTIFIER_SHIFT
-            if not _plan_retained(connection, plan, topic_filter, grant):
-                return False
+            _plan_retained(connection, plan, topic_filter, options | identifier << IDENTIFIER_SHIFT)
         plan.codes.append(options & 3)
     return True
 
 
-def _plan_retained(connection: Connection, plan: _Plan, topic_filter: str, grant: int) -> bool:
+def _plan_retained(connection: Connection, plan: _Plan, topic_filter: str, grant: int) -> None:
     engine = connection.engine
     most = engine.limits.retained_visits_max
     if plan.visits >= most or (plan.levels >= _LEVELS * most and has_wildcard(topic_filter)):
-        return True
+        return
     found, levels = engine.retained.search(topic_filter)
     plan.visits += len(found)
     plan.levels += levels
     for message in found:
         if message.expires_at and message.expires_at <= engine.now:
             continue
-        decision = engine.gate.decide(connection, Action.RECEIVE, message.topic)
-        if decision is None:
-            return False
-        if decision.allow:
-            plan.retained.append((message, grant))  # for each filter, as if it came alone [MQTT-3.8.4-4]
-    return True
+        decision = engine.gate.decide(connection, Action.RECEIVE, message.topic) if plan.is_decided else None
+        if decision is None:  # then one after another, when their turn comes: there may be a hundred thousand
+            plan.is_decided = False
+        if decision is None or decision.allow:  # for each filter, as if it came alone [MQTT-3.8.4-4]
+            plan.retained.append(Waiting(message, grant, decision is not None))
 
 
 def _add(connection: Connection, session: Session, topic_filter: str, grant: int) -> None:

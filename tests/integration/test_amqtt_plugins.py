@@ -47,11 +47,13 @@ def test_an_unmodified_auth_plugin(tmp_path):
     play(story)
 
 
-def test_an_unmodified_anonymous_plugin_gives_nobodys_name():
-    """Whoever AnonymousAuthPlugin lets in is the user `anonymous`, whatever name it gave."""
+@pytest.mark.parametrize("allow_anonymous", [True, False])
+def test_an_unmodified_anonymous_plugin_gives_nobodys_name(allow_anonymous):
+    """Whoever AnonymousAuthPlugin lets in is the user `anonymous`, whatever name it gave, also where it demands one."""
+    plugin = {next(iter(ANONYMOUS)): {"allow_anonymous": allow_anonymous}}
 
     async def story():
-        async with serving(settings_of({**ANONYMOUS, **TABOO})) as broker:
+        async with serving(settings_of({**plugin, **TABOO})) as broker:
             client = await RawClient.connect(port_of(broker), "phone", "alice", "made up")
 
             assert 0 == client.code

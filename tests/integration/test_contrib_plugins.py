@@ -154,16 +154,16 @@ def test_amqtts_jwt_plugins():
 
 
 def test_amqtts_certificate_plugin(tmp_path):
-    """`UserAuthCertPlugin` lets in the device that its certificate names, and under no other client id."""
+    """`UserAuthCertPlugin` lets in the device that its certificate names, and under no other client id or user name."""
     authority = Authority(tmp_path)
     lamp = authority.issue("lamp", "lamp", x509.UniformResourceIdentifier("spiffe://home.example/device/lamp"))
     plugins = {"amqtt.contrib.cert.UserAuthCertPlugin": {"uri_domain": "home.example"}, **TABOO}
 
-    async def code(port, client_id, certificate):
+    async def code(port, client_id, certificate, user=None):
         context = ssl.create_default_context(cafile=authority.file)
         if certificate:
             context.load_cert_chain(certificate.with_suffix(".pem"), certificate.with_suffix(".key"))
-        client = await RawClient.connect(port, client_id, tls=context)
+        client = await RawClient.connect(port, client_id, user, user and "x", tls=context)
         await client.close()
         return client.code
 
@@ -173,6 +173,7 @@ def test_amqtts_certificate_plugin(tmp_path):
             port = port_of(broker)
 
             assert [0, 5, 5] == [await code(port, *who) for who in (("lamp", lamp), ("door", lamp), ("lamp", None))]
+            assert [0, 5] == [await code(port, "lamp", lamp, user) for user in ("lamp", "alice")]
 
     play(story)
 

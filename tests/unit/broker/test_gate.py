@@ -143,6 +143,35 @@ def test_the_identity_of_a_client_that_only_amqtts_plugins_know(username, change
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(
+    ("certificate", "user", "expected"),
+    [
+        (None, "alice", Identity(user="alice")),
+        ("alice", "alice", Identity(user="alice")),
+        ("bob", "alice", Refusal(5, "the certificate belongs to another user")),
+        (None, "carol", Refusal(5, "the user is disabled")),
+        ("carol", "carol", Refusal(5, "the user is disabled")),
+    ],
+)
+@pytest.mark.parametrize("plugin", [Slow, Fast])
+def test_whoever_lets_a_client_in_certificates_and_disabled_users_count(plugin, certificate, user, expected):
+    """A certificate and what another plugin says must name the same user; whom an operator disabled stays out."""
+
+    async def story():
+        answer = True if plugin is Slow else Identity(user=user)
+        world = World([plugin(answer)], is_disabled=lambda address: address == "carol")
+        request = REQUEST._replace(username=user, certificate_user=certificate)
+        connection = Connection()
+        verdict = world.gate.authenticate(connection, request)
+        if verdict is None:
+            await asyncio.wait_for(connection.told.wait(), 20)
+            (verdict,) = connection.verdicts
+
+        assert expected == verdict
+
+    asyncio.run(story())
+
+
 def test_an_auth_plugin_that_never_answers_is_a_refusal():
     """After its time a silent plugin has refused."""
 
@@ -158,15 +187,21 @@ def test_an_auth_plugin_that_never_answers_is_a_refusal():
 
 
 def test_waiting_clients_are_bounded(monkeypatch):
-    """A plugin that is too slow for a flood of clients refuses the flood, not the server's memory."""
+    """A plugin that is too slow for a flood of clients refuses the flood; who has gone meanwhile makes room."""
     monkeypatch.setattr(foreign, "CONNECTS_ASKED_MAX", 2)
 
     async def story():
         world = World(auth=[Slow("never")])
-        verdicts = [world.gate.authenticate(Connection(), REQUEST) for _ in range(3)]
+        first = Connection()
+        verdicts = [world.gate.authenticate(each, REQUEST) for each in (first, Connection(), Connection())]
+        await asyncio.sleep(0)
+        first.closing = True
+        again = [world.gate.authenticate(Connection(), REQUEST) for _ in range(2)]
         await world.gate.close()
 
-        assert [None, None, Fault(5, "too many clients wait for an auth plugin")] == verdicts
+        full = Fault(5, "too many clients wait for an auth plugin")
+        assert ([None, None, full], [None, full]) == (verdicts, again)
+        assert {} == world.sessions._sessions
 
     asyncio.run(story())
 
@@ -298,6 +333,21 @@ def test_a_refusal_is_logged_without_the_password(caplog):
 
     assert "bad signature" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_connect_that_is_refused_before_anybody_asks_who_it_is_is_logged(caplog):
+    """Too long a password, no client id: the gate is not asked, so its closing has the line; else there is one."""
+    world = World()
+    early, late = Connection(client_id=""), Connection(client_id="phone")
+    for connection in (early, late):
+        connection.version, connection.close_reason = 4, "password too long"
+        connection.remote_address = "192.0.2.9"
+        with caplog.at_level(logging.WARNING, "mesimqtt.audit"):
+            world.gate.closed(connection)
+
+    assert ["closed: address='192.0.2.9' client='' user='' reason='password too long'"] == [
+        record.getMessage() for record in caplog.records
+    ]
 
 
 def test_a_flood_of_denials_is_counted_not_written(caplog):

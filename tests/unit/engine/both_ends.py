@@ -61,6 +61,7 @@ class FakeGate:
     unknown: set[tuple[str, str]] = field(default_factory=set)
     audits: list[tuple[str, str, str]] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)  # (client id, topic) of what was answered by None
     verdict: Any = "by name"
 
     def authenticate(self, connection, request):
@@ -71,6 +72,7 @@ class FakeGate:
 
     def decide(self, connection, action, topic):
         if (action.value, topic) in self.unknown:
+            self.asked.append((connection.client_id, topic))
             return None
         return Decision(allow=False, rule="no") if (action.value, topic) in self.denied else ALLOW
 

@@ -279,3 +279,21 @@ def test_the_counters_count(network, at_once):
 
     assert (4, 4, 1, 2) == (counters.messages_in, counters.messages_out, counters.connected, counters.connections)
     assert counters.bytes_in > before + sum(map(len, data))
+
+
+def test_all_receivers_are_asked_about_at_once(network):
+    """A publisher waits once for a gate that needs time, not for one receiver after another; shared ones among them."""
+    clients = [network.subscribed(("t", 0), client_id=name) for name in ("a", "b", "c")]
+    clients += [network.subscribed(("$share/g/t", 0), client_id=name) for name in ("d", "e")]
+    network.gate.unknown.add(("receive", "t"))
+    publisher = network.connected("p")
+
+    assert [] == publisher.send(publish("t", b"x", qos=1))
+    assert ["a", "b", "c", "d", "e"] == sorted(name for name, _ in network.gate.asked)
+    network.gate.unknown.clear()
+    clients[-1].connection.resume(network.now)
+    for client in clients[:-1]:
+        client.connection.resume(network.now)
+
+    assert [("PUBACK", 1)] == publisher.received()
+    assert 4 == sum(len(client.received()) for client in clients)

@@ -130,16 +130,51 @@ def test_a_subscribe_waits_for_the_gate_as_a_whole(network):
 
 
 def test_a_retained_message_waits_for_the_gate(network):
-    """The right to receive a retained message may take its time too."""
-    network.connected("p").send(publish("a", b"old", retain=True))
-    network.gate.unknown.add(("receive", "a"))
+    """The right to receive a retained message may take its time too: it follows, and the SUBACK does not wait for it.
+
+    The next ones are asked about meanwhile, but not all of a hundred thousand at once.
+    """
+    network.connected("p").send(*(publish(f"t/{number:03}", b"old", retain=True) for number in range(200)))
+    topics = [f"t/{number:03}" for number in range(200)]
+    network.gate.unknown |= {("receive", topic) for topic in topics}
+    network.gate.denied.add(("receive", "t/007"))
     client = network.connected("c")
 
-    assert [] == client.send(subscribe(("#", 0)))
+    assert [("SUBACK", 1, [0])] == client.send(subscribe(("#", 0)))
+    network.engine.go_on()
+    assert [] == client.received()
+    assert 51 == len({topic for _, topic in network.gate.asked})
+    assert 55 > len(network.gate.asked)
+    network.gate.unknown.clear()
+    network.engine.go_on()
+
+    assert [topic for topic in topics if topic != "t/007"] == sorted(message.topic for message in client.received())
+    assert {} == network.engine.replays
+
+
+def test_all_filters_are_asked_about_at_once(network):
+    """A gate that needs time for an answer needs it once for a SUBSCRIBE, not for one filter after another."""
+    filters = [(f"f/{number}", 0) for number in range(5)]
+    network.gate.unknown |= {("subscribe", topic) for topic, _ in filters}
+    client = network.connected("c")
+
+    assert [] == client.send(subscribe(*filters))
+    assert [("c", topic) for topic, _ in filters] == network.gate.asked
     network.gate.unknown.clear()
     client.connection.resume(network.now)
 
-    assert [("SUBACK", 1, [0]), Message("a", b"old", retain=True)] == client.received()
+    assert [("SUBACK", 1, [0] * 5)] == client.received()
+
+
+def test_what_is_asked_about_is_bounded_by_what_may_be_granted():
+    """Thousands of filters in one packet are not as many questions."""
+    network = Network(filters_max=3)
+    filters = [(f"f/{number}", 0) for number in range(50)]
+    network.gate.unknown |= {("subscribe", topic) for topic, _ in filters}
+    client = network.connected("c")
+
+    assert [] == client.send(subscribe(*filters))
+    assert 3 == len(network.gate.asked)
 
 
 def test_many_retained_messages_are_bounded_by_bytes():

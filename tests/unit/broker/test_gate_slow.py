@@ -1,0 +1,59 @@
+"""amqtt's topic plugins that need time: what is asked at once is answered once, whatever that takes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mesimqtt.hooks import Action, Decision, Identity
+from unit.broker.gate_world import Connection, Fast, Slow, World
+
+ALICE = Identity(user="alice", jti="t")
+YES = Decision(allow=True, rule="rules[0]")
+
+
+async def settled(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
+
+def test_answers_of_a_slow_plugin_last_until_all_of_them_are_there():
+    """What was asked at once is good until the last answer is there, however long that takes; later it is too old."""
+
+    async def story():
+        class Serial(Slow):
+            async def topic_filtering(self, **about):
+                answer = await super().topic_filtering(**about)
+                world.now += 1.0
+                return answer
+
+        world = World(access=[Fast(YES), Serial(True)])
+        connections = [Connection(ALICE, client_id=f"c{number}") for number in range(20)]
+
+        def known():
+            return [world.gate.decide(each, Action.RECEIVE, "x") for each in connections]
+
+        assert [None] * 20 == known()
+        await settled(lambda: all(each.resumed for each in connections))
+        assert [YES] * 20 == known()
+        world.now += 100
+        assert [None] * 20 == known()
+        await world.gate.close()
+
+    asyncio.run(story())
+
+
+def test_many_answers_of_one_client_last_as_long():
+    """The filters of one SUBSCRIBE are as many as the configuration allows: no answer is forgotten before the last."""
+
+    async def story():
+        world = World(access=[Fast(YES), Slow(True)])
+        connection = Connection(ALICE)
+        topics = [f"f/{number}" for number in range(300)]
+        decided = [world.gate.decide(connection, Action.SUBSCRIBE, topic) for topic in topics]
+        assert [None] * 300 == decided
+        await settled(lambda: connection.resumed == 300)
+
+        assert [YES] * 300 == [world.gate.decide(connection, Action.SUBSCRIBE, topic) for topic in topics]
+
+    asyncio.run(story())
