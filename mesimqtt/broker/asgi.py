@@ -27,7 +27,7 @@ class _Reader(ReaderAdapter):
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._rest = b""
+        self._rest = bytearray()  # what is taken from its front is not copied
         self.is_over = False
         self.code = 0  # why the connection is to be closed from here, 0: for no fault of the client
 
@@ -43,7 +43,8 @@ class _Reader(ReaderAdapter):
                 self._rest += message["bytes"]
         if len(self._rest) < n:
             return b""
-        found, self._rest = self._rest[:n], self._rest[n:]
+        found = bytes(self._rest[:n])
+        del self._rest[:n]
         return found
 
     def feed_eof(self) -> None:

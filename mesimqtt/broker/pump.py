@@ -6,8 +6,11 @@ Slower than a socket of our own (two tasks per connection): it serves amqtt's `e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
+
+from mesimqtt.broker.protocol import SHARE_S
 
 if TYPE_CHECKING:
     from amqtt.adapters import ReaderAdapter, WriterAdapter
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from mesimqtt.broker.protocol import ClientProtocol
 
 READ_MAX = 64 * 1024
+CLOSE_S = 2.0  # for a writer's close: it may wait for a client that reads nothing
 
 
 class PumpTransport(asyncio.Transport):
@@ -34,24 +38,24 @@ class PumpTransport(asyncio.Transport):
         self._output = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
-        self._receiving: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def run(self) -> None:
         """Pump both ways until one side ends."""
         self._protocol.connection_made(self)
-        self._receiving = asyncio.get_running_loop().create_task(self._receive())
-        sending = asyncio.get_running_loop().create_task(self._send())
+        loop = asyncio.get_running_loop()
+        receiving, sending = self._tasks = loop.create_task(self._receive()), loop.create_task(self._send())
         try:
-            await asyncio.wait((self._receiving, sending), return_when=asyncio.FIRST_COMPLETED)
-            if self._receiving.done():
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
                 self.close()
-                await sending
+                await asyncio.wait((sending,))
         finally:
             self.abort()
-            sending.cancel()
-            await asyncio.gather(self._receiving, sending, return_exceptions=True)
+            await asyncio.gather(receiving, sending, return_exceptions=True)
             self._protocol.connection_lost(None)
-            await self._writer.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._writer.close(), CLOSE_S)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue `data` for the writer."""
@@ -75,8 +79,8 @@ class PumpTransport(asyncio.Transport):
         self._chunks.clear()
         self._size = 0
         self._output.set()
-        if self._receiving is not None:
-            self._receiving.cancel()
+        for task in self._tasks:  # also one that waits for a client which takes nothing
+            task.cancel()
 
     def can_write_eof(self) -> bool:
         """Tell that adapters are closed both ways at once."""
@@ -104,10 +108,15 @@ class PumpTransport(asyncio.Transport):
         self._low = self._high // 4 if low is None else low
 
     async def _receive(self) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             while not self._is_closing:
                 await self._readable.wait()
                 await self._receive_packet()
+                if clock() - began > SHARE_S:  # an adapter that has thousands of packets already waits for nothing
+                    await asyncio.sleep(0)
+                    began = clock()
         except (OSError, EOFError):
             return  # the other side is gone; `run` tells the protocol
 

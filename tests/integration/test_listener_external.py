@@ -8,6 +8,7 @@ import pytest
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 
 from integration.raw_client import RawClient, play, serving, settings_of, until
+from mesimqtt.broker.asgi import LISTENER, WebSocketMount
 from mesimqtt.broker.pump import READ_MAX
 from mesimqtt.testing import stream as wire
 
@@ -58,6 +59,17 @@ class MessageWriter(WriterAdapter):
 
     async def close(self):
         self.is_closed = True
+
+
+class StuckWriter(MessageWriter):
+    """The half of a client that takes nothing more: neither output nor a close ever comes to an end."""
+
+    async def drain(self):
+        await asyncio.Event().wait()
+
+    async def close(self):
+        self.is_closed = True
+        await asyncio.Event().wait()
 
 
 @BOTH_LOOPS
@@ -113,5 +125,52 @@ def test_adapters_of_amqtt_are_pumped():
             await until(lambda: not broker.wire.protocols)
             outside.close()
             await outside.wait_closed()
+
+    play(story)
+
+
+def test_who_takes_nothing_is_cut_and_gone():
+    """Row 29: a writer that never gets rid of its output ends as any client that does not read; nothing is left."""
+
+    async def story():
+        settings = settings_of(stalled_s=0.2)
+        settings.broker["listeners"]["outside"] = {"type": "external"}
+        async with serving(settings) as broker:
+            reader, writer = MessageReader(), StuckWriter()
+            reader.messages.put_nowait(wire.connect("stuck", None, None))
+            await asyncio.wait_for(broker.external_connected(reader, writer, "outside"), 20)
+
+            assert writer.is_closed
+            assert {} == broker.wire.protocols
+            assert 0 == broker._listeners.get("outside").connections
+
+    play(story)
+
+
+def test_a_message_full_of_packets_holds_up_nobody():
+    """Row 33: what an application hands over in one piece is taken in turns: the others have theirs in between."""
+    count = 100_000
+
+    async def story():
+        settings = settings_of()
+        settings.broker["listeners"][LISTENER] = {"type": "external"}
+        async with serving(settings) as broker:
+            messages, sent, turns = asyncio.Queue(), [], 0
+            for data in (None, wire.connect("page", None, None), wire.PING * count):
+                messages.put_nowait({"type": "websocket.receive", "bytes": data})
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {"type": "websocket", "subprotocols": ["mqtt"], "client": ("127.0.0.9", 4711)}
+            running = asyncio.create_task(WebSocketMount(lambda: broker)(scope, messages.get, send))
+            async with asyncio.timeout(60):
+                while broker.engine.counters.requests_in < count:
+                    turns += 1
+                    await asyncio.sleep(0)
+            messages.put_nowait({"type": "websocket.disconnect"})
+            await asyncio.wait_for(running, 20)
+
+            assert turns > 3
 
     play(story)
