@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import http.client
+import io
 import json
 import logging
 import ssl
@@ -16,6 +17,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -24,7 +26,10 @@ from mesimqtt.domain.strict_json import read_json
 from mesimqtt.messaging.fetch import FetchError, check_url
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
+
+    from _typeshed import WriteableBuffer
 
     from mesimqtt.broker.context import Context
 
@@ -42,6 +47,41 @@ T = TypeVar("T")
 
 class BackendError(Exception):
     """The backend gave no answer that can be used; the text goes to the log only."""
+
+
+class _Until(io.RawIOBase):
+    """Reads a socket until a moment: who sends a byte now and then would outlast the time-out of each read."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until: float) -> None:
+        super().__init__()
+        self._raw = raw
+        self._socket = sock
+        self._until = until
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        """Read what is there. Raises TimeoutError."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that is to be whole at a moment, `until`."""
+
+    def __init__(self, until: float, sock: socket.socket, method: str | None = None) -> None:
+        super().__init__(sock, method=method)
+        self.fp = io.BufferedReader(_Until(self.fp.detach(), sock, until))
 
 
 class Backend:
@@ -104,18 +144,19 @@ class Backend:
 
     def _ask(self, body: bytes) -> dict[str, Any] | None:
         """Ask in a thread, on a connection that no other thread has."""
+        until = time.monotonic() + self._within_s
         kept = self._take()
         client = kept or self._connected()
         try:
             try:
-                return self._asked(client, body)
+                return self._asked(client, body, until)
             except (ConnectionError, http.client.RemoteDisconnected):
                 if kept is None:
                     raise
                 # A kept connection that the backend has closed meanwhile says nothing about the backend.
                 client.close()
                 client = self._connected()
-                return self._asked(client, body)
+                return self._asked(client, body, until)
         except (OSError, http.client.HTTPException) as error:
             client.close()
             raise BackendError(f"{type(error).__name__}: {error}") from None
@@ -139,7 +180,10 @@ class Backend:
             return http.client.HTTPSConnection(self._host, self._port, timeout=self._within_s, context=self._tls)
         return http.client.HTTPConnection(self._host, self._port, timeout=self._within_s)
 
-    def _asked(self, client: http.client.HTTPConnection, body: bytes) -> dict[str, Any] | None:
+    def _asked(self, client: http.client.HTTPConnection, body: bytes, until: float) -> dict[str, Any] | None:
+        client.response_class = partial(_Response, until)  # type: ignore[assignment] # it is called as a class is
+        if client.sock is not None:
+            client.sock.settimeout(self._within_s)
         headers = dict(self._headers)
         if self._secret:
             headers[SIGNATURE] = sign(body, self._secret, int(time.time()))

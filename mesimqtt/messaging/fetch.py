@@ -63,7 +63,7 @@ def fetch(
         addresses = [str(info[4][0]) for info in found]
         if host not in private_hosts and not is_loopback(host):
             check_public(addresses)
-        connection = socket.create_connection((addresses[0], port), timeout=within_s)
+        connection = connect_first(addresses, port, within_s)
     except (OSError, UnicodeError) as error:
         raise FetchError(f"{host} cannot be reached: {error}") from None
     # A peer that sends a byte now and then would outlast every timeout of the socket itself.
@@ -83,6 +83,20 @@ def fetch(
     if late.is_set():  # to the reader, being cut looks like the answer's end
         raise FetchError(f"{host} did not answer within {within_s:g} s")
     return answer
+
+
+def connect_first(addresses: list[str], port: int, within_s: float) -> socket.socket:
+    """Connect to the first address that answers: `localhost` is ::1 first, and many a server is on 127.0.0.1 alone."""
+    for left in range(len(addresses), 0, -1):
+        try:
+            connection = socket.create_connection((addresses[-left], port), timeout=within_s / len(addresses))
+        except OSError:
+            if left == 1:
+                raise
+        else:
+            break
+    connection.settimeout(within_s)
+    return connection
 
 
 def _get(connection: socket.socket, parts: SplitResult, port: int) -> tuple[bytes, Mapping[str, str]]:

@@ -71,6 +71,8 @@ class HttpAuth(BaseAuthPlugin):
             return Fault(5, f"the HTTP backend's answer cannot be used: {error}")
         if identity.device is not None and identity.device != session.client_id:
             return Refusal(5, "the HTTP backend lets in another device")
+        if 0 < identity.expires_at <= self._wall():
+            return Refusal(5, "the time until which the HTTP backend lets it in is over")
         return identity
 
     async def close(self) -> None:

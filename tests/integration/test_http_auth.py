@@ -140,7 +140,7 @@ def test_the_backend_decides_who_enters_and_as_whom(backend):
         500, 302, b"nonsense", b"[]", b'{"allow":true,"allow":false}', b"x" * 70_000,
         {"allow": True, "user": ""}, {"allow": True, "user": "e\u0301"}, {"allow": True, "user": ["a"]},
         {"allow": True, "scope": "root"}, {"allow": True, "scope": ["admin"]}, {"allow": True, "expires": "soon"},
-        {"allow": True, "expires": -1}, {"allow": True, "acl": {"allow": "publish"}},
+        {"allow": True, "expires": -1}, {"allow": True, "expires": 1}, {"allow": True, "acl": {"allow": "publish"}},
         {"allow": True, "acl": [{"allow": "all", "topic": "#"}]}, {"allow": True, "device": 7},
     ],
 )  # fmt: skip

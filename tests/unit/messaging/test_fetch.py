@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mesimqtt.messaging.fetch import SIZE_MAX, FetchError, check_url, fetch
+from mesimqtt.messaging.fetch import SIZE_MAX, FetchError, check_url, connect_first, fetch
 from stopwatch import Stopwatch
 
 
@@ -96,6 +96,19 @@ def test_an_answer_that_drips_is_cut():
         fetch(url, within_s=0.3)
 
     assert watch.elapsed_s < 3
+
+
+def test_every_address_of_a_host_is_tried():
+    """Where the first one refuses, as ::1 does for a server on 127.0.0.1 alone, the next is asked."""
+    with serving(answer(b"{}")) as url:
+        port = int(url.rpartition(":")[2])
+        connection = connect_first(["127.0.0.2", "127.0.0.1"], port, 5.0)
+        peer = connection.getpeername()[0]
+        connection.close()
+        with pytest.raises(ConnectionRefusedError):
+            connect_first(["127.0.0.2", "127.0.0.3"], port, 5.0)
+
+    assert "127.0.0.1" == peer
 
 
 @pytest.mark.parametrize(
