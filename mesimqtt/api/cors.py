@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mesimqtt.domain.hosts import plain_origin
+
 MAX_AGE_S = 600
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = b"authorization, content-type, idempotency-key"
@@ -14,7 +16,7 @@ class Cors:
     """The allow-list. A browser's credentials (cookies) are never asked for: a token comes in a header."""
 
     def __init__(self, origins: tuple[str, ...]) -> None:
-        self._origins = frozenset(origin.lower().encode() for origin in origins)
+        self._origins = frozenset(plain_origin(origin).encode() for origin in origins)
         self._is_for_all = b"*" in self._origins
 
     def __bool__(self) -> bool:

@@ -157,7 +157,7 @@ class Acceptor:
             try:
                 is_through = self._read_header(waiting)
             except (HeaderError, OSError) as error:
-                logger.info("listener %s: PROXY header of %s: %s", self._listener.name, waiting.peer, error)
+                self._wire.on_refused(waiting.peer, f"PROXY header: {error}")
                 self._drop(waiting)
                 return
             if not is_through:
@@ -214,6 +214,6 @@ class Acceptor:
         with contextlib.suppress(OSError):
             waiting.socket.close()
         if isinstance(error, ssl.SSLError):  # who goes away in the middle is none
-            self._wire.on_refused(waiting.address or "", why(error))
+            self._wire.on_refused(waiting.address or "", f"TLS: {why(error)}")
         elif error is not None and not isinstance(error, OSError):
             logger.error("listener %s: a handshake failed", self._listener.name, exc_info=error)

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from mesimqtt.broker.foreign import FAULTS, name_of
+from mesimqtt.broker.foreign import CLOSE_S, FAULTS, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -68,7 +68,8 @@ class EventRunner:
             await asyncio.wait(runners, timeout=1.0)
         for runner in runners:
             runner.cancel()
-        await asyncio.gather(*runners, return_exceptions=True)
+        if runners:
+            await asyncio.wait(runners, timeout=CLOSE_S)
 
     def _schedule(self) -> None:
         if not self._is_scheduled:

@@ -21,6 +21,7 @@ from mesimqtt.broker.tls import Tls
 from mesimqtt.broker.upgrade import Policy
 from mesimqtt.broker.websocket import WebSocketProtocol
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.domain.hosts import plain_origin
 from mesimqtt.record.outside import Outside
 from mesimqtt.settings import ListenerOptions
 
@@ -71,8 +72,15 @@ class Listeners:
         """Listen. Raises MesimqttError, whose text says what to do."""
         if config.bind == OFF:  # amqtt demands a listener named `default`, also where none is wanted
             return
+        if name == HTTP:
+            raise MesimqttError("broker.listeners.http: that name is the section http's; choose another, such as web")
         options = self._settings.listeners.get(name) or ListenerOptions()
         if config.type == ListenerType.EXTERNAL:  # somebody else accepts its connections
+            if options != ListenerOptions():
+                raise MesimqttError(
+                    f"listener {name!r}: type external has none of these options: whoever accepts its connections sees "
+                    f"to that; take listeners.{name} out"
+                )
             self._by_name[name] = Listener(name, self._wire, connections_max=config.max_connections, is_plain=False)
             return
         self._check_fit(name, config, options)
@@ -139,13 +147,18 @@ class Listeners:
                         f"listener {name!r}: {key}: {value} needs TLS: set ssl: true, certfile, keyfile and cafile "
                         f"under broker.listeners.{name}"
                     )
-        if config.type != ListenerType.WS:
-            for key in ("origins", "paths"):
-                if getattr(options, key) != getattr(ListenerOptions(), key):
-                    raise MesimqttError(
-                        f"listener {name!r}: {key} is for WebSocket; set type: ws under broker.listeners.{name}, or "
-                        "move it to a listener that has it"
-                    )
+        is_unix = (config.bind or "").startswith(UNIX)
+        elsewhere = {"mode": "is for Unix sockets; take it out, or set bind: unix:/PATH"}
+        if is_unix:
+            elsewhere = {"proxy_from": "is for TCP: whoever reaches a Unix socket has no address; take it out"}
+        if name == HTTP:
+            elsewhere |= {"origins": "of it is http.origins", "paths": "is for WebSocket; here it is /mqtt, always"}
+        elif config.type != ListenerType.WS:
+            way = f"is for WebSocket; set type: ws under broker.listeners.{name}, or move it to a listener that has it"
+            elsewhere |= {"origins": way, "paths": way}
+        for key, way in elsewhere.items():
+            if getattr(options, key) != getattr(ListenerOptions(), key):
+                raise MesimqttError(f"listener {name!r}: {key} {way}")
 
     def _bind(
         self, name: str, config: ListenerConfig, options: ListenerOptions, kind: str
@@ -250,14 +263,15 @@ def _http_config(settings: Settings, default: ListenerConfig) -> ListenerConfig:
 def _policy(name: str, options: ListenerOptions, *, is_open: bool) -> Policy:
     """Return what a WebSocket listener asks of a request. Raises MesimqttError where it would never be met."""
     for origin in options.origins:
-        if not _ORIGIN.fullmatch(origin):
+        if not (_ORIGIN.fullmatch(origin) and origin.isascii()):
             raise MesimqttError(
-                f"listener {name!r}: origins: {origin!r} is none; write for example https://chat.example.org"
+                f"listener {name!r}: origins: {origin!r} is none; write for example https://chat.example.org, "
+                "and a name with other letters as a browser does: xn--…"
             )
     for path in options.paths:
         if not path.startswith("/") or "?" in path:
             raise MesimqttError(f"listener {name!r}: paths: {path!r} is none; write for example /mqtt")
-    return Policy(paths=options.paths, origins=options.origins, is_open=is_open)
+    return Policy(paths=options.paths, origins=tuple(map(plain_origin, options.origins)), is_open=is_open)
 
 
 def _networks(name: str, options: ListenerOptions) -> tuple[Network, ...]:

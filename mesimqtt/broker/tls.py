@@ -50,6 +50,11 @@ class Tls:
                 f"listener {name!r}: certificate_user: {options.certificate_user} needs a cafile that has issued the "
                 "certificates; without one no client is asked for its certificate"
             )
+        if options.certificate_user and options.client_certificate == "none":
+            raise MesimqttError(
+                f"listener {name!r}: certificate_user: {options.certificate_user} needs the client's certificate, for "
+                "which client_certificate: none does not ask; write optional or required"
+            )
         self._stamp = self._files_stamp()
         try:
             self.context = self._load()

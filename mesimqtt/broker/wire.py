@@ -71,7 +71,7 @@ class Wire:
         self.loop = loop
         self.clock = clock
         self.on_closed: Callable[[Connection], None] = _ignore
-        self.on_refused: Callable[[str, str], None] = _ignore  # an address and why its TLS handshake failed
+        self.on_refused: Callable[[str, str], None] = _ignore  # an address and why it did not get as far as MQTT
         self.protocols: dict[Connection, ClientProtocol] = {}
         self.blocked: dict[ClientProtocol, Blocked] = {}
         self.paused: dict[ClientProtocol, Connection] = {}

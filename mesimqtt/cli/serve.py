@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 WAIT_S = 5.0  # for a command that has the data folder for a moment
+INSIST_S = 3.0  # after a stop in good order, for what does not heed that it was cancelled
 
 Place = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
 OnReady = Callable[["Served"], Awaitable[None]]
@@ -217,6 +218,7 @@ def run_server(
     """
     import logging
     import os
+    import threading
 
     from mesimqtt.broker.compiled import is_compiled
     from mesimqtt.broker.loop import run
@@ -230,13 +232,31 @@ def run_server(
     _raise_file_limit()
     served = [("", settings, data, config)]
     served += [(name, each, data / APPS_NAME / name, file) for name, (each, file) in (others or {}).items()]
+
+    def end() -> None:
+        """End now: all is committed and closed, and what is left is a plugin that does not let go of the event loop."""
+        log.flush()
+        os._exit(0)
+
+    insisting = threading.Timer(INSIST_S, end)
+    insisting.daemon = True
     try:
-        run(_serve(served, on_ready=on_ready, log=log, supervisor=Supervisor(supervision())))
+        run(
+            _serve(served, on_ready=on_ready, on_stopped=insisting.start, log=log, supervisor=Supervisor(supervision()))
+        )
     finally:
+        insisting.cancel()
         log.flush()
 
 
-async def _serve(served: list[Place], *, on_ready: OnReady, log: WritingHandler, supervisor: Supervisor) -> None:
+async def _serve(
+    served: list[Place],
+    *,
+    on_ready: OnReady,
+    on_stopped: Callable[[], None],
+    log: WritingHandler,
+    supervisor: Supervisor,
+) -> None:
     import asyncio
     import logging
     from contextlib import AsyncExitStack
@@ -273,6 +293,7 @@ async def _serve(served: list[Place], *, on_ready: OnReady, log: WritingHandler,
             await asyncio.sleep(0.05)
         else:
             logging.getLogger(__name__).info("stopped")
+            on_stopped()
             return
 
 

@@ -1,4 +1,4 @@
-"""Hosts as an operator writes them: whether one is this machine itself."""
+"""Hosts as an operator writes them: whether one is this machine itself, and how a browser would write it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 
 # What carries an IPv4 address in its last 32 bits: compatible addresses and NAT64 (RFC 4291, RFC 6052, RFC 8215).
 _WRAPPING = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_OWN_PORTS = {"http": ":80", "https": ":443"}
 
 
 def is_loopback(host: str) -> bool:
@@ -25,6 +26,12 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def plain_origin(origin: str) -> str:
+    """Return the Origin of a web page as browsers write it: in small letters, without the scheme's own port."""
+    origin = origin.lower()
+    return origin.removesuffix(_OWN_PORTS.get(origin.partition("://")[0], ""))
 
 
 def is_public(address: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mesimqtt.domain.access_rules import SCOPES, is_filter
 from mesimqtt.domain.addresses import decode_address
 from mesimqtt.domain.errors import AddressError
+from mesimqtt.engine.packets import MalformedError, check_text
 from mesimqtt.hooks import Action, Decision, Identity
 from mesimqtt.messaging.access import PLUGIN, Step
 from mesimqtt.messaging.operations_base import Answer, ArgumentError, Desk, Scope, checked_address, operation
@@ -26,6 +27,7 @@ _SILENT = frozenset({
     "mesimqtt_plugins.http_auth.HttpAuth",
 })  # fmt: skip
 _SHARE = "$share/"
+_TEXT_MAX = 65_535  # bytes of a string of the protocol
 
 
 @operation(Scope.ADMIN, example={"user": "alice", "action": "publish", "topic": "m/alice/out/u/bob"}, is_lookup=True)
@@ -49,6 +51,7 @@ async def acl_explain(
     if scope not in SCOPES:
         raise ArgumentError(f"scope is one of {', '.join(SCOPES)}")
     _check_topic(action, topic)
+    _check_text("a client id", client_id)
     identity = Identity(user, scope=scope) if token is None else _of_token(desk, user, token)
     decision, steps = _explained(desk, identity, Action(action), topic, client_id)
     return {
@@ -93,12 +96,24 @@ def _plugins(settings: Settings) -> list[str]:
 
 
 def _check_topic(action: str, topic: str) -> None:
-    if not topic or "\0" in topic or len(topic.encode()) > 65_535:
-        raise ArgumentError("a topic has 1 to 65535 bytes and no NUL")
+    _check_text("a topic", topic)
+    if not topic:
+        raise ArgumentError(f"a topic has 1 to {_TEXT_MAX} bytes")
     if action == "publish" and set(topic) & set("+#"):
         raise ArgumentError("nobody can publish to a filter: + and # are for subscribing")
     if action == "subscribe" and not is_filter(topic.split("/")):
         raise ArgumentError("this is no topic filter: + and # fill a whole level, # the last one")
+
+
+def _check_text(what: str, text: str) -> None:
+    """Raise ArgumentError for what no client can write in a packet."""
+    raw = text.encode()
+    try:
+        check_text(raw)
+    except MalformedError:
+        raise ArgumentError(f"{what} is text without control characters") from None
+    if len(raw) > _TEXT_MAX:
+        raise ArgumentError(f"{what} has at most {_TEXT_MAX} bytes")
 
 
 def _of_token(desk: Desk, user: str, token: str) -> Identity:
@@ -125,17 +140,17 @@ def _explained(
             steps.append(Step("share", "deny", "write $share/NAME/FILTER, with a filter outside of the root"))
             return Decision(allow=False, rule="share"), steps
         steps.append(Step("share", "pass", f"a shared subscription: what counts is its filter {wanted}"))
-    first = wanted.partition("/")[0]
+    first, limits = wanted.partition("/")[0], settings.limits
+    most = limits.root_topic_max if first == settings.root else limits.topic_max
+    if len(topic.encode()) > most or (first != settings.root and wanted.count("/") >= limits.topic_levels_max):
+        why = f"more than {most} bytes" + (f" or {limits.topic_levels_max} levels" if first != settings.root else "")
+        return Decision(allow=False, rule="limit"), [*steps, Step("limit", "deny", why)]
     if first == settings.root and users.find(desk.read, identity.user) is None:
         why = "no such user here: whoever lets him in, he has no folder"
         return Decision(allow=False, rule="root"), [*steps, Step("root", "deny", why)]
     if first == settings.root:
         step = _folder_step(settings, identity.user, action, wanted)
         return Decision(step.said == "allow", step.layer), [*steps, step]
-    limits = settings.limits
-    if len(wanted.encode()) > limits.topic_max or wanted.count("/") >= limits.topic_levels_max:
-        why = f"more than {limits.topic_max} bytes or {limits.topic_levels_max} levels"
-        return Decision(allow=False, rule="limit"), [*steps, Step("limit", "deny", why)]
     decision, tried = _rules(desk).explain(identity, client_id, action, wanted)
     steps += tried
     for name in _others(settings) if decision.allow else ():

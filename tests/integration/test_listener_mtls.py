@@ -178,15 +178,19 @@ def test_mosquittos_clients_with_and_without_a_certificate(tmp_path):
 
 
 def test_a_required_certificate_needs_an_authority(tmp_path):
-    """`client_certificate: required` without a cafile is refused: nobody could come in."""
-    settings = replace(
-        settings_of(listener=Authority(tmp_path).server()),
-        listeners={"default": ListenerOptions(client_certificate="required")},
-    )
+    """`client_certificate: required` without a cafile is refused, and a name in a certificate that nobody asks for."""
+    authority = Authority(tmp_path)
+    server = authority.server()
+
+    async def refused(words, options, **listener):
+        settings = settings_of(listener={**server, **listener})
+        with pytest.raises(MesimqttError, match=words):
+            await Broker(replace(settings, listeners={"default": ListenerOptions(**options)})).start()
 
     async def story():
-        with pytest.raises(MesimqttError, match="client_certificate: required needs a cafile"):
-            await Broker(settings).start()
+        await refused("client_certificate: required needs a cafile", {"client_certificate": "required"})
+        unasked = {"client_certificate": "none", "certificate_user": "cn"}
+        await refused("client_certificate: none does not ask", unasked, cafile=str(authority.file))
 
     play(story)
 

@@ -105,8 +105,11 @@ def test_the_address_is_that_of_the_header(header, address, uvloop):
     ],
     ids=["none", "malformed", "two", "too long", "endless", "no signature"],
 )
-def test_a_listed_peer_must_send_a_header(data):
-    """Row 115: from a listed peer no header, a malformed, an over-long or a second one is closed at once."""
+def test_a_listed_peer_must_send_a_header(data, caplog):
+    """Row 115: from a listed peer no header, a malformed, an over-long or a second one is closed at once, and told.
+
+    In the audit log, which is bounded: whoever sends a thousand of them fills no disk.
+    """
 
     async def story():
         async with serving(proxied()) as broker:
@@ -114,6 +117,8 @@ def test_a_listed_peer_must_send_a_header(data):
             assert ENTERED == await told(broker, V1 + CONNECT)
 
     play(story)
+
+    assert ["mesimqtt.audit"] == [record.name for record in caplog.records]
 
 
 def test_nobody_else_is_believed():

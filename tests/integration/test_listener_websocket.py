@@ -310,6 +310,7 @@ def test_pings_of_who_does_not_read_have_one_answer():
     [
         ({"origins": ("chat.example.org",)}, "origins: 'chat.example.org' is none; write for example https://"),
         ({"origins": ("https://chat.example.org/",)}, "origins: 'https://chat.example.org/' is none"),
+        ({"origins": ("https://münchen.example",)}, "and a name with other letters as a browser does: xn--"),
         ({"paths": ("mqtt",)}, "paths: 'mqtt' is none; write for example /mqtt"),
     ],
 )

@@ -20,7 +20,7 @@ def test_closed_by_default(ask) -> None:
 
 def test_a_named_page_may_ask(make_asker) -> None:
     """It is named back, never reflected; every other page is not; cookies are never asked for."""
-    ask = make_asker(http={"origins": (PAGE,)})
+    ask = make_asker(http={"origins": (f"{PAGE}:443",)})  # as a browser never writes it
     first = ask("OPTIONS", "/v1/messages", **ASKS)
     reply = ask("GET", "/v1/ping", user="alice", origin=PAGE)
 

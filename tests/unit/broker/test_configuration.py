@@ -103,11 +103,29 @@ def test_a_wrong_key_of_a_listener_names_the_listener(listener):
         ({"certificate_user": "cn"}, "certificate_user: cn needs TLS: set ssl: true"),
         ({"origins": ("https://a.example",)}, "origins is for WebSocket; set type: ws under broker.listeners.default"),
         ({"paths": ("/mqtt",)}, "paths is for WebSocket"),
+        ({"mode": "0660"}, "mode is for Unix sockets"),
     ],
 )
 def test_an_option_without_effect_stops_the_start(option, words):
     """Somebody who writes it believes that it protects."""
     assert f"listener 'default': {words}" in refusal(options={"default": ListenerOptions(**option)})
+
+
+def test_options_of_other_listeners_stop_the_start():
+    """What a Unix socket, an external listener and the section http cannot have; the name http is that section's."""
+    unix, outside = {"type": "tcp", "bind": "unix:/tmp/none.sock"}, {"type": "external"}
+    listed = ListenerOptions(origins=("https://a.example",))
+    proxied = ListenerOptions(proxy_from=("10.0.0.0/8",))
+
+    assert "'local': proxy_from is for TCP" in refusal(
+        listeners={"default": PLAIN, "local": unix}, options={"local": proxied}
+    )
+    assert "'app': type external has none of these" in refusal(
+        listeners={"default": PLAIN, "app": outside}, options={"app": listed}
+    )
+    assert "broker.listeners.http: that name is the section http's" in refusal(
+        listeners={"default": PLAIN, "http": dict(PLAIN)}
+    )
 
 
 def test_what_nobody_can_use_is_warned_of(caplog):

@@ -99,6 +99,34 @@ def test_topics_of_messaging_and_of_the_server_are_explained_too(
     assert expected == explained(desk_of(), "alice", action, topic)
 
 
+@pytest.mark.parametrize(
+    ("action", "topic"),
+    [
+        ("subscribe", "$share/workers/" + "x" * 500),
+        ("publish", "x" * 513),
+        ("publish", "/".join("x" * 33)),
+        ("publish", "m/alice/out/u/bob/42/k=" + "x" * 4096),
+        ("subscribe", "m/alice/in/u/" + "x" * 4096 + "/#"),
+    ],
+)
+def test_what_is_too_long_for_a_client_is_denied(action: str, topic: str) -> None:
+    """The bounds of topics and filters are those that a client meets, the name of a share included."""
+    desk = desk_of([{"allow": "all", "topic": "#"}])
+
+    assert (False, "limit") == explained(desk, "alice", action, topic)
+    assert (True, "rules[0]") == explained(desk, "alice", "subscribe", "$share/workers/" + "x" * 490)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "\x9f", "\uffff", "x" * 65_536])
+def test_what_no_client_can_write_is_no_question(text: str) -> None:
+    """Control characters and non-characters, and what is too long, in a topic and in a client id."""
+    desk = desk_of()
+
+    for arguments in ({"topic": text}, {"topic": "x", "client_id": text}):
+        with pytest.raises(ArgumentError, match=r"is text without control characters|has at most 65535 bytes"):
+            desk.do("acl_explain", user="alice", action="publish", **arguments)
+
+
 def test_sys_is_open_to_admins() -> None:
     """`$SYS` is for scope admin, to read."""
     assert (True, "sys") == explained(desk_of(), "alice", "subscribe", "$SYS/#", scope="admin")
