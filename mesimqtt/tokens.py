@@ -30,6 +30,7 @@ EXP_MAX = 2**40
 KID_MAX = 256
 KEYS_MAX = 100
 _SECRET_MAX = 64 * 1024  # bytes of the secret's file
+_KEYS_FILE_MAX = 1024 * 1024  # bytes of a file of keys: one is read again while the server runs
 _BLOCK = 64  # bytes of a block of SHA-256
 _REQUIRED = ["sub", "aud", "iss", "iat", "exp", "jti"]
 _read_json = json.JSONDecoder().raw_decode  # without `json.loads`' look for encodings and blanks around
@@ -320,12 +321,12 @@ def load_public_keys(paths: tuple[str, ...], jwks_file: str) -> list[PublicKey]:
     keys: list[PublicKey] = []
     for path in paths:
         try:
-            keys.append(_public_key(Path(path).read_bytes()))
+            keys.append(_public_key(read_regular(Path(path), size_max=_KEYS_FILE_MAX)))
         except (OSError, ValueError, TypeError) as error:
             raise MesimqttError(f"tokens.public_keys: cannot use {path}: {error}") from None
     if jwks_file:
         try:
-            keys += parse_jwks(Path(jwks_file).read_bytes())
+            keys += parse_jwks(read_regular(Path(jwks_file), size_max=_KEYS_FILE_MAX))
         except (OSError, TokenError) as error:
             raise MesimqttError(f"tokens.jwks_file: cannot use {jwks_file}: {error}") from None
     return keys

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 
 import jwt
 import pytest
@@ -334,6 +335,17 @@ def test_an_unusable_public_key_is_named(tmp_path, content):
 
     with pytest.raises(MesimqttError, match=r"tokens\.public_keys.*key\.pem"):
         load_public_keys((str(path),), "")
+
+
+def test_a_file_of_keys_that_never_ends_is_none(tmp_path):
+    """A pipe keeps nobody waiting, and of a file with more than 1 MiB nothing is taken."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(b" " * (1024 * 1024 + 1))
+
+    for name, reason in (("pipe", "is no regular file"), ("long", "more than 1048576 bytes")):
+        for arguments in (((str(tmp_path / name),), ""), ((), str(tmp_path / name))):
+            with pytest.raises(MesimqttError, match=reason):
+                load_public_keys(*arguments)
 
 
 def test_a_short_rsa_key_is_refused(tmp_path):
