@@ -253,6 +253,13 @@ class ClientProtocol(asyncio.Protocol):
             else:
                 transport.resume_reading()
 
+    def linger(self) -> None:
+        """End the connection from our side: what a client still sends is dropped for a moment, and it reads why."""
+        if not self.transport.is_closing():
+            self._rest = None  # of what it has sent before
+            self.finish()
+            self._wire.linger(self)
+
     def cut(self, reason: str) -> None:
         """End the connection at once; what is unwritten is lost."""
         self._connection.close(reason)

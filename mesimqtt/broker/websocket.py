@@ -103,6 +103,10 @@ class WebSocketProtocol(ClientProtocol):
             else:
                 self._wire.loop.call_later(BREACH_S if frames.code else END_S, self.transport.close)
 
+    def linger(self) -> None:
+        """Say Close: it is what the client answers."""
+        self.close()
+
     def finish(self) -> None:
         """Say Close, as the last words; the client's own Close, or its end, ends the connection."""
         frames = self._frames

@@ -32,7 +32,7 @@ TURN_BYTES_MAX = 1024 * 1024
 # which everybody else would wait for.
 FLUSH_BYTES_MAX = 1024 * 1024
 LARGE_MIN = 64 * 1024
-LINGER_S = 0.5  # for clients that have read everything to end their side, too
+LINGER_S = 0.5  # for clients to read everything, and to end their side, too
 CUT_S = 0.5  # how long a cut connection may take to be gone
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Wire:
         "_is_hurried",
         "_is_scheduled",
         "_late",
+        "_lingering",
         "blocked",
         "clock",
         "engine",
@@ -83,6 +84,7 @@ class Wire:
         self._is_hurried = False
         self._goes_on = False
         self._late: deque[Connection] = deque()  # whose large output is put off
+        self._lingering: deque[tuple[float, ClientProtocol]] = deque()  # until when their ends are awaited
         self.received = 0  # bytes since the last flush
         self.traffic: Traffic | None = None  # what limits how much a client sends; None: nothing does
 
@@ -117,7 +119,7 @@ class Wire:
                     continue
                 total += self._write(connection, protocol, out)
             if connection.closing:
-                self._close(protocol)
+                self._close(connection, protocol)
         if self._late:
             total += self._write_late(max(FLUSH_BYTES_MAX - total, 1))
         engine.counters.bytes_out += total
@@ -160,7 +162,7 @@ class Wire:
                 continue
             total += self._write(connection, protocol, connection.out)
             if connection.closing:
-                self._close(protocol)
+                self._close(connection, protocol)
         if self._late and not self._goes_on:
             self._goes_on = True
             self.loop.call_soon(self._go_on)
@@ -170,11 +172,17 @@ class Wire:
         self._goes_on = False
         self.flush()
 
-    def _close(self, protocol: ClientProtocol) -> None:
+    def _close(self, connection: Connection, protocol: ClientProtocol) -> None:
         if self.is_leaving:
             protocol.finish()
-        else:
+        elif connection.is_done:
             protocol.close()
+        else:
+            protocol.linger()
+
+    def linger(self, protocol: ClientProtocol) -> None:
+        """Close a connection, whose last words are written, when its client had a moment to read them."""
+        self._lingering.append((self.clock() + LINGER_S, protocol))
 
     def untaken(self, connection: Connection) -> int:
         """Return how many bytes of its output its peer's machine has not taken yet; 0 where the system does not say."""
@@ -191,7 +199,9 @@ class Wire:
         return None if protocol is None else protocol.transport.get_extra_info("ssl_object")
 
     def tick(self, now: float) -> None:
-        """Cut every connection to which nothing could be written for `limits.stalled_s`."""
+        """Cut every connection to which nothing could be written for `limits.stalled_s`; close who lingers."""
+        while self._lingering and self._lingering[0][0] <= now:
+            self._lingering.popleft()[1].transport.close()
         for protocol, blocked in list(self.blocked.items()):
             unwritten = protocol.transport.get_write_buffer_size()
             written = blocked.given - unwritten

@@ -60,6 +60,7 @@ class Connection:
         "five",
         "identity",
         "inflight_max",
+        "is_done",
         "is_plain",
         "keep_alive_s",
         "listener",
@@ -106,6 +107,7 @@ class Connection:
         self.will: Will | None = None
         self.out: list[bytes | bytearray] = []
         self.closing = False
+        self.is_done = False  # it has said DISCONNECT, after which it sends nothing any more
         self.close_reason = ""
         self.congested = False
         self.unread = 0

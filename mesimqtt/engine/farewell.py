@@ -20,6 +20,7 @@ def take(connection: Connection, body: bytes) -> None:
         raise MalformedError("DISCONNECT with a body")
     if not code:  # [MQTT-3.1.2-10], [MQTT-3.14.4-3]
         wills.forget(connection.engine, connection)
+    connection.is_done = True
     connection.close("DISCONNECT", 0)
 
 

@@ -140,7 +140,7 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
 def _denied(connection: Connection, topic: str, rule: str) -> Route:
     connection.engine.gate.audit(connection, Action.PUBLISH, topic, rule)
     if connection.five is not None:
-        connection.five.denied_by = rule
+        connection.five.denied_by = "" if topic.startswith("$") else rule  # nobody publishes there
     return DENIED
 
 

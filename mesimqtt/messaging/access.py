@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 PLUGIN = "mesimqtt_plugins.acl.FolderAccess"
+NO_RULE = "default"  # what is said to have decided where no rule and no token did
 FILE_MAX = 1024 * 1024  # characters: it is read again while the server runs
 
 
@@ -72,7 +73,7 @@ class AccessRules:
                 return Decision(rule.is_allowing, rule.name)
         if _opens(identity.acl, wants, wanted):
             return Decision(allow=True, rule="token")
-        return Decision(allow=False, rule="default")
+        return Decision(allow=False, rule=NO_RULE)
 
     def explain(self, identity: Identity, client_id: str, action: Action, topic: str) -> tuple[Decision, list[Step]]:
         """Return the same decision with what every layer said on the way."""

@@ -11,7 +11,7 @@ from amqtt.plugins.base import BaseTopicPlugin
 from mesimqtt.broker.services import OPEN_USER
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.hooks import Action, Decision, Identity
-from mesimqtt.messaging.access import AccessRules
+from mesimqtt.messaging.access import NO_RULE, AccessRules
 
 if TYPE_CHECKING:
     from amqtt.contexts import Action as AmqttAction
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mesimqtt.broker.context import Context
 
 logger = logging.getLogger(__name__)
+_OPEN = Decision(allow=True, rule="open")
 
 
 class FolderAccess(BaseTopicPlugin):
@@ -29,7 +30,6 @@ class FolderAccess(BaseTopicPlugin):
         """Parse the rules; raises MesimqttError, whose text names the rule."""
         super().__init__(context)
         self._is_open = context.settings.open
-        self._root = context.settings.root
         self._context = context
         try:
             self._rules = AccessRules(
@@ -45,10 +45,10 @@ class FolderAccess(BaseTopicPlugin):
 
     def check_access(self, identity: Identity, client_id: str, action: Action, topic: str) -> Decision | None:
         """Decide on a topic (publish, will, receive) or a filter (subscribe)."""
-        if self._is_open and identity.user == OPEN_USER and not topic.startswith("$"):
-            is_root = topic.partition("/")[0] == self._root
-            return Decision(allow=not is_root, rule="root" if is_root else "open")
-        return self._rules.decide(identity, client_id, action, topic)
+        decision = self._rules.decide(identity, client_id, action, topic)
+        if self._is_open and decision.rule == NO_RULE and identity.user == OPEN_USER:
+            return _OPEN  # a rule that denies holds in open mode as well
+        return decision
 
     def reload(self) -> None:
         """Read the file of rules again; what it says is in force at once, for connected clients too."""

@@ -215,3 +215,13 @@ def test_a_client_must_acknowledge(five):
     peer.say("b", b"y", qos=2).leave()
 
     five.back("k").hear("a", b"x", qos=1, dup=True)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_publish_to_a_dollar_topic_is_refused_by_its_code_alone(world, five, qos):
+    """No rule opens a `$` topic, so none is named: there are clients that read an acknowledgement of 3 bytes only."""
+    world.network.gate.denied = {("publish", "$x")}
+    got = five.connected("c").send(publish("$x", b"x", qos=qos)).take()
+
+    assert (0x87, ()) == (got.code, got.properties)

@@ -206,6 +206,19 @@ def test_open_mode_opens_free_topics_to_the_open_user_alone():
     assert (False, "default") == decided(make(), Action.PUBLISH, "x", anyone)
 
 
+def test_a_rule_that_denies_holds_in_open_mode():
+    """With `--open` a rule still takes out what it denies; the rest stays open, with rules that open it or without."""
+    policy = make({"deny": "subscribe", "topic": "safe"}, {"allow": "publish", "topic": "home/#"}, open=True)
+    anyone = Identity(user=OPEN_USER)
+
+    assert (False, "rules[0]") == decided(policy, Action.SUBSCRIBE, "safe", anyone)
+    assert (False, "rules[0]") == decided(policy, Action.RECEIVE, "safe", anyone)
+    assert (True, "open") == decided(policy, Action.PUBLISH, "safe", anyone)
+    assert (True, "open") == decided(policy, Action.SUBSCRIBE, "#", anyone)
+    assert (True, "rules[1]") == decided(policy, Action.PUBLISH, "home/lamp", anyone)
+    assert (True, "open") == decided(policy, Action.SUBSCRIBE, "home/lamp", anyone)
+
+
 @pytest.mark.parametrize(
     ("rule", "word"),
     [

@@ -7,12 +7,18 @@ import socket
 
 import pytest
 
-from mesimqtt.broker.protocol import Listener
+from mesimqtt.broker.protocol import SLICE_MIN, Listener
+from mesimqtt.broker.wire import LINGER_S
 from unit.broker.wire_world import FakeTransport, World
 
 pytestmark = pytest.mark.interpreted_only(
     "the engine is a fake, and a compiled wire takes the engine's own Connection only"
 )
+
+
+def ends(transport):
+    """Tell whether the way out has ended, whether both have, and whether it was cut."""
+    return transport.is_ended, transport.is_closed, transport.is_aborted
 
 
 def test_all_output_of_a_turn_is_one_write():
@@ -157,7 +163,7 @@ def test_reading_pauses_as_the_engine_wants_it():
 
 
 def test_a_connection_that_the_engine_closes_gets_its_last_output_first():
-    """CONNACK with a refusal is written before the socket is closed."""
+    """CONNACK with a refusal is written before the socket is closed; what is sent until then is taken, and no more."""
     world = World()
     protocol = world.connect()
     connection = world.engine.opened[0]
@@ -166,7 +172,38 @@ def test_a_connection_that_the_engine_closes_gets_its_last_output_first():
     world.turn()
 
     assert [b"refused"] == protocol.transport.written
-    assert protocol.transport.is_closed
+    assert (True, False, False) == ends(protocol.transport)
+    world.wire.tick(world.now + LINGER_S - 0.01)
+    assert (True, False, False) == ends(protocol.transport)
+    world.wire.tick(world.now + LINGER_S)
+    assert (True, True, False) == ends(protocol.transport)
+
+
+def test_a_client_that_has_said_disconnect_is_closed_at_once():
+    """Nothing more can come from it."""
+    world = World()
+    protocol = world.connect()
+    connection = world.engine.opened[0]
+    connection.send(b"acknowledged")
+    connection.closing = connection.is_done = True
+    world.turn()
+
+    assert (False, True, False) == ends(protocol.transport)
+
+
+def test_what_a_closed_client_had_sent_before_is_dropped():
+    """The rest of a read, for which others had their turn, is not taken any more."""
+    world = World()
+    protocol = world.connect()
+    connection = world.engine.opened[0]
+    connection.cost_s = 1.0
+    protocol.data_received(b"x" * 10_000)
+    connection.closing = True
+    world.turn()
+    world.turn()
+
+    assert b"<" + b"x" * SLICE_MIN + b">" == b"".join(protocol.transport.written)
+    assert (True, False, False) == ends(protocol.transport)
 
 
 def test_a_lost_socket_is_told_once_and_forgotten():

@@ -18,6 +18,7 @@ class FakeConnection:
         self.remote_address = address
         self.out = []
         self.closing = False
+        self.is_done = False
         self.paused = False
         self.congested = []
         self.observed = False
@@ -74,7 +75,7 @@ class FakeTransport(asyncio.Transport):
         self.limits = None
         self.written = []
         self.kept = 0
-        self.is_closed = self.is_aborted = self.is_reading_paused = False
+        self.is_closed = self.is_aborted = self.is_ended = self.is_reading_paused = False
 
     def write(self, data):
         self.written.append(bytes(data))
@@ -94,6 +95,12 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self):
         self.is_reading_paused = False
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        self.is_ended = True
 
     def close(self):
         self.is_closed = True
