@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNCONFIRMED = "unconfirmed"
 _LEFT_MAX = 10_000
+_RUNS_MAX = 32  # runs of unread seqs, each asked for by itself: 6 us each, and 4 us for each message in it
 _MESSAGE, _DELIVERED = MessageKind.MESSAGE, Status.DELIVERED  # a member's look-up in its class is slow
 TOO_LARGE = "too-large-for-device"
 
@@ -140,8 +141,7 @@ class Receipts:
             return self.read_work(user, thread, message, upto=upto)
         if upto:
             limit = self._hub.settings.messaging.read_upto_max
-            floor = max(lane.floor, lane.read.upto)  # below, all is read
-            found = message_rows.unread_before(connection, thread, user.id, floor, message.seq, limit)
+            found = message_rows.unread_among(connection, thread, user.id, _unread(lane, message.seq), limit)
         else:
             if message.sender_id == user.id or message.kind or message.state:
                 return False
@@ -359,6 +359,12 @@ class Receipts:
             run.messages.append(message)
         self._steps.clear()
         self._reads.clear()
+
+
+def _unread(lane: Lane, seq: int) -> list[tuple[int, int]]:
+    """Return the runs of seqs up to `seq` that are not read: a hole that stays must not have all above it looked at."""
+    runs = [(max(first, lane.floor + 1), last) for first, last in lane.read.missing(seq) if last > lane.floor]
+    return runs if len(runs) <= _RUNS_MAX else [(runs[0][0], seq)]
 
 
 def _ageless(*_: object) -> None:

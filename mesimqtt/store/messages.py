@@ -12,7 +12,7 @@ from mesimqtt.store.integrity import CORRUPT, MESSAGE_COLUMNS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MID_FLOOR = "mid"  # the counter of that name
 RUN_MAX = 256  # a step covers at most so many seqs, so that looking one up reads a bounded part of the index
@@ -121,19 +121,26 @@ def claimed(connection: sqlite3.Connection, sender: int, cid: str) -> tuple[int,
     return row
 
 
-def unread_before(
-    connection: sqlite3.Connection, conversation: Conversation, reader: int, floor: int, seq: int, limit: int
+def unread_among(
+    connection: sqlite3.Connection,
+    conversation: Conversation,
+    reader: int,
+    runs: Sequence[tuple[int, int]],
+    limit: int,
 ) -> list[Message]:
-    """Return the newest `limit` messages to `reader` with floor < seq <= `seq`, oldest first; a damaged one is CORRUPT.
+    """Return the newest `limit` messages to `reader` in these runs of seqs, oldest first; a damaged one is CORRUPT.
 
     Costs 4 us each, 20 us with 16 KiB, half of it and more to be verified.
     """
-    rows = connection.execute(
-        f"""SELECT {COLUMNS} FROM message
-        WHERE conversation_id = ? AND seq > ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
-        ORDER BY seq DESC LIMIT ?""",
-        (conversation.id, floor, seq, reader, limit),
-    ).fetchall()
+    rows: list[tuple[Any, ...]] = []
+    for first, last in reversed(runs):
+        if len(rows) < limit:
+            rows += connection.execute(
+                f"""SELECT {COLUMNS} FROM message
+                WHERE conversation_id = ? AND seq >= ? AND seq <= ? AND kind = 0 AND sender_id <> ? AND state = 0
+                ORDER BY seq DESC LIMIT ?""",
+                (conversation.id, first, last, reader, limit - len(rows)),
+            )
     return [message_of(connection, row, conversation) for row in reversed(rows)]
 
 

@@ -28,6 +28,45 @@ def test_a_mark_upto_reads_all_before_it(world):
     assert [("0", 3), ("1", 3), ("2", 3)] == alice.steps()
 
 
+def test_a_mark_costs_what_it_marks(world):
+    """What is read already is not looked at again, though below it stands what nobody can read: a group's first event.
+
+    Nor what lies between, whoever read it one by one.
+    """
+    world.user("alice", "bob")
+    world.do("group_add", address="team")
+    world.do("group_join", address="team", users=["alice", "bob"])
+    alice, bob = (world.listener(user, filters=("g/#",)) for user in ("alice", "bob"))
+    work, sizes = [], []
+    world.store.read.set_progress_handler(lambda: work.append(1) and None, 10)
+    for number in range(12):
+        for index in range(40):
+            alice.publish(f"g/team/{number}-{index}")
+        got = [mid_of(message) for message in bob.received("g/")]
+        bob.publish("read/g/team", got[20])
+        bob.publish("read/g/team", f"<={got[-2]}")
+        work.clear()
+        bob.publish("read/g/team", f"<={got[-1]}")
+        sizes.append(len(work))
+
+    assert max(sizes[1:]) <= 1.5 * sizes[0]
+    assert [(0,)] == world.store.read.execute("SELECT DISTINCT read FROM lane WHERE read_above <> ''").fetchall()
+
+
+def test_a_mark_finds_all_that_is_unread_in_however_many_pieces(world):
+    """Read one by one, every second: `<=mid` reads the others, each told once, and what is newer stays unread."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    for number in range(100):
+        alice.publish(f"u/bob/{number}")
+    got = [mid_of(message) for message in bob.received("u/")]
+    for number in range(0, 100, 2):
+        bob.publish("read/u/alice", got[number])
+    alice.statuses()
+    bob.publish("read/u/alice", f"<={got[90]}")
+
+    assert [(str(number), 3) for number in range(1, 90, 2)] == alice.steps()
+
+
 def test_reading_twice_is_told_once(world):
     """READ is a step: a second mark of the same message raises nothing."""
     alice, bob = world.listener("alice"), world.listener("bob")

@@ -194,14 +194,16 @@ def test_a_message_is_found_by_its_mid(desk, chat):
 
 
 def test_reading_marks_the_newest_of_others(desk, chat):
-    """`<=mid` finds the newest unread messages of all other senders, oldest first, and never an event."""
+    """`<=mid` finds the newest of all other senders in the runs that are unread, oldest first, and never an event."""
     desk.accept("b", conversation=chat, sender=BOB)
     desk.message("", chat, sender=0, digest=None, kind=1)
     desk.commit()
-    found = messages.unread_before(desk.database.connection(), chat, BOB, 0, 5, 2)
+    found = [
+        [message.cid for message in messages.unread_among(desk.database.connection(), chat, BOB, runs, 2)]
+        for runs in ([(1, 5)], [(4, 5)], [(1, 1), (3, 3), (5, 5)], [(1, 2), (4, 5)], [(1, 1), (2, 2), (3, 3)], [])
+    ]
 
-    assert ["2", "3"] == [message.cid for message in found]
-    assert [] == messages.unread_before(desk.database.connection(), chat, BOB, 3, 5, 2)
+    assert [["2", "3"], [], ["1", "3"], ["1", "2"], ["2", "3"], []] == found
 
 
 def test_deadlines_are_found_in_their_order(desk):
