@@ -6,16 +6,19 @@ import os
 import platform
 import resource
 import sqlite3
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_LOOK_S, _LOOKS_MAX = 0.1, 100
+_RESTS = 0.05  # of a core at most, while it rests
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,16 @@ class Process:
             except FileNotFoundError:
                 total += self._ticks_s(task)
         return total
+
+    def wait_idle(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait until the broker rests after its start, for some seconds at most: ours reads tokens ahead meanwhile."""
+        before = self.cpu_s()
+        for _ in range(_LOOKS_MAX):
+            sleep(_LOOK_S)
+            now = self.cpu_s()
+            if before is None or now is None or now - before < _RESTS * _LOOK_S:
+                return
+            before = now
 
     def waited_s(self) -> float:
         """Return the seconds in which the main thread would have worked and had no core; 0 where nobody counts that."""

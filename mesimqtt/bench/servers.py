@@ -67,7 +67,9 @@ class Ours:
         try:
             with _process(command, self.core, log, environment) as process:
                 port = _wait_for_port(process, log)
-                yield Target(self.name, ("127.0.0.1", port), Process(process.pid), self.tokens, data)
+                measured = Process(process.pid)
+                measured.wait_idle()
+                yield Target(self.name, ("127.0.0.1", port), measured, self.tokens, data)
         finally:
             shutil.rmtree(data, ignore_errors=True)
 

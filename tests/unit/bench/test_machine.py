@@ -53,3 +53,25 @@ def test_nobody_is_measured_as_nobody() -> None:
     assert process.read().broker_s is None
     assert process.memory_kb() is None
     assert 0.0 == process.waited_s()
+
+
+def test_a_server_is_measured_once_it_rests(tmp_path: Path) -> None:
+    """What it does after its start (ours reads tokens ahead) is waited for; what never rests is not, for ever."""
+    task = tmp_path / "7" / "task" / "7"
+    task.mkdir(parents=True)
+    process, clock = Process(7, tmp_path), task / "schedstat"
+
+    def looks(*busy_ms: int) -> int:
+        spent, slept = 0, 0
+        clock.write_text("0 0 0")
+
+        def sleep(_seconds: float) -> None:
+            nonlocal spent, slept
+            spent += busy_ms[min(slept, len(busy_ms) - 1)]
+            slept += 1
+            clock.write_text(f"{spent * 1_000_000} 0 0")
+
+        process.wait_idle(sleep)
+        return slept
+
+    assert [1, 3, 100] == [looks(1), looks(90, 60, 4), looks(100)]
