@@ -11,8 +11,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mesimqtt.engine import codes
 from mesimqtt.engine.letter import encode, put
-from mesimqtt.engine.packets import PUBLISH, PUBREL, ack
+from mesimqtt.engine.packets import PUBLISH, PUBREL, MalformedError, ack
 from mesimqtt.engine.session import RELEASED, Queued
 from mesimqtt.hooks import Action
 
@@ -182,25 +183,41 @@ def _forget(engine: Engine, session: Session, kept: KeptQueue, item: Queued) -> 
         kept.stored -= 1
 
 
+def wrong_kind() -> MalformedError:
+    """Return what an acknowledgement is that the message under its id does not have.
+
+    [MQTT 3.1.1, MQTT-4.8.0-1] [MQTT 5.0, section 4.13.1]
+    """
+    return MalformedError("an acknowledgement of another kind than its message has", codes.PROTOCOL_ERROR)
+
+
 def acked(engine: Engine, session: Session, ids: list[int]) -> None:
-    """Take PUBACKs; `pump` follows."""
+    """Take PUBACKs; `pump` follows. Raises MalformedError for one of a message of QoS 2."""
     kept = session.kept
     if kept is None:
         return
     inflight = kept.inflight
     for packet_id in ids:
         item = inflight.get(packet_id)
-        if item is not None and item.letter.qos == 1:
-            del inflight[packet_id]
-            _forget(engine, session, kept, item)
+        if item is None:
+            continue
+        if item.letter.qos != 1:
+            raise wrong_kind()
+        del inflight[packet_id]
+        _forget(engine, session, kept, item)
 
 
 def received(engine: Engine, session: Session, packet_id: int) -> bool:
-    """Take a PUBREC; False if nothing with this id is in flight. The PUBREL waits for the commit."""
+    """Take a PUBREC; False if nothing with this id is in flight. The PUBREL waits for the commit.
+
+    Raises MalformedError if a message of QoS 1 is.
+    """
     kept = session.kept
     item = kept.inflight.get(packet_id) if kept is not None else None
-    if kept is None or item is None or item.letter.qos != 2:
+    if kept is None or item is None:
         return False
+    if item.letter.qos != 2:
+        raise wrong_kind()
     if not item.released:
         kept.inflight[packet_id] = Queued(item.n, RELEASED, released=True)
         engine.keeper.released(session, item.n)
@@ -208,22 +225,27 @@ def received(engine: Engine, session: Session, packet_id: int) -> bool:
 
 
 def rejected(engine: Engine, session: Session, packet_id: int) -> None:
-    """Take a PUBREC of 5.0 that ends the exchange; `pump` follows."""
+    """Take a PUBREC of 5.0 that ends the exchange; `pump` follows. Raises MalformedError for a message of QoS 1."""
     kept = session.kept
     item = kept.inflight.get(packet_id) if kept is not None else None
-    if kept is None or item is None or item.letter.qos != 2 or item.released:
+    if kept is None or item is None or item.released:
         return
+    if item.letter.qos != 2:
+        raise wrong_kind()
     del kept.inflight[packet_id]
     _forget(engine, session, kept, item)
 
 
 def completed(engine: Engine, session: Session, ids: list[int]) -> None:
-    """Take PUBCOMPs; `pump` follows."""
+    """Take PUBCOMPs; `pump` follows. Raises MalformedError for one that comes before PUBREL."""
     kept = session.kept
     if kept is None:
         return
     for packet_id in ids:
         item = kept.inflight.get(packet_id)
-        if item is not None and item.released:
-            del kept.inflight[packet_id]
-            _forget(engine, session, kept, item)
+        if item is None:
+            continue
+        if not item.released:
+            raise wrong_kind()
+        del kept.inflight[packet_id]
+        _forget(engine, session, kept, item)

@@ -15,7 +15,7 @@ from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.packets import PUBACK, PUBREC, MalformedError, ack, check_topic, is_plain_topic
 from mesimqtt.engine.properties import NO_PROPERTIES
 from mesimqtt.engine.retained import RetainedMessage
-from mesimqtt.engine.routes import DENIED, Route, admit
+from mesimqtt.engine.routes import DENIED, TOO_LONG, Route, admit
 from mesimqtt.engine.spread import deliver_zero
 from mesimqtt.engine.window import NO_BLOCK, Run, send_single
 from mesimqtt.hooks import Action
@@ -281,7 +281,8 @@ def take_any(connection: Connection, data: bytes, position: int, body: int, end:
         if route is DENIED and five is not None:
             engine.counters.messages_in += 1
             if qos:
-                connection.send(packets5.refusal(connection, qos, packet_id, codes.NOT_AUTHORIZED, five.denied_by))
+                code = codes.TOPIC_NAME_INVALID if five.denied_by == TOO_LONG else codes.NOT_AUTHORIZED
+                connection.send(packets5.refusal(connection, qos, packet_id, code, five.denied_by))
             return end
         if _is_new(connection, qos, packet_id, claimed=False):
             expiry_s = found.number(properties.MESSAGE_EXPIRY, -1)

@@ -35,14 +35,14 @@ def take_acks(connection: Connection, data: bytes, position: int, kind: int) -> 
         window = session.window
         if (
             kind == PUBACK
-            and packet_id
             and window is not None
             and not window.queue
             and not window.shared
             and not connection.claimed
             and not connection.counts_all
+            and packet_id in window.ids
         ):
-            window.ids.discard(packet_id)
+            window.ids.remove(packet_id)
             connection.engine.counters.acks_in += 1
             return end
         ids = [packet_id]
@@ -112,7 +112,9 @@ def _take_long(connection: Connection, data: bytes, position: int, kind: int) ->
 def _rejected(connection: Connection, session: Session, packet_id: int) -> None:
     """Take a PUBREC that ends the exchange: the client did not take the message [MQTT-4.3.3-4]."""
     window = session.window
+    _check_none_claimed(connection, [packet_id])
     if window is not None:
+        _check_none_of(window.ids, [packet_id])
         window.unreceived.discard(packet_id)
     elif session.kept is not None:
         kept.rejected(connection.engine, session, packet_id)
@@ -138,11 +140,27 @@ def _acked(connection: Connection, session: Session, ids: list[int]) -> None:
                 connection.acked += tokens
     window = session.window
     if window is not None:  # an id that is not in flight is ignored
+        if window.unreceived or window.released:
+            _check_none_of(window.unreceived | window.released, ids)
         window.ids.difference_update(ids)
         window.settle(ids)
     elif session.kept is not None:
         kept.acked(connection.engine, session, ids)
     _go_on(connection, session)
+
+
+def _check_none_of(others: set[int], ids: list[int]) -> None:
+    """Raise MalformedError for an id under which a message is in flight that is acknowledged otherwise.
+
+    [MQTT 3.1.1, MQTT-4.8.0-1] [MQTT 5.0, section 4.13.1]
+    """
+    if others and not others.isdisjoint(ids):
+        raise kept.wrong_kind()
+
+
+def _check_none_claimed(connection: Connection, ids: list[int]) -> None:
+    if connection.claimed and any(packet_id in connection.claimed for packet_id in ids):
+        raise kept.wrong_kind()
 
 
 def _go_on(connection: Connection, session: Session) -> None:
@@ -163,7 +181,9 @@ def _go_on(connection: Connection, session: Session) -> None:
 def _received(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
     connection.engine.counters.acks_out += len(ids)
     window = session.window
+    _check_none_claimed(connection, ids)
     if window is not None:
+        _check_none_of(window.ids, ids)
         known = window.unreceived.intersection(ids)
         window.unreceived -= known
         window.released |= known
@@ -214,7 +234,10 @@ def _released(connection: Connection, session: Session, ids: list[int], packets:
 
 def _completed(connection: Connection, session: Session, ids: list[int]) -> None:
     window = session.window
+    _check_none_claimed(connection, ids)
     if window is not None:
+        _check_none_of(window.ids, ids)
+        _check_none_of(window.unreceived, ids)
         window.released.difference_update(ids)
     elif session.kept is not None:
         kept.completed(connection.engine, session, ids)

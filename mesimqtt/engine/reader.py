@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
 
 
+_CLIENTS = ACKS | {SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT}  # beside PUBLISH, and AUTH in 5.0
 _NOT_A_CLIENTS = frozenset({CONNECT, CONNACK, SUBACK, UNSUBACK, PINGRESP_PACKET[0]})  # well-formed, out of order
+_FIVE_BEGINS = b"\0\4MQTT\5"
 _TAKEN = -2  # instead of a position: the packet is taken, but what follows waits for an answer
 
 
@@ -50,16 +52,22 @@ def parse(connection: Connection, data: bytes, now: float) -> None:
         first = data[position]
         body = position + 2
         if body > size:
+            _check_first(connection, first)
             _keep(connection, data, position, 2)
             return
         length = data[body - 1]
         if length > 127:
-            body, length = _long_length(data, position, is_five=connection.version == FIVE)
+            try:
+                body, length = _long_length(data, position, is_five=connection.version == FIVE)
+                if body - position + length > connection.engine.limits.packet_max:
+                    raise MalformedError("packet too large", codes.PACKET_TOO_LARGE)  # noqa: TRY301 - see below
+            except MalformedError:  # the same in one segment as byte by byte
+                _check_first(connection, first)
+                raise
             if not body:
+                _check_first(connection, first)
                 _keep(connection, data, position, size - position + 1)
                 return
-            if body - position + length > connection.engine.limits.packet_max:
-                raise MalformedError("packet too large", codes.PACKET_TOO_LARGE)
         end = body + length
         if end > size:
             _incomplete(connection, data, position, body, end)
@@ -128,8 +136,14 @@ def _take_other(connection: Connection, data: bytes, position: int, body: int, e
     if first == DISCONNECT:
         farewell.take(connection, data[body:end])
         return end
-    if first == AUTH and connection.version == FIVE:
-        return end if auth.take(connection, data[body:end]) else _TAKEN
+    _check_first(connection, first)
+    return end if auth.take(connection, data[body:end]) else _TAKEN
+
+
+def _check_first(connection: Connection, first: int) -> None:
+    """Raise MalformedError for a packet that no client sends: what follows is not waited for."""
+    if first & 0xF0 == 0x30 or first in _CLIENTS or (first == AUTH and connection.version == FIVE):
+        return
     code = codes.PROTOCOL_ERROR if first in _NOT_A_CLIENTS else codes.MALFORMED_PACKET  # [MQTT-3.1.0-2]
     raise MalformedError("second CONNECT" if first == CONNECT else f"no client sends first byte {first:#04x}", code)
 
@@ -142,6 +156,7 @@ def _keep(connection: Connection, data: bytes, position: int, need: int) -> None
 def _incomplete(connection: Connection, data: bytes, position: int, body: int, end: int) -> None:
     """Keep the beginning of a packet, or find at once that it is a PUBLISH too large to be kept."""
     first, size = data[position], len(data)
+    _check_first(connection, first)
     need = end - position
     payload_max = connection.engine.limits.payload_max
     if first & 0xF0 == 0x30 and end - body > payload_max:
@@ -233,7 +248,9 @@ def parse_first(connection: Connection, data: bytes, now: float) -> None:
         return
     limits = connection.engine.limits
     if body + length > limits.packet_max_before_connect:
-        raise MalformedError("packet too large before authentication")
+        if data.startswith(_FIVE_BEGINS, body):  # its client can be told [MQTT 5.0, section 3.2.2.2]
+            connection.version = FIVE
+        raise MalformedError("packet too large before authentication", codes.PACKET_TOO_LARGE)
     end = body + length
     if size < end:
         _keep(connection, data, 0, end)

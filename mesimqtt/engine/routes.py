@@ -23,6 +23,7 @@ _ROUTES_PER_CONNECTION = 256
 _ASKED_MAX = 5_000  # receivers that are asked about at once, where a plugin needs time for its answer
 _VISITS_MAX = 20_000  # levels of cached topics looked at for one change of subscriptions: some milliseconds
 _STALE = -1
+TOO_LONG = "limit"  # the rule that a topic over the limits meets
 
 
 class Group:
@@ -115,7 +116,7 @@ def admit(connection: Connection, raw: bytes) -> Route | None:
     engine = connection.engine
     topic = check_topic(raw)
     if len(raw) > engine.limits.topic_max or topic.count("/") >= engine.limits.topic_levels_max:
-        return _denied(connection, topic, "limit")
+        return _denied(connection, topic, TOO_LONG)
     decision = engine.gate.decide(connection, Action.PUBLISH, topic)
     if decision is None:
         return None

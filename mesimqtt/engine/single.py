@@ -105,8 +105,10 @@ def _take_puback(connection: Connection, data: bytes) -> bool:
     session = connection.session
     window = session.window if session is not None else None
     packet_id = data[2] << 8 | data[3]
-    if window is None or not packet_id or window.queue or window.shared or connection.claimed or connection.counts_all:
+    if window is None or window.queue or window.shared or connection.claimed or connection.counts_all:
         return False
-    window.ids.discard(packet_id)
+    if packet_id not in window.ids:
+        return False
+    window.ids.remove(packet_id)
     connection.engine.counters.acks_in += 1
     return True

@@ -145,6 +145,33 @@ def test_acknowledgements_of_nothing_are_ignored(world):
     world.subscribed(("a", 2)).send(puback(9), pubcomp(9), puback(65_535)).expect_nothing()
 
 
+@pytest.mark.parametrize("is_kept", [False, True], ids=["clean", "kept"])
+@pytest.mark.parametrize(
+    ("qos", "wrong"),
+    [(1, pubrec), (1, pubcomp), (2, puback), (2, pubcomp)],
+    ids=lambda item: getattr(item, "__name__", item),
+)
+def test_an_acknowledgement_of_another_kind_closes(world, qos, wrong, is_kept):
+    """Who answers QoS 1 with PUBREC or PUBCOMP, QoS 2 with PUBACK or with PUBCOMP before PUBREL, breaks the protocol.
+
+    [MQTT-4.8.0-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
+    """
+    receiver = kept(world, ("a", qos)) if is_kept else world.subscribed(("a", qos))
+    world.connected("p").send(publish("a", b"x", qos=2, packet_id=3)).expect(pubrec(3))
+    number = receiver.expect_publish("a", b"x", qos=qos)
+
+    receiver.send(wrong(number)).expect_closed()
+
+
+def test_a_puback_after_pubrec_closes(world):
+    """The same holds for PUBACK once PUBREL is out [MQTT-4.8.0-1] [MQTT-4.3.3-2]."""
+    receiver = world.subscribed(("a", 2))
+    world.connected("p").send(publish("a", b"x", qos=2, packet_id=3)).expect(pubrec(3))
+    number = receiver.expect_publish("a", b"x", qos=2)
+
+    receiver.send(pubrec(number)).expect(pubrel(number)).send(puback(number)).expect_closed()
+
+
 def test_ids_in_flight_are_unused_ones(world):
     """Each message in flight has a packet id of its own; an id is used again only after its acknowledgement.
 

@@ -196,24 +196,46 @@ def test_acknowledgements_that_are_malformed(five, first, body):
     five.connected().send(packet(first, body)).expect_refused(0x81, 0x82)
 
 
-def test_an_acknowledgement_of_the_wrong_kind(five):
-    """PUBACK for a QoS 2 delivery, PUBREC for a QoS 1 delivery: a Protocol Error, or nothing; the message is not lost.
+WRONG_KINDS = [(2, puback), (1, pubrec), (2, pubcomp), (1, pubcomp)]
 
-    [MQTT-4.3.2-3] [MQTT-4.3.3-3]
+
+@pytest.mark.sockets
+@pytest.mark.parametrize(("qos", "wrong"), WRONG_KINDS, ids=lambda item: getattr(item, "__name__", item))
+@pytest.mark.parametrize("code", [None, 0])
+def test_an_acknowledgement_of_the_wrong_kind(five, qos, wrong, code):
+    """PUBACK for a QoS 2 delivery, PUBREC for a QoS 1 delivery, PUBCOMP before PUBREL: a Protocol Error.
+
+    The message is not lost: it comes again with the session [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.13.1-1].
     """
     sender = five.connected("p")
-    for qos, wrong in ((2, puback), (1, pubrec), (2, pubcomp), (1, pubcomp)):
-        peer = five.kept("k", ("a", qos))
-        sender.say("a", b"x", qos=qos)
-        number = peer.hear("a", b"x", qos=qos, answers=False).packet_id
-        peer.send(wrong(number))
-        peer.peer.is_over = True
-        while peer.peer.wire.read():
-            pass
-        peer.cut()
-        peer = five.back("k")
-        peer.hear("a", b"x", qos=qos, dup=True)
-        peer.leave(0, session_expiry_interval=0)
+    peer = five.kept("k", ("a", qos))
+    sender.say("a", b"x", qos=qos)
+    number = peer.hear("a", b"x", qos=qos, answers=False).packet_id
+    peer.send(wrong(number, code)).expect_refused(0x82)
+    peer = five.back("k")
+    peer.hear("a", b"x", qos=qos, dup=True)
+    peer.leave(0, session_expiry_interval=0)
+
+
+@pytest.mark.parametrize(("qos", "wrong"), WRONG_KINDS, ids=lambda item: getattr(item, "__name__", item))
+def test_an_acknowledgement_of_the_wrong_kind_in_a_clean_session(five, qos, wrong):
+    """It is a Protocol Error there, too; also PUBACK after PUBREC [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.13.1-1]."""
+    sender = five.connected("p")
+    peer = five.subscribed(("a", qos))
+    sender.say("a", b"x", qos=qos)
+    number = peer.hear("a", b"x", qos=qos, answers=False).packet_id
+    if wrong is puback:
+        peer.send(pubrec(number)).expect(pubrel(number))
+    peer.send(wrong(number)).expect_refused(0x82)
+
+
+@pytest.mark.parametrize("expiry", [0, 3600])
+def test_a_pubrec_that_refuses_a_qos_1_delivery(five, expiry):
+    """PUBREC with an error for a QoS 1 delivery is a Protocol Error as well [MQTT-4.3.2-3] [MQTT-4.13.1-1]."""
+    peer = five.kept("k", ("a", 1), expiry=expiry)
+    five.connected("p").say("a", b"x", qos=1)
+    number = peer.hear("a", b"x", qos=1, answers=False).packet_id
+    peer.send(pubrec(number, 0x80)).expect_refused(0x82)
 
 
 @pytest.mark.parametrize(("qos", "answer"), [(1, puback), (2, pubrec)])

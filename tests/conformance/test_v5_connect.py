@@ -221,6 +221,12 @@ def test_other_client_ids_are_taken_or_refused(five, client_id):
         peer.peer.expect_closed()
 
 
+@pytest.mark.parametrize("size", [8_200, 65_535])
+def test_a_connect_that_is_too_large_is_told(five, size):
+    """A CONNECT over the server's own bound is not read, and its client is told so: CONNACK 0x95 [MQTT-4.13.1-1]."""
+    five.open().send(connect("x" * size)).expect_refused(0x95)
+
+
 @pytest.mark.sockets
 @pytest.mark.parametrize("clean", [True, False])
 def test_an_empty_client_id_is_assigned_one(five, clean):

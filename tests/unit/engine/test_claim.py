@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from unit.engine.both_ends import (
     DISCONNECT,
     PINGREQ,
@@ -163,6 +165,18 @@ def test_deliveries_and_their_pubacks(claimed):
 
     assert [(["token 0", "token 2", "token 1"],)] == told(claimed, "acked")
     assert {} == connection.claimed
+
+
+@pytest.mark.parametrize("kind", ["PUBREC", "PUBCOMP"])
+def test_a_claimed_delivery_is_acknowledged_by_puback_alone(claimed, kind):
+    """A client that answers QoS 1 otherwise breaks the protocol: it is closed, and its message is not acknowledged."""
+    client = claimed.connected("c")
+    client.connection.deliver(b"m/x", b"", 1, "token")
+    (message,) = client.received()
+    client.send(ack(kind, message.packet_id))
+
+    assert "an acknowledgement of another kind than its message has" == client.closed
+    assert [] == told(claimed, "acked")
 
 
 def test_claimed_and_free_deliveries_never_share_an_id(claimed):

@@ -177,6 +177,20 @@ def test_a_connect_is_bounded_by_its_length(network):
     assert "packet too large before authentication" == client.closed
 
 
+def test_a_packet_that_no_client_sends_is_not_waited_for(network):
+    """Once connected, too, the first byte suffices, as soon as the next one or a part of the body is missing."""
+    for first in (b"\x0a", b"\x0a\xc0", b"\x00\x05abc", b"\x20", b"\x90\x03\0", b"\xf0\x05\x19", b"\x10\x20", b"\x60"):
+        client = network.connected("c")
+        client.send(first)
+
+        assert client.closed
+    for first in (b"\x30", b"\x82\xc0", b"\xe0", b"\x62\x02\0", b"\x3d\x05"):
+        client = network.connected("c")
+        client.send(first)
+
+        assert not client.closed
+
+
 def test_a_connect_byte_by_byte():
     """A CONNECT may come in as many pieces as it has bytes."""
     network = Network()
