@@ -110,9 +110,9 @@ class Target:
         """What is written of the log so far: a thread writes it, so a line may be later than the answer it is about."""
         return self._log.read_text()
 
-    def logged(self, *parts):
-        """Return the log's lines in which all `parts` stand; wait for the first of them for at most LOG_S."""
-        end = time.monotonic() + LOG_S
+    def logged(self, *parts, wait_s=LOG_S):
+        """Return the log's lines in which all `parts` stand; wait for the first of them for at most `wait_s`."""
+        end = time.monotonic() + wait_s
         while not (lines := self._lines(parts)) and time.monotonic() < end:
             time.sleep(0.01)
         return lines

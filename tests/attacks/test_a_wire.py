@@ -392,8 +392,7 @@ def test_what_was_closed_is_told_once_and_without_secrets(target):
     while not lines and time.monotonic() < end:  # a log that others have filled for this second stays silent
         attacker = target.somebody("noisy")
         assert attacker.send(packet(0xC0, b"private")).is_cut()
-        time.sleep(1.0)  # a client that is closed has a moment to read why, and is told then
-        lines = [line for line in target.log.splitlines() if f"user='{attacker.user}'" in line]
+        lines = target.logged(f"user='{attacker.user}'", wait_s=3)
 
     assert 1 == len(lines)
     assert lines[0].endswith(f"client='noisy' user='{attacker.user}' reason='PINGREQ with a body'")
