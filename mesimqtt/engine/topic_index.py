@@ -127,11 +127,12 @@ class TopicIndex(Generic[_Value]):
         if at_root:
             children = nodes[0].children or {}
             stack = [child for name, child in children.items() if not name.startswith("$")]
+        stack.reverse()  # what came first is found first
         while stack and visits <= most:
             node = stack.pop()
             visits += 1
             if node.value is not None:
                 found.append(node.value)
             if node.children:
-                stack.extend(node.children.values())
+                stack.extend(reversed(node.children.values()))
         return visits

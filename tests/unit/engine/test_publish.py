@@ -108,6 +108,18 @@ def test_overlapping_filters_deliver_once_at_the_highest_qos(network):
     assert [Message("a/b", b"x", 1, 32768)] == subscriber.received()
 
 
+def test_retained_messages_come_in_the_order_in_which_their_topics_did(network):
+    """Whoever lists a house sees its rooms in the order in which they were first heard of, each before its things."""
+    publisher = network.connected("p")
+    for topic in ("h/b", "h/a/x", "h/a", "k", "h/c", "h/b"):
+        publisher.send(publish(topic, b"on", retain=True))
+
+    for topic_filter, seen in (("h/#", "h/b h/a h/a/x h/c"), ("#", "h/b h/a h/a/x h/c k"), ("h/+", "h/b h/a h/c")):
+        subscriber = network.subscribed((topic_filter, 0))
+
+        assert seen.split() == [message.topic for message in subscriber.rest]
+
+
 def test_wildcards_do_not_match_dollar_topics(network):
     """'#' and '+' at the first level do not select topics that begin with '$' [MQTT-4.7.2-1]."""
     everything = network.subscribed(("#", 0), ("+/x", 0), client_id="everything")
