@@ -35,6 +35,8 @@ class _Plugins(PluginManager[Context]):
     def _load_str_plugin(self, plugin_path: str, plugin_cfg: dict[str, Any] | None = None) -> BasePlugin[Context]:
         try:
             return super()._load_str_plugin(plugin_path, plugin_cfg)
+        except SystemExit as error:
+            raise MesimqttError(f"broker.plugins: {plugin_path}: it ends the program (exit {error.code})") from None
         except Exception as error:  # noqa: BLE001 - whatever a plugin finds wrong in a person's file becomes one line
             cause = error.__cause__ if isinstance(error, PluginError | PluginLoadError) else None
             if isinstance(cause, MesimqttError):

@@ -56,8 +56,9 @@ _ACTIONS = {
     Action.RECEIVE: AmqttAction.RECEIVE,
 }
 
-# What a plugin may raise: also what would end the program, which is not its to end.
-FAULTS = (Exception, SystemExit, KeyboardInterrupt)
+# What a plugin may raise: also what would end the program, which is not its to end, and what no program expects.
+FAULTS = (Exception, SystemExit, KeyboardInterrupt, BaseExceptionGroup)
+ANYTHING = (BaseException,)
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,14 @@ class _Asked:
         self._tasks[task] = connection
         task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
 
+    def is_wanted(self) -> bool:
+        """Tell whether the answer to the question that runs here is still awaited: then its plugin has cancelled it."""
+        task = asyncio.current_task()
+        if task is None or task not in self._tasks:
+            return False
+        task.uncancel()
+        return True
+
     def drop_gone(self) -> None:
         """Ask no longer about connections that are gone: who comes and goes keeps nobody else out."""
         for task, connection in list(self._tasks.items()):
@@ -105,6 +114,7 @@ class _Asked:
     async def close(self) -> None:
         """Cancel what is running; a plugin that does not heed that is left behind."""
         tasks = list(self._tasks)
+        self._tasks.clear()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -135,7 +145,7 @@ async def answer_of(
             raise
         logger.warning("plugin %s cancelled itself", name)
         raise PluginFaultError(f"plugin {name} failed") from None
-    except FAULTS:  # whatever a plugin raises is logged and stops nothing
+    except ANYTHING:  # whatever a plugin raises is logged and stops nothing
         if limit.expired():
             logger.warning("plugin %s did not answer in %g s", name, answer_s)
             raise PluginFaultError(f"plugin {name} did not answer") from None
@@ -189,8 +199,10 @@ class ForeignAuth:
         try:
             verdict = settle(request, await self._verdict(session, identity))
         except asyncio.CancelledError:
-            self._sessions.end(connection)
-            raise
+            if not self._asked.is_wanted():
+                self._sessions.end(connection)
+                raise
+            verdict = settle(request, Fault(5, "a plugin cancelled the question"))
         if isinstance(verdict, Refusal):
             self._sessions.end(connection)
         else:
@@ -290,6 +302,10 @@ class ForeignAccess:
         connection, action, topic = key
         try:
             decision = await self._decision(connection, action, topic, fast)
+        except asyncio.CancelledError:
+            if not self._asked.is_wanted():
+                raise
+            decision = Decision(allow=False, rule="cancelled")
         finally:
             asked_at = self._waiting.pop(key)
         self._keep(connection, action, topic, decision, asked_at)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.broker.endings import Endings
-from mesimqtt.broker.foreign import FAULTS, Fault, ForeignAccess, ForeignAuth
+from mesimqtt.broker.foreign import ANYTHING, Fault, ForeignAccess, ForeignAuth
 from mesimqtt.broker.throttle import Throttled
 from mesimqtt.engine.engine import STOPPING
 from mesimqtt.hooks import AccessPolicy, Action, Authenticator, Decision, Identity, Refusal
@@ -193,7 +193,7 @@ class Gate:
             name = type(plugin).__name__
             try:
                 decision = plugin.check_access(identity, client_id, action, topic)
-            except FAULTS:  # whatever a plugin raises is logged and stops nothing
+            except ANYTHING:  # whatever a plugin raises is logged and stops nothing
                 logger.exception("plugin %s failed in check_access", name)
                 return Decision(allow=False, rule=name)
             if decision is not None and not _is_decision(decision):
@@ -207,7 +207,7 @@ class Gate:
     def _check(self, plugin: Authenticator, request: ConnectRequest, *, is_ours: bool) -> Identity | Refusal | None:
         try:
             verdict = plugin.check_connect(request)
-        except FAULTS:  # whatever a plugin raises is logged and stops nothing
+        except ANYTHING:  # whatever a plugin raises is logged and stops nothing
             name = type(plugin).__name__
             logger.exception("plugin %s failed in check_connect", name)
             return Fault(5, f"plugin {name} failed")

@@ -54,7 +54,7 @@ class PumpTransport(asyncio.Transport):
             self.abort()
             await asyncio.gather(receiving, sending, return_exceptions=True)
             self._protocol.connection_lost(None)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(OSError):  # TimeoutError is one, too
                 await asyncio.wait_for(self._writer.close(), CLOSE_S)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

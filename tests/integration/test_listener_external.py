@@ -72,6 +72,14 @@ class StuckWriter(MessageWriter):
         await asyncio.Event().wait()
 
 
+class LostWriter(MessageWriter):
+    """The half of a client that is gone: to say goodbye to it fails."""
+
+    async def close(self):
+        self.is_closed = True
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
 @BOTH_LOOPS
 def test_an_application_hands_over_its_websockets(uvloop):
     """An `external` listener serves what a web framework accepted: messages in, messages out, an end on both sides."""
@@ -129,14 +137,20 @@ def test_adapters_of_amqtt_are_pumped():
     play(story)
 
 
-def test_who_takes_nothing_is_cut_and_gone():
-    """Row 29: a writer that never gets rid of its output ends as any client that does not read; nothing is left."""
+@pytest.mark.parametrize("kind", [StuckWriter, LostWriter])
+def test_who_takes_nothing_is_cut_and_gone(kind):
+    """Row 29: a writer that never gets rid of its output ends as any client that does not read; nothing is left.
+
+    One that cannot even be closed is no error of the application that has handed it over.
+    """
 
     async def story():
         settings = settings_of(stalled_s=0.2)
         settings.broker["listeners"]["outside"] = {"type": "external"}
         async with serving(settings) as broker:
-            reader, writer = MessageReader(), StuckWriter()
+            reader, writer = MessageReader(), kind()
+            if kind is LostWriter:
+                reader.feed_eof()
             reader.messages.put_nowait(wire.connect("stuck", None, None))
             await asyncio.wait_for(broker.external_connected(reader, writer, "outside"), 20)
 

@@ -29,6 +29,14 @@ class Broken(BasePlugin[BaseContext]):
         raise ValueError("of no use\nat all")
 
 
+class Quitter(BasePlugin[BaseContext]):
+    """Ends the program, which is not its to end."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        raise SystemExit(9)
+
+
 class Claimless(BareServices):
     """Services of a server whose messaging runs."""
 
@@ -78,6 +86,7 @@ def refusal(**configuration):
         (f"{__name__}.Broken", {}, f"broker.plugins: {__name__}.Broken: "),
         (f"{__name__}.Broken", {}, "of no use at all"),
         ("no.such.Plugin", {}, "broker.plugins: no.such.Plugin: "),
+        (f"{__name__}.Quitter", {}, f"broker.plugins: {__name__}.Quitter: it ends the program (exit 9)"),
     ],
 )
 def test_a_plugin_that_cannot_be_loaded_is_named(plugin, options, words):

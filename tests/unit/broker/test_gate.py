@@ -57,6 +57,7 @@ async def settled(condition):
         ([ALICE, Identity(user="bob")], Fault(5, "auth plugins name different users")),
         ([ValueError("broken")], Fault(5, "plugin Fast failed")),
         ([SystemExit("mine to end")], Fault(5, "plugin Fast failed")),
+        ([BaseException("what no program expects")], Fault(5, "plugin Fast failed")),
         *(([nonsense], Fault(5, "plugin Fast answered nonsense")) for nonsense in NONSENSE),
     ],
 )
@@ -79,6 +80,7 @@ def test_all_opinions_must_be_positive_and_one_must_be_there(answers, expected):
         ([None], [KeyError("broken")], Fault(5, "plugin Slow failed")),
         ([None], [SystemExit("mine to end")], Fault(5, "plugin Slow failed")),
         ([None], [asyncio.CancelledError()], Fault(5, "plugin Slow failed")),
+        ([None], [BaseExceptionGroup("two", [KeyboardInterrupt()])], Fault(5, "plugin Slow failed")),
         ([ALICE], [TimeoutError("its own")], Fault(5, "plugin Slow failed")),
         *(
             ([ALICE], [nonsense], Fault(5, "plugin Slow answered nonsense"))
@@ -273,6 +275,7 @@ def test_root_and_sys_are_settled_before_any_plugin():
         ([], [None], Decision(allow=False, rule="default")),
         ([YES], [OSError("broken")], Decision(allow=False, rule="Slow")),
         ([YES], [asyncio.CancelledError()], Decision(allow=False, rule="Slow")),
+        ([YES], [BaseException("what no program expects")], Decision(allow=False, rule="Slow")),
         ([YES], ["allowed"], Decision(allow=False, rule="Slow")),
     ],
 )

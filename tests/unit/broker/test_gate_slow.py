@@ -1,10 +1,11 @@
-"""amqtt's topic plugins that need time: what is asked at once is answered once, whatever that takes."""
+"""amqtt's plugins that need time, or end the question themselves: there is an answer all the same."""
 
 from __future__ import annotations
 
 import asyncio
 
-from mesimqtt.hooks import Action, Decision, Identity
+from mesimqtt.broker.foreign import Fault
+from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity
 from unit.broker.gate_world import Connection, Fast, Slow, World
 
 ALICE = Identity(user="alice", jti="t")
@@ -55,5 +56,27 @@ def test_many_answers_of_one_client_last_as_long():
         await settled(lambda: connection.resumed == 300)
 
         assert [YES] * 300 == [world.gate.decide(connection, Action.SUBSCRIBE, topic) for topic in topics]
+
+    asyncio.run(story())
+
+
+def test_a_plugin_that_cancels_the_question_has_refused():
+    """Whoever waits is answered at once, as if it had said no: nobody hangs until his deadline, or for ever."""
+
+    class Canceller(Slow):
+        async def _give(self):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+
+    async def story():
+        world = World(auth=[Canceller(True)], access=[Fast(YES), Canceller(True)])
+        newcomer, connection = Connection(), Connection(ALICE)
+        request = ConnectRequest("phone", "alice", b"x", True, 4, "127.0.0.1", "default")
+
+        assert world.gate.authenticate(newcomer, request) is None
+        assert world.gate.decide(connection, Action.PUBLISH, "x") is None
+        await settled(lambda: newcomer.verdicts and connection.resumed)
+        assert [Fault(5, "a plugin cancelled the question")] == newcomer.verdicts
+        assert Decision(allow=False, rule="cancelled") == world.gate.decide(connection, Action.PUBLISH, "x")
 
     asyncio.run(story())
