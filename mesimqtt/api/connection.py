@@ -356,7 +356,8 @@ class HttpConnection(HttpToolsProtocol):
             if self.cycle is not None:
                 self.cycle.keep_alive = False
             return
-        head = [self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n"]
+        version = self.parser.get_http_version().encode()
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
         for name, value in self.headers:
             head += [name, b": ", value, b"\r\n"]
         head += [b"\r\n", behind, self._rest]

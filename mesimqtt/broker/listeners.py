@@ -165,6 +165,8 @@ class Listeners:
     ) -> tuple[list[socket.socket], bool]:
         """Return the sockets of a listener, and whether only this machine reaches them."""
         where = config.bind or ""
+        if where == UNIX:
+            raise MesimqttError(f"listener {name!r}: bind {where!r} names no path; write unix:/PATH")
         if where.startswith(UNIX):
             path = Path(where.removeprefix(UNIX))
             sockets = [bind_unix(name, path, options.mode)]

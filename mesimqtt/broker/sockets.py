@@ -96,6 +96,10 @@ def _remove_stale(where: str, path: Path) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise MesimqttError(
+                f"{where}: a link of that name leads nowhere; remove it or choose another path"
+            ) from None
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise MesimqttError(f"{where}: there is a file of that name; choose another path or remove it")

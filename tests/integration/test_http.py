@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -14,7 +15,7 @@ from cryptography import x509
 
 from integration.certificates import Authority
 from integration.raw_client import play
-from integration.raw_websocket import RawWebSocket
+from integration.raw_websocket import RawWebSocket, request
 from integration.server import Server, wait_until
 from mesimqtt.testing import stream as wire
 
@@ -101,6 +102,11 @@ def test_mqtt_over_websocket_on_the_same_port(server: Server) -> None:
             page = await RawWebSocket.connect(port, path, Origin=origin)
             assert status == page.status
             await page.close()
+        old = RawWebSocket(*await asyncio.open_connection("127.0.0.1", port))
+        old.writer.write(request().replace(b"HTTP/1.1", b"HTTP/1.0"))
+        await old.answer()
+        assert 400 == old.status  # RFC 6455, section 4.1: at least HTTP/1.1
+        await old.close()
 
     play(story)
 

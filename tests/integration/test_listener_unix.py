@@ -123,11 +123,14 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path):
         ("x" * 108, "0600", "a path has at most 107 bytes; choose a shorter one"),
         ("no/such/folder", "0600", "choose a folder that this user may write to"),
         ("s", "rw-", "is not three octal digits"),
+        ("dangling", "0600", "a link of that name leads nowhere; remove it or choose another path"),
+        ("", "0600", "bind 'unix:' names no path; write unix:/PATH"),
     ],
 )
 def test_what_cannot_be_there_is_said_in_one_line(tmp_path, monkeypatch, path, mode, words):
-    """A long path, a missing folder and a mode that is none are told with what to do."""
+    """A long path, a missing folder, a mode that is none and a link to nothing are told with what to do."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "dangling").symlink_to("nowhere")
 
     async def story():
         with pytest.raises(MesimqttError) as caught:
