@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAIR, GROUP = 0, 1
+RUNS_MAX = 10_000  # of what was not read, or not confirmed, between what was: about 100 KB of text in the lane's row
 NO_SEQ = -1  # the watermark of a set of exceptions: only its runs are kept, from seq 1 on
 
 
@@ -190,6 +191,7 @@ class Lane:
         "failed",
         "floor",
         "gaps",
+        "narrow_at",
         "read",
         "read_change",
         "read_payload",
@@ -209,6 +211,7 @@ class Lane:
         self.read_payload = ""
         self.read_change = 0
         self.gaps: SeqSet | None = None
+        self.narrow_at = RUNS_MAX
 
     def covers(self, seq: int) -> bool:
         """Tell whether `seq` falls into the user's time in the conversation, and he might receive it then."""
@@ -243,6 +246,25 @@ class Lane:
             self.gaps = self.gaps or SeqSet()
             self.gaps.include(self.until + 1, seq - 1)
             self.pass_gaps()
+
+    def narrow(self) -> None:
+        """Forget of the oldest that they were never read, or never confirmed, where there are too many pieces.
+
+        Who writes in a conversation and marks nothing as read makes one more with each change of speaker. What still
+        waits, and what has its verdict, is left as it is.
+        """
+        for seqs in (self.read, self.delivered):
+            most = seqs.run_count - RUNS_MAX + RUNS_MAX // 10
+            if seqs.run_count > RUNS_MAX:
+                for first, last in seqs.missing(self.acked.upto)[:most]:
+                    for start, end in self.failed.missing(last, after=first - 1):
+                        seqs.include(start, end)
+        self.narrow_at = max(RUNS_MAX, self.runs_most + RUNS_MAX // 10)
+
+    @property
+    def runs_most(self) -> int:
+        """In how many pieces it is, at most: what was read, or what was delivered."""
+        return max(self.read.run_count, self.delivered.run_count)
 
     def row(self) -> tuple[object, ...]:
         """Return the lane as the store's row."""

@@ -91,17 +91,24 @@ class SeqSet:
         self._texted = 0
         self._settle()
 
-    def missing(self, last: int) -> list[tuple[int, int]]:
-        """Return the runs of numbers up to `last` that are not in the set."""
-        found, before = [], self.upto
-        for first, end in zip(self._starts, self._ends, strict=True):
+    def missing(self, last: int, *, after: int = 0) -> list[tuple[int, int]]:
+        """Return the runs of numbers above `after` and up to `last` that are not in the set."""
+        found, before = [], max(self.upto, after)
+        at = bisect_right(self._ends, before)
+        for first, end in zip(self._starts[at:], self._ends[at:], strict=True):
             if first > last:
                 break
-            found.append((before + 1, first - 1))
+            if first > before + 1:
+                found.append((before + 1, first - 1))
             before = end
         if before < last:
             found.append((before + 1, last))
         return found
+
+    @property
+    def run_count(self) -> int:
+        """How many runs stand above the watermark."""
+        return len(self._starts)
 
     @property
     def runs(self) -> list[tuple[int, int]]:

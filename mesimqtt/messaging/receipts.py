@@ -318,6 +318,8 @@ class Receipts:
             user = self._hub.directory.known_user(lane.user_id)
             # One that a new membership has replaced must not overwrite it.
             if user is None or user.lanes.get(lane.conversation.id, lane) is lane:
+                if lane.runs_most > lane.narrow_at:
+                    lane.narrow()
                 batch.lanes[lane.conversation.id, lane.user_id] = lane.row()
         self._lanes.clear()
         for device, feed in self._cursors.values():

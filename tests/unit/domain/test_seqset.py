@@ -129,8 +129,11 @@ def test_whole_runs_go_in_and_what_is_missing_comes_out(upto, added, runs):
         plain.update(range(first, first + length))
     again = SeqSet(seqs.upto, seqs.above)
     missing = seqs.missing(75)
+    above = seqs.missing(75, after=30)
 
     assert (plain, seqs.above) == (members(seqs), again.above)
+    assert set(range(31, 76)) - plain == {seq for first, last in above for seq in range(first, last + 1)}
+    assert all(first <= last for first, last in above)
     assert set(range(1, 76)) - plain == {seq for first, last in missing for seq in range(first, last + 1)}
     assert all(last < after - 1 for (_, last), (after, _) in pairwise(missing))
 

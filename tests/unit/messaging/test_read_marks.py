@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mesimqtt.domain.messages import RUNS_MAX
+from mesimqtt.domain.seqset import SeqSet
 from mesimqtt.messaging.devices import WINDOW
 from mesimqtt.messaging.waiting import OUTBOX_MAX
 from unit.messaging.world import mid_of
@@ -319,3 +321,25 @@ def test_an_expired_message_cannot_be_read(world):
     bob.publish("read/u/alice", number)
 
     assert [] == alice.statuses()
+
+
+@pytest.mark.damages  # the lane is made by hand: its twenty thousand messages are not there
+def test_who_reads_nothing_does_not_grow_without_end(world):
+    """A device that answers each message and marks none as read: its lane keeps a bounded number of pieces."""
+    alice, bob = world.listener("alice"), world.listener("bob")
+    bob.publish("u/alice/0")
+    for number in range(3):
+        alice.publish(f"u/bob/{number}")
+        bob.publish(f"u/alice/a{number}")
+    (lane,) = world.messaging._hub.directory.user("bob").lanes.values()
+    lane.read = SeqSet(0, ",".join(str(seq) for seq in range(2, 2 * RUNS_MAX + 4, 2)))
+    for seqs in (lane.acked, lane.delivered):
+        seqs.fill(2 * RUNS_MAX + 4)
+    bob.publish("u/alice/more")
+    world.turn()
+    ((upto, above),) = world.store.read.execute(
+        "SELECT read, read_above FROM lane WHERE user_id = ?", (lane.user_id,)
+    ).fetchall()
+
+    assert RUNS_MAX > len(above.split(",")) > RUNS_MAX // 2
+    assert 1_000 < upto < RUNS_MAX
