@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mesimqtt.engine import codes
-from mesimqtt.engine.letter import encode, put
-from mesimqtt.engine.packets import PUBLISH, PUBREL, MalformedError, ack
+from mesimqtt.engine.letter import encode
+from mesimqtt.engine.packets import PUBLISH, PUBREL, U16, MalformedError, ack, encode_length, publish_head
 from mesimqtt.engine.session import RELEASED, Queued
 from mesimqtt.hooks import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
     from mesimqtt.engine.letter import Letter
@@ -114,8 +117,14 @@ def pump(engine: Engine, session: Session) -> None:
         room -= len(connection.claimed)
     while queue and room > 0 and queue[0].n <= kept.committed:
         item = queue[0]
+        if connection.is_plain and not item.released and not item.letter.expires_at:
+            sent = _send_plain(connection, kept, room)
+            if not sent:  # a message 32 767 before is still not acknowledged
+                return
+            room -= sent
+            continue
         packet_id = item.n % _IDS + 1
-        if packet_id in inflight:  # a message 32 767 before is still not acknowledged
+        if packet_id in inflight:
             return
         queue.popleft()
         kept.size -= item.letter.size
@@ -123,11 +132,53 @@ def pump(engine: Engine, session: Session) -> None:
             inflight[packet_id] = item
             room -= 1
         else:
-            _forget(engine, session, kept, item)
+            _forget(engine, session, kept, item.n)
     if kept.loaded < kept.committed and not kept.paging and len(queue) < _PAGE // 2:
         kept.paging = True
         done = partial(_paged, engine, session, kept, kept.committed)
         engine.keeper.page(session, kept.loaded, _PAGE, done)
+
+
+def _send_plain(connection: Connection, kept: KeptQueue, room: int) -> int:
+    """Send what comes first in the queue, as far as it goes out as it is; return how many messages that were.
+
+    All in one pass, and equal heads are made once: a message at a time costs 1.2 µs more.
+    """
+    queue, inflight, sent_before, upto = kept.queue, kept.inflight, kept.sent, kept.committed
+    is_five = connection.five is not None
+    head, block, last_topic, last_kind = b"", b"", b"", (0, 0)
+    chunks: list[bytes | bytearray] = []
+    size = last = 0
+    count = 0
+    while queue and count < room:
+        item = queue[0]
+        n, letter, released = item
+        topic, payload, qos, retain, properties, expires_at, _, _ = letter
+        packet_id = n % _IDS + 1
+        if n > upto or released or expires_at or packet_id in inflight:
+            break
+        if is_five:
+            block = encode_length(len(properties)) + properties
+        kind = (
+            PUBLISH | (8 if n <= sent_before else 0) | qos << 1 | retain,
+            len(block) + len(payload),
+        )  # [MQTT-3.3.1-1]
+        if kind != last_kind or topic != last_topic:
+            head, last_kind, last_topic = publish_head(kind[0], topic, kind[1]), kind, topic
+        chunks += (head, U16[packet_id], block, payload)
+        inflight[packet_id] = item
+        queue.popleft()
+        size += letter.size
+        last = n
+        count += 1
+    if chunks:
+        if not connection.out:
+            connection.engine.mark(connection)
+        connection.out += chunks
+        connection.engine.counters.messages_out += count
+        kept.size -= size
+        kept.sent, kept.begun = max(sent_before, last), max(kept.begun, last)
+    return count
 
 
 def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int) -> bool:
@@ -135,16 +186,12 @@ def _send(connection: Connection, kept: KeptQueue, item: Queued, packet_id: int)
     if item.released:
         connection.send(ack(PUBREL, packet_id))
         return True
-    is_dup, letter = item.n <= kept.sent, item.letter  # [MQTT-3.3.1-1]
-    if connection.is_plain and not letter.expires_at:
-        first = PUBLISH | (8 if is_dup else 0) | letter.qos << 1 | letter.retain
-        put(connection, first, letter.topic, packet_id, letter.properties, letter.payload)
-    else:
-        packet = encode(connection, letter, packet_id, dup=is_dup, is_begun=item.n <= kept.begun)
-        if not packet:
-            return False
-        connection.send(packet)
-        connection.engine.counters.messages_out += 1
+    is_dup = item.n <= kept.sent  # [MQTT-3.3.1-1]
+    packet = encode(connection, item.letter, packet_id, dup=is_dup, is_begun=item.n <= kept.begun)
+    if not packet:
+        return False
+    connection.send(packet)
+    connection.engine.counters.messages_out += 1
     kept.sent = max(kept.sent, item.n)
     kept.begun = max(kept.begun, item.n)
     return True
@@ -169,7 +216,7 @@ def _paged(engine: Engine, session: Session, kept: KeptQueue, upto: int, items: 
             kept.queue.append(item)
             kept.size += item.letter.size
         else:
-            _forget(engine, session, kept, item)
+            _forget(engine, session, kept, item.n)
     kept.paging = False
     last = items[-1].n if items else 0
     kept.loaded = max(kept.loaded, last, upto if len(items) < _PAGE else 0)
@@ -177,10 +224,22 @@ def _paged(engine: Engine, session: Session, kept: KeptQueue, upto: int, items: 
     engine.settle()
 
 
-def _forget(engine: Engine, session: Session, kept: KeptQueue, item: Queued) -> None:
-    engine.keeper.dequeue(session, item.n)
-    if kept.stored:
-        kept.stored -= 1
+def _forget(engine: Engine, session: Session, kept: KeptQueue, *numbers: int) -> None:
+    for first, last in _runs(numbers):
+        engine.keeper.dequeue(session, first, last)
+    kept.stored = max(kept.stored - len(numbers), 0)
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return first and last of each run of numbers, none of which comes twice; mostly it is one run [MQTT-4.6.0-2]."""
+    if not numbers:
+        return []
+    ordered = sorted(numbers)
+    if ordered[-1] - ordered[0] == len(ordered) - 1:
+        return [(ordered[0], ordered[-1])]
+    ends = [n for n, following in pairwise(ordered) if following != n + 1]
+    starts = [following for n, following in pairwise(ordered) if following != n + 1]
+    return list(zip([ordered[0], *starts], [*ends, ordered[-1]], strict=True))
 
 
 def wrong_kind() -> MalformedError:
@@ -197,31 +256,45 @@ def acked(engine: Engine, session: Session, ids: list[int]) -> None:
     if kept is None:
         return
     inflight = kept.inflight
-    for packet_id in ids:
-        item = inflight.get(packet_id)
-        if item is None:
-            continue
-        if item.letter.qos != 1:
-            raise wrong_kind()
-        del inflight[packet_id]
-        _forget(engine, session, kept, item)
+    done = []
+    try:
+        for packet_id in ids:
+            item = inflight.get(packet_id)
+            if item is None:
+                continue
+            if item.letter.qos != 1:
+                raise wrong_kind()
+            del inflight[packet_id]
+            done.append(item.n)
+    finally:  # what came before one that is wrong counts
+        _forget(engine, session, kept, *done)
 
 
-def received(engine: Engine, session: Session, packet_id: int) -> bool:
-    """Take a PUBREC; False if nothing with this id is in flight. The PUBREL waits for the commit.
+def received(engine: Engine, session: Session, ids: list[int]) -> set[int]:
+    """Take PUBRECs; return those with which something is in flight. Their PUBRELs wait for the commit.
 
-    Raises MalformedError if a message of QoS 1 is.
+    Raises MalformedError for one of a message of QoS 1.
     """
     kept = session.kept
-    item = kept.inflight.get(packet_id) if kept is not None else None
-    if kept is None or item is None:
-        return False
-    if item.letter.qos != 2:
-        raise wrong_kind()
-    if not item.released:
-        kept.inflight[packet_id] = Queued(item.n, RELEASED, released=True)
-        engine.keeper.released(session, item.n)
-    return True
+    known: set[int] = set()
+    if kept is None:
+        return known
+    fresh = []
+    try:
+        for packet_id in ids:
+            item = kept.inflight.get(packet_id)
+            if item is None:
+                continue
+            if item.letter.qos != 2:
+                raise wrong_kind()
+            known.add(packet_id)
+            if not item.released:
+                kept.inflight[packet_id] = Queued(item.n, RELEASED, released=True)
+                fresh.append(item.n)
+    finally:
+        for first, last in _runs(fresh):
+            engine.keeper.released(session, first, last)
+    return known
 
 
 def rejected(engine: Engine, session: Session, packet_id: int) -> None:
@@ -233,7 +306,7 @@ def rejected(engine: Engine, session: Session, packet_id: int) -> None:
     if item.letter.qos != 2:
         raise wrong_kind()
     del kept.inflight[packet_id]
-    _forget(engine, session, kept, item)
+    _forget(engine, session, kept, item.n)
 
 
 def completed(engine: Engine, session: Session, ids: list[int]) -> None:
@@ -241,11 +314,15 @@ def completed(engine: Engine, session: Session, ids: list[int]) -> None:
     kept = session.kept
     if kept is None:
         return
-    for packet_id in ids:
-        item = kept.inflight.get(packet_id)
-        if item is None:
-            continue
-        if not item.released:
-            raise wrong_kind()
-        del kept.inflight[packet_id]
-        _forget(engine, session, kept, item)
+    done = []
+    try:
+        for packet_id in ids:
+            item = kept.inflight.get(packet_id)
+            if item is None:
+                continue
+            if not item.released:
+                raise wrong_kind()
+            del kept.inflight[packet_id]
+            done.append(item.n)
+    finally:
+        _forget(engine, session, kept, *done)

@@ -56,16 +56,18 @@ class MemoryKeeper:
             queue = self._queues[session.key] = {}
         queue[n] = Queued(n, letter)
 
-    def released(self, session: Session, n: int) -> None:
-        """Keep only the packet id of `n`."""
+    def released(self, session: Session, first: int, last: int) -> None:
+        """Keep only the packet ids of these."""
         queue = self._queues.get(session.key, {})
-        if n in queue:
-            queue[n] = Queued(n, RELEASED, released=True)
+        for n in range(first, last + 1):
+            if n in queue:
+                queue[n] = Queued(n, RELEASED, released=True)
 
-    def dequeue(self, session: Session, n: int) -> None:
-        """Forget a message."""
+    def dequeue(self, session: Session, first: int, last: int) -> None:
+        """Forget messages."""
         queue = self._queues.get(session.key, {})
-        queue.pop(n, None)
+        for n in range(first, last + 1):
+            queue.pop(n, None)
         if not queue:
             self._queues.pop(session.key, None)
 

@@ -120,11 +120,11 @@ class Keeper(Protocol):
     def enqueue(self, session: Session, n: int, letter: Letter) -> None:
         """Keep a QoS 1 or 2 message for a session. Its expiry counts on over a restart."""
 
-    def released(self, session: Session, n: int) -> None:
-        """Keep that PUBREC came for `n`: only its PUBREL is to be repeated."""
+    def released(self, session: Session, first: int, last: int) -> None:
+        """Keep that PUBREC came for the numbers `first` to `last`: only their PUBRELs are to be repeated."""
 
-    def dequeue(self, session: Session, n: int) -> None:
-        """Forget an acknowledged message. May wait up to a second for a commit."""
+    def dequeue(self, session: Session, first: int, last: int) -> None:
+        """Forget acknowledged messages, `first` to `last`. May wait up to a second for a commit."""
 
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
         """Read queued messages with number > `after` in order, then call `done` on the loop.

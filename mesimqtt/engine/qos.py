@@ -189,8 +189,12 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
         window.released |= known
     elif session.kept is not None and any(packet_id < _KEPT_BELOW for packet_id in ids):
         engine = connection.engine
+        in_flight = kept.received(engine, session, ids)
+        if in_flight.issuperset(ids):
+            engine.reply(connection, _answers(packets, PUBREL))
+            return
         for packet_id in ids:
-            if kept.received(engine, session, packet_id):
+            if packet_id in in_flight:
                 engine.reply(connection, ack(PUBREL, packet_id))
             elif connection.version == FIVE:
                 connection.send(packets5.ack(PUBREL, packet_id, codes.PACKET_ID_NOT_FOUND))
@@ -202,16 +206,20 @@ def _received(connection: Connection, session: Session, ids: list[int], packets:
             is_known = window is not None and packet_id in window.released
             connection.send(packets5.ack(PUBREL, packet_id, 0 if is_known else codes.PACKET_ID_NOT_FOUND))
         return
-    replies = bytearray(packets)  # also for an unknown id: it ends the client's side of the exchange
-    replies[::4] = b"\x62" * len(ids)
-    connection.send(replies)
+    connection.send(_answers(packets, PUBREL))  # also for an unknown id: it ends the client's side of the exchange
+
+
+def _answers(packets: bytes, kind: int) -> bytearray:
+    """Return acknowledgements with the ids of others."""
+    answers = bytearray(packets)
+    answers[::4] = bytes((kind,)) * (len(packets) // 4)
+    return answers
 
 
 def _released(connection: Connection, session: Session, ids: list[int], packets: bytes) -> None:
     engine = connection.engine
     engine.counters.acks_out += len(ids)
-    replies = bytearray(packets)
-    replies[::4] = b"\x70" * len(ids)
+    replies = _answers(packets, PUBCOMP)
     incoming = session.incoming
     if connection.version == FIVE and not (incoming and incoming.issuperset(ids) and len(set(ids)) == len(ids)):
         known = set(incoming or ())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mesimqtt.engine.letter import Letter
 
@@ -18,8 +17,7 @@ _FILLED = 512  # messages of a kept session in memory
 NO_IDS: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(NamedTuple):
     """One QoS 1 or 2 message that a kept session waits for. `released`: PUBREC came, only PUBREL is due."""
 
     n: int

@@ -14,7 +14,7 @@ from mesimqtt.store.messages import RUN_MAX
 from mesimqtt.store.sifting import is_environment, sift, taken_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from mesimqtt.domain.events import Event
     from mesimqtt.store.recorder import Recorder
@@ -58,7 +58,7 @@ class Batch:
         self.steps: list[Step] = []
         self.lanes: dict[tuple[int, int], tuple[Any, ...]] = {}
         self.cursors: dict[tuple[int, int], tuple[Any, ...]] = {}
-        self.rows: list[tuple[str, tuple[Any, ...]]] = []
+        self.rows: list[tuple[str, Sequence[Any]]] = []
         self.fragile: list[tuple[str, tuple[Any, ...]]] = []
         self.functions: list[Function] = []
         self.after: list[Callable[[bool], None]] = []

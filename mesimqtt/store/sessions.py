@@ -17,7 +17,7 @@ from mesimqtt.store.integrity import letter_holds, of_letter
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from mesimqtt.engine.restored import RestoredSession, RestoredWill
     from mesimqtt.engine.will import Will
@@ -43,8 +43,8 @@ _RETAIN_IN_QOS = 4  # in the column `qos`: it goes out with RETAIN 1
 _SHARED_IN_QOS = 8  # … it came by a shared subscription
 _LAST_KEY = f"SELECT coalesce(max(id), 0) FROM session WHERE id < {END}"
 _NEXT_N = "UPDATE session SET next_n = ? WHERE id = ? AND next_n < ?"
-_RELEASED = "UPDATE queued SET released = 1, checksum = 0 WHERE session_id = ? AND n = ?"
-_DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n = ?"
+_RELEASED = "UPDATE queued SET released = 1, checksum = 0 WHERE session_id = ? AND n BETWEEN ? AND ?"
+_DEQUEUE = "DELETE FROM queued WHERE session_id = ? AND n BETWEEN ? AND ?"
 _INCOMING = "INSERT OR IGNORE INTO incoming (session_id, packet_id) SELECT id, ? FROM session WHERE id = ?"
 _FORGET_INCOMING = "DELETE FROM incoming WHERE session_id = ? AND packet_id = ?"
 _RETAIN = "INSERT OR REPLACE INTO retained (topic, payload, qos, properties, expires_at, checksum) VALUES (?,?,?,?,?,?)"
@@ -58,6 +58,25 @@ _DROP = (
 )
 
 
+_Numbers = list[int]  # the values of a statement: a session's key, first and last `n`; the last one may still grow
+_Row = tuple[int, bytes, bytes, int, int, bytes, int, int]
+
+
+class _Changed:
+    """Rows of the open batch that can be added to, by session: a statement for each message costs more than the rest.
+
+    After the batch is sealed nothing is added any more: what is written is read in another thread.
+    """
+
+    __slots__ = ("batch", "gone", "next_n", "released")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.gone: dict[int, list[_Numbers]] = {}
+        self.released: dict[int, list[_Numbers]] = {}
+        self.next_n: dict[int, list[int]] = {}
+
+
 class SessionKeeper:
     """Keeps the sessions of free topics. Every write joins the next commit (see engine/ports.py)."""
 
@@ -67,8 +86,8 @@ class SessionKeeper:
         self._last_key = self._last_will = 0
         self._wills_unsure = 0
         # Acknowledged and still in the store, by session: a dict for each batch that is not committed yet.
-        self._gone: list[dict[int, set[int]]] = []
-        self._gone_batch: Batch | None = None
+        self._gone: list[dict[int, list[_Numbers]]] = []
+        self._changed = _Changed(self._committer.batch)
 
     def restore(self) -> Iterator[RestoredSession]:
         """Yield every kept session, as `Engine.restore` takes them; who was connected is away from now on."""
@@ -151,73 +170,84 @@ class SessionKeeper:
         checksum = of_letter(letter.topic, letter.payload, letter.properties, qos, expires_at, session.key, n)
         row = (n, letter.topic, letter.payload, qos, letter.properties, expires_at, checksum, session.key)
         fragile.append((_ENQUEUE, row))
-        # The highest n alone matters, but which that is is only known at the end: the guard keeps it cheap and right.
-        self._committer.batch.rows.append((_NEXT_N, (n + 1, session.key, n + 1)))
+        next_n = self._open().next_n.get(session.key)
+        if next_n is None:
+            # What a failed commit leaves behind may come after this row: hence its guard.
+            next_n = self._changed.next_n[session.key] = [0, session.key, 0]
+            self._committer.batch.rows.append((_NEXT_N, next_n))
+        next_n[0] = next_n[2] = n + 1
 
-    def released(self, session: Session, n: int) -> None:
-        """Keep that PUBREC came for `n`."""
-        self._row(_RELEASED, session.key, n)
+    def released(self, session: Session, first: int, last: int) -> None:
+        """Keep that PUBREC came for these."""
+        self._add(self._open().released.setdefault(session.key, []), _RELEASED, session.key, first, last)
+        self._committer.wake()
 
-    def dequeue(self, session: Session, n: int) -> None:
-        """Forget an acknowledged message."""
-        self._committer.batch.rows.append((_DEQUEUE, (session.key, n)))
-        self._note_gone(session.key, n)
+    def dequeue(self, session: Session, first: int, last: int) -> None:
+        """Forget acknowledged messages."""
+        gone = self._open().gone
+        if not gone:
+            self._note(gone)
+        self._add(gone.setdefault(session.key, []), _DEQUEUE, session.key, first, last)
         self._committer.lazily(self._store.now())
 
-    def _note_gone(self, key: int, n: int) -> None:
-        batch = self._committer.batch
-        if self._gone_batch is not batch:
-            self._gone_batch = batch
-            gone: dict[int, set[int]] = {}
-            self._gone.append(gone)
-            batch.after.append(partial(self._forgotten, gone))
-        self._gone[-1].setdefault(key, set()).add(n)
+    def _open(self) -> _Changed:
+        """Return what of the open batch can still be added to."""
+        if self._changed.batch is not self._committer.batch:
+            self._changed = _Changed(self._committer.batch)
+        return self._changed
 
-    def _forgotten(self, gone: dict[int, set[int]], ok: bool) -> None:
+    def _add(self, runs: list[_Numbers], sql: str, key: int, first: int, last: int) -> None:
+        """Make the last row longer, or begin a new one; clients acknowledge in order, so it is one row per commit."""
+        if runs and runs[-1][2] == first - 1:
+            runs[-1][2] = last
+        else:
+            runs.append([key, first, last])
+            self._committer.batch.rows.append((sql, runs[-1]))
+
+    def _note(self, gone: dict[int, list[_Numbers]]) -> None:
+        self._gone.append(gone)
+        self._committer.batch.after.append(partial(self._forgotten, gone))
+
+    def _forgotten(self, gone: dict[int, list[_Numbers]], ok: bool) -> None:
         """Take the outcome of a commit with acknowledgements; if it failed, they are in the next one."""
-        self._gone.remove(gone)
-        if self._gone_batch is not None and not self._gone:
-            self._gone_batch = None
+        self._gone = [one for one in self._gone if one is not gone]
         if not ok:
-            for key, numbers in gone.items():
-                for n in numbers:
-                    self._note_gone(key, n)
+            self._note(gone)
 
     def page(self, session: Session, after: int, limit: int, done: Callable[[list[Queued]], None]) -> None:
         """Read queued messages with number > `after` in order, then call `done` on the loop."""
         key = session.key
-        gone: set[int] = set()  # of the rows behind `after`: during a drain nearly all lie before it
+        gone: set[int] = set()  # of the rows behind `after`: during a drain all lie before it
         for batch in self._gone:
-            numbers = batch.get(key)
-            if numbers and max(numbers) > after:
-                gone.update(n for n in numbers if n > after)
+            for _, first, last in batch.get(key, ()):
+                if first <= after + 1 <= last:
+                    after = last
+                elif first > after:
+                    gone.update(range(first, last + 1))
 
         def read(connection: sqlite3.Connection) -> list[Queued]:
-            rows = connection.execute(_PAGE, (key, after, limit + len(gone)))
-            return [self._queued(key, *row) for row in islice((row for row in rows if row[0] not in gone), limit)]
+            rows: Iterable[_Row] = connection.execute(_PAGE, (key, after, limit + len(gone)))
+            if gone:
+                rows = islice((row for row in rows if row[0] not in gone), limit)
+            return self._queued(key, rows)
 
         self._store.read_later(read, done)
 
-    def _queued(  # noqa: PLR0917 - a row, in the order of its columns
-        self,
-        key: int,
-        n: int,
-        topic: bytes,
-        payload: bytes,
-        qos: int,
-        released: int,
-        properties: bytes,
-        expires_at: int,
-        checksum: int,
-    ) -> Queued:
-        if released and not checksum:
-            return Queued(n, RELEASED, released=True)
-        if not letter_holds(checksum, topic, payload, properties, qos, expires_at, key, n):
-            self._damaged("a queued message of session %d", key)
-            return Queued(n, _DAMAGED)
-        retain, shared = bool(qos & _RETAIN_IN_QOS), bool(qos & _SHARED_IN_QOS)
-        letter = Letter(topic, payload, qos & 3, retain, properties, self._engine_time(expires_at), shared)
-        return Queued(n, letter)
+    def _queued(self, key: int, rows: Iterable[_Row]) -> list[Queued]:
+        found = []
+        for n, topic, payload, qos, released, properties, expires_at, checksum in rows:
+            if released and not checksum:
+                found.append(Queued(n, RELEASED, released=True))
+            elif not letter_holds(checksum, topic, payload, properties, qos, expires_at, key, n):
+                self._damaged("a queued message of session %d", key)
+                found.append(Queued(n, _DAMAGED))
+            elif qos < _RETAIN_IN_QOS and not expires_at:  # nearly always
+                found.append(Queued(n, Letter(topic, payload, qos, False, properties)))
+            else:
+                retain, shared = bool(qos & _RETAIN_IN_QOS), bool(qos & _SHARED_IN_QOS)
+                letter = Letter(topic, payload, qos & 3, retain, properties, self._engine_time(expires_at), shared)
+                found.append(Queued(n, letter))
+        return found
 
     def _damaged(self, what: str, *values: object) -> None:
         self._store.damaged += 1

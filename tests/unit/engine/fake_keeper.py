@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.engine.session import Queued
@@ -50,11 +49,11 @@ class FakeKeeper:
     def enqueue(self, session, n, letter):
         self.waiting.append(("enqueue", session.key, Queued(n, letter)))
 
-    def released(self, session, n):
-        self.waiting.append(("released", session.key, n))
+    def released(self, session, first, last):
+        self.waiting += [("released", session.key, n) for n in range(first, last + 1)]
 
-    def dequeue(self, session, n):
-        self.waiting.append(("dequeue", session.key, n))
+    def dequeue(self, session, first, last):
+        self.waiting += [("dequeue", session.key, n) for n in range(first, last + 1)]
 
     def page(self, session, after, limit, done):
         self.pages += 1
@@ -120,7 +119,7 @@ class FakeKeeper:
             record["queue"][values[0].n] = values[0]
             record["next_n"] = values[0].n + 1
         elif what == "released":
-            record["queue"][values[0]] = replace(record["queue"][values[0]], released=True)
+            record["queue"][values[0]] = record["queue"][values[0]]._replace(released=True)
         elif what == "dequeue":
             record["queue"].pop(values[0], None)
         elif what == "will":

@@ -10,9 +10,9 @@ def payloads(packets):
     return [packet.payload for packet in packets if isinstance(packet, Message)]
 
 
-def kept_subscriber(network):
+def kept_subscriber(network, qos=1):
     """Connect with clean session 0 and subscribe to 'a'."""
-    return network.subscribed(("a", 1), client_id="kept", clean=False)
+    return network.subscribed(("a", qos), client_id="kept", clean=False)
 
 
 def test_a_long_backlog_is_paged_and_complete(stored):
@@ -99,3 +99,34 @@ def test_an_id_still_in_flight_holds_the_queue(stored):
 
     assert [b"first"] == payloads(subscriber.received())
     assert [Message("a", b"second", 1, 2)] == subscriber.send(ack("PUBACK", 2))
+
+
+def test_of_many_pubrecs_each_has_its_answer(stored):
+    """A run of PUBRECs is answered in one piece after the commit; one for nothing in flight is answered at once."""
+    subscriber = kept_subscriber(stored, 2)
+    stored.connected("p").send(*(publish("a", b"x", qos=2, packet_id=number) for number in range(1, 6)))
+    stored.keeper.commit()
+    subscriber.received()
+
+    assert [] == subscriber.send(*(ack("PUBREC", packet_id) for packet_id in (2, 3, 4)))
+    assert [("PUBREL", 77)] == subscriber.send(ack("PUBREC", 77), ack("PUBREC", 5))
+    stored.keeper.commit()
+
+    assert [("PUBREL", packet_id) for packet_id in (2, 3, 4, 5)] == subscriber.received()
+    subscriber.send(*(ack("PUBCOMP", packet_id) for packet_id in (4, 2, 6, 3)))
+    stored.keeper.commit()
+
+    assert [4, 5] == list(stored.keeper.sessions[1]["queue"])
+
+
+def test_acknowledgements_out_of_order_forget_what_they_are_for(stored):
+    """Whatever order they come in, and whether anything is in flight for them: what they are for is forgotten."""
+    subscriber = kept_subscriber(stored)
+    stored.connected("p").send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 9)))
+    stored.keeper.commit()
+    subscriber.received()
+    subscriber.send(*(ack("PUBACK", packet_id) for packet_id in (9, 4, 3, 3, 99, 6, 7)))
+    stored.keeper.commit()
+
+    assert [1, 4, 7] == list(stored.keeper.sessions[1]["queue"])
+    assert {2, 5, 8} == set(subscriber.connection.session.inflight)

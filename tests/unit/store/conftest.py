@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unit.store.desk import Desk
+from unit.store.real_keeper import RealKeeper
 
 
 @pytest.fixture
@@ -13,3 +14,11 @@ def desk(tmp_path):
     desk = Desk(tmp_path / "data")
     yield desk
     desk.close()
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    """The keeper of sessions on an empty data folder."""
+    keeper = RealKeeper(tmp_path / "data")
+    yield keeper
+    keeper.close()

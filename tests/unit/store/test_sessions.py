@@ -2,100 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from mesimqtt.engine.letter import Letter
 from mesimqtt.engine.retained import RetainedMessage
 from mesimqtt.engine.session import RELEASED, Queued, Session
-from mesimqtt.settings import Store as StoreSettings
-from mesimqtt.store.sessions import SessionKeeper
-from mesimqtt.store.store import Store
-from mesimqtt.testing.faults import FaultyDatabase
 from unit.engine import test_kept
 from unit.engine.both_ends import Message, Network, ack, publish, subscribe
-from unit.messaging.world import FakeLoop
 from unit.store.desk import NOW_MS
-
-
-class RealKeeper:
-    """The real keeper on a real file, with the handles of the engine's FakeKeeper: commits when the test says so."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.is_instant = False
-        self.open()
-
-    def open(self):
-        self.loop = FakeLoop()
-        self.store = Store(
-            self.folder, StoreSettings(ballast_bytes=0), loop=self.loop, now=lambda: 0.0, now_ms=lambda: NOW_MS,
-            on_fatal=print, inline=True,
-        )  # fmt: skip
-        committer = self.store.committer
-        self.database = committer._database = FaultyDatabase(committer._database)
-        self.keeper = SessionKeeper(self.store)
-        self.restored = list(self.keeper.restore())
-
-    def __getattr__(self, name):
-        return getattr(self.keeper, name)
-
-    def after_commit(self, call):
-        self.keeper.after_commit(call)
-        if self.is_instant:
-            self.commit()
-
-    def commit(self, *, ok=True):
-        """Commit, or fail to commit, everything given so far."""
-        self.database.code = 0 if ok else sqlite3.SQLITE_FULL
-        self.store.committer.wake()
-        self.loop.run()
-        self.database.code = 0
-
-    @property
-    def retained(self):
-        return {message.topic: message for message in self.keeper.restore_retained()}
-
-    def crash(self):
-        """Forget what was not committed; return what a restarted server restores."""
-        self.close()
-        self.open()
-        return self.restored
-
-    def close(self):
-        self.store._database.close()
-
-    def pages(self, session, limit=100):
-        """Read the whole queue of a session, page by page."""
-        found, pages = [], []
-        while not pages or pages[-1]:
-            self.keeper.page(session, found[-1].n if found else 0, limit, pages.append)
-            found += pages[-1]
-        return found
-
-    def count(self, table):
-        return self.store.read.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - our own tables
-
-
-@pytest.fixture
-def keeper(tmp_path):
-    keeper = RealKeeper(tmp_path / "data")
-    yield keeper
-    keeper.close()
-
-
-def session_of(keeper, client_id="kept", user="alice"):
-    session = Session(user, client_id, clean=False)
-    keeper.save_session(session)
-    return session
-
-
-def fill(keeper, session, count, first=1):
-    """Enqueue messages first … first + count - 1."""
-    for number in range(first, first + count):
-        keeper.enqueue(session, number, Letter(b"t", b"%d" % number, 1))
-        session.next_n = number + 1
+from unit.store.real_keeper import RealKeeper, fill, session_of
 
 
 def test_what_was_saved_is_restored(keeper):
@@ -127,8 +42,8 @@ def test_the_queue_is_restored_as_it_was(keeper):
     for item in [*items, Queued(4, Letter(b"gone", b"", 1))]:
         keeper.enqueue(session, item.n, item.letter)
     keeper.commit()
-    keeper.released(session, 3)
-    keeper.dequeue(session, 4)
+    keeper.released(session, 3, 3)
+    keeper.dequeue(session, 4, 4)
     keeper.commit()
     keeper.crash()
 
@@ -212,7 +127,7 @@ def test_the_next_number_never_goes_back(keeper):
     fill(keeper, session, 1)  # a number of before
     keeper.commit()
     for number in (1, 2, 3):
-        keeper.dequeue(session, number)
+        keeper.dequeue(session, number, number)
     keeper.commit()
 
     assert ([6], 0) == ([row[4] for row in keeper.crash()], keeper.count("queued"))
@@ -242,7 +157,7 @@ def test_acknowledgements_may_wait(keeper):
     session = session_of(keeper)
     fill(keeper, session, 1)
     keeper.commit()
-    keeper.dequeue(session, 1)
+    keeper.dequeue(session, 1, 1)
     keeper.loop.run()
 
     assert (1, False) == (keeper.count("queued"), keeper.store.committer.is_idle)
@@ -260,7 +175,7 @@ def test_a_page_of_a_drain_is_as_cheap_as_the_first(keeper):
     statements, pages = [], []
     keeper.store.read.set_trace_callback(statements.append)
     for n in (*range(1, 21), 22):
-        keeper.dequeue(session, n)
+        keeper.dequeue(session, n, n)
     keeper.page(session, 20, 5, pages.append)
     keeper.store.read.set_trace_callback(None)
 
