@@ -33,6 +33,7 @@ class Outcome(StrEnum):
 
 
 _STORED = Outcome.STORED  # a member's look-up in its class is slow
+_MESSAGE = int(MessageKind.MESSAGE)  # … and so is the store with a number that is a member
 
 
 class Conversation:
@@ -91,7 +92,7 @@ class Message:
         params: str,
         payload: bytes,
         digest: bytes | None,
-        kind: int = MessageKind.MESSAGE,
+        kind: int = _MESSAGE,
         seq: int = 0,
     ) -> None:
         self.mid = mid

@@ -11,6 +11,7 @@ from mesimqtt.domain.status import Status
 from mesimqtt.store import conversations
 from mesimqtt.store.integrity import of_fresh
 from mesimqtt.store.messages import RUN_MAX
+from mesimqtt.store.parameters import Blob
 from mesimqtt.store.sifting import is_environment, sift, taken_back
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _COUNTERS_MAX = 100_000
 
 INSERT_MESSAGE = """INSERT INTO message (id, conversation_id, seq, kind, sender_id, device, cid, ts, expires_at,
-    flags, params, payload, checksum, deadline) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+    flags, params, payload, checksum) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+INSERT_MORTAL = INSERT_MESSAGE.replace("checksum)", "checksum, deadline)").replace("(?,", "(?,?,")
 INSERT_WORK = "INSERT INTO work (conversation_id, seq, message_id) VALUES (?,?,?)"
 CLAIM_CID = "INSERT OR IGNORE INTO cid (sender_id, cid, message_id, digest) VALUES (?,?,?,?)"
 FIND_CID = "SELECT message_id, digest FROM cid WHERE sender_id = ? AND cid = ?"
@@ -70,16 +72,9 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.accepts
-            or self.steps
-            or self.lanes
-            or self.cursors
-            or self.rows
-            or self.fragile
-            or self.functions
-            or self.after
-            or self.events
-        )
+            self.accepts or self.steps or self.lanes or self.cursors or self.rows or self.fragile or self.functions
+            or self.after or self.events
+        )  # fmt: skip
 
     def split(self, accepts_max: int) -> Batch:
         """Return the batch after this one: empty, or with the messages that are too many for one transaction.
@@ -256,7 +251,7 @@ class Writer:
             sender = message.sender_id
             row = (
                 message.mid, number, seq, message.kind, sender, message.device, message.cid, message.ts,
-                message.expires_at, message.flags, message.params, message.payload,
+                message.expires_at, message.flags, message.params, Blob(message.payload),
             )  # fmt: skip
             messages.append((*row, of_fresh(row), message.deadline))
             if message.kind == MessageKind.WORK:
@@ -273,7 +268,8 @@ class Writer:
                 run.messages.append(message)
                 runs[number, sender] = run
                 steps.append(run)
-        connection.executemany(INSERT_MESSAGE, messages)
+        connection.executemany(INSERT_MESSAGE, [row[:-1] for row in messages if row[-1] is None])  # nearly all
+        connection.executemany(INSERT_MORTAL, [row for row in messages if row[-1] is not None])
         connection.executemany(UPDATE_SEQ, [(last.seq, last.ts, number) for number, last in touched.items()])
         batch.touched = touched
         self._number(connection, steps)
@@ -307,7 +303,7 @@ class Writer:
 
     def _deduplicated(self, connection: sqlite3.Connection, accepts: list[Message]) -> list[Message]:
         """Claim the cids; return the messages whose cid was free. The others' outcome says what it stood for."""
-        rows = [(message.sender_id, message.cid, message.mid, message.digest) for message in accepts if message.digest]
+        rows = [(one.sender_id, one.cid, one.mid, Blob(one.digest)) for one in accepts if one.digest]
         claimed = connection.executemany(CLAIM_CID, rows)
         if claimed.rowcount == len(rows):  # nearly always: no look-up at all
             return accepts
@@ -388,7 +384,7 @@ def insert_steps(connection: sqlite3.Connection, steps: list[Step]) -> None:
     connection.executemany(
         INSERT_STEP,
         [
-            (s.sender_id, s.change, s.conversation.id, s.recipient_id, s.first_seq, s.last_seq, s.status, s.ts,
+            (s.sender_id, s.change, s.conversation.id, s.recipient_id, s.first_seq, s.last_seq, int(s.status), s.ts,
              s.device, s.reason)
             for s in steps
         ],

@@ -14,6 +14,7 @@ from mesimqtt.store import seals, wills
 from mesimqtt.store.committer import Health
 from mesimqtt.store.ends import END
 from mesimqtt.store.integrity import letter_holds, of_letter
+from mesimqtt.store.parameters import Blob
 
 if TYPE_CHECKING:
     import sqlite3
@@ -168,8 +169,8 @@ class SessionKeeper:
         qos = letter.qos | (_RETAIN_IN_QOS if letter.retain else 0) | (_SHARED_IN_QOS if letter.is_shared else 0)
         expires_at = self._wall_ms(letter.expires_at)
         checksum = of_letter(letter.topic, letter.payload, letter.properties, qos, expires_at, session.key, n)
-        row = (n, letter.topic, letter.payload, qos, letter.properties, expires_at, checksum, session.key)
-        fragile.append((_ENQUEUE, row))
+        topic, payload, properties = Blob(letter.topic), Blob(letter.payload), Blob(letter.properties)
+        fragile.append((_ENQUEUE, (n, topic, payload, qos, properties, expires_at, checksum, session.key)))
         next_n = self._open().next_n.get(session.key)
         if next_n is None:
             # What a failed commit leaves behind may come after this row: hence its guard.
