@@ -69,23 +69,29 @@ def _renewed(session: Session) -> KeptQueue:
     return KeptQueue(committed=before.committed, sent=before.sent, stored=before.stored, begun=before.begun)
 
 
-def enqueue(engine: Engine, session: Session, letter: Letter) -> None:
-    """Give a message to the keeper; it is delivered after the commit."""
+def enqueue(engine: Engine, session: Session, *letters: Letter) -> None:
+    """Give messages to the keeper; they are delivered after the commit."""
     kept = session.kept
     if kept is None:
         kept = session.kept = _renewed(session)
-    if kept.stored >= engine.limits.queue_messages_max:
-        engine.counters.dropped += 1
+    room = max(engine.limits.queue_messages_max - kept.stored, 0)
+    if len(letters) > room:
+        engine.counters.dropped += len(letters) - room
+        letters = letters[:room]
+    if not letters:
         return
-    n = session.next_n
-    session.next_n = n + 1
-    engine.keeper.enqueue(session, n, letter)
-    kept.stored += 1
-    if session.connection is not None and kept.loaded == n - 1 and _has_room(engine, kept):
-        kept.queue.append(Queued(n, letter))
-        kept.size += letter.size
-        kept.loaded = n
-    engine.open_batch().stored(session, n)
+    first = session.next_n
+    session.next_n = first + len(letters)
+    engine.keeper.enqueue(session, first, *letters)
+    kept.stored += len(letters)
+    if session.connection is not None:
+        for n, letter in enumerate(letters, first):
+            if kept.loaded != n - 1 or not _has_room(engine, kept):
+                break
+            kept.queue.append(Queued(n, letter))
+            kept.size += letter.size
+            kept.loaded = n
+    engine.open_batch().stored(session, session.next_n - 1)
 
 
 def _has_room(engine: Engine, kept: KeptQueue) -> bool:

@@ -49,12 +49,12 @@ class MemoryKeeper:
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Nothing to do: the session itself holds it."""
 
-    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
-        """Keep a message."""
+    def enqueue(self, session: Session, first: int, *letters: Letter) -> None:
+        """Keep messages."""
         queue = self._queues.get(session.key)
         if queue is None:
             queue = self._queues[session.key] = {}
-        queue[n] = Queued(n, letter)
+        queue.update((n, Queued(n, letter)) for n, letter in enumerate(letters, first))
 
     def released(self, session: Session, first: int, last: int) -> None:
         """Keep only the packet ids of these."""

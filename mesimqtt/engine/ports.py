@@ -117,8 +117,8 @@ class Keeper(Protocol):
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Forget one subscription."""
 
-    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
-        """Keep a QoS 1 or 2 message for a session. Its expiry counts on over a restart."""
+    def enqueue(self, session: Session, first: int, *letters: Letter) -> None:
+        """Keep QoS 1 or 2 messages for a session, from number `first` on. Their expiry counts on over a restart."""
 
     def released(self, session: Session, first: int, last: int) -> None:
         """Keep that PUBREC came for the numbers `first` to `last`: only their PUBRELs are to be repeated."""

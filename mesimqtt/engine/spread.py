@@ -10,7 +10,7 @@ from mesimqtt.engine.packets import FIRST, PUBLISH, publish_head
 from mesimqtt.engine.window import NO_BLOCK, Run, send_letter, send_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.engine import Engine
@@ -60,16 +60,20 @@ def run(engine: Engine, route: Route, packets: Run, publisher: Session | None, *
     payloads = _payloads(packets, 2, is_five=is_five)
     if other.online:
         _to_group(engine, route, other, _recast(route.raw, payloads, packets, to_five=not is_five))
-    if route.single or route.kept or route.shared:
-        for payload in payloads:
-            _single(engine, route, Letter(route.raw, payload, packets.qos, False, _properties(packets)), publisher)
+    properties = _properties(packets)
+    letters = [Letter(route.raw, payload, packets.qos, False, properties) for payload in payloads]
+    for target in route.kept:
+        _give(engine, target, letters, publisher)
+    if route.single or route.shared:
+        for message in letters:
+            _single(engine, route, message, publisher)
 
 
 def letter(engine: Engine, route: Route, message: Letter, publisher: Session | None) -> None:
     """Give one message to everyone on its route. `message.qos` and `message.retain` are the publisher's."""
     if message.properties or message.expires_at or (message.retain and route.keeps_retain):
         for target in route.everyone:
-            _give(engine, target, message, publisher)
+            _give(engine, target, (message,), publisher)
         _share(engine, route, message)
         return
     qos = message.qos
@@ -86,7 +90,10 @@ def letter(engine: Engine, route: Route, message: Letter, publisher: Session | N
                 head = publish_head(PUBLISH | qos << 1, route.raw, len(filling) - 2 + len(message.payload))
                 packet = b"".join((head, filling, message.payload))
                 _to_group(engine, route, group, Run(packet, len(packet), len(head), 1, qos))
-    if route.single or route.kept or route.shared:
+    if qos:
+        for target in route.kept:
+            _give(engine, target, (message,), publisher)
+    if route.single or route.shared:
         _single(engine, route, message, publisher)
 
 
@@ -96,7 +103,7 @@ def share(engine: Engine, route: Route, message: Letter, wanted: Share) -> None:
         if members.share is wanted:
             target = members.pick(message.qos)
             if target is not None:
-                _give(engine, target, message, None)
+                _give(engine, target, (message,), None)
 
 
 def _to_group(engine: Engine, route: Route, group: Group, packets: Run) -> None:
@@ -143,13 +150,10 @@ def _recast(raw: bytes, payloads: list[bytes], packets: Run, *, to_five: bool) -
 
 
 def _single(engine: Engine, route: Route, message: Letter, publisher: Session | None) -> None:
-    """Give a letter to those who take no blocks: at QoS 1 and 2 kept sessions are such, whatever they want."""
-    if message.qos:
-        for target in route.kept:
-            _give(engine, target, message, publisher)
+    """Give a letter to those who take no blocks, but for kept sessions that keep it."""
     for target in route.single:
         if not (message.qos and target.qos and not target.session.clean):
-            _give(engine, target, message, publisher)
+            _give(engine, target, (message,), publisher)
     _share(engine, route, message)
 
 
@@ -157,27 +161,32 @@ def _share(engine: Engine, route: Route, message: Letter) -> None:
     for members in route.shared:
         target = members.pick(message.qos)
         if target is not None:
-            _give(engine, target, message._replace(is_shared=True, share=members.share.text), None)
+            _give(engine, target, (message._replace(is_shared=True, share=members.share.text),), None)
 
 
-def _give(engine: Engine, target: Receiver, message: Letter, publisher: Session | None) -> None:
-    """Give a letter to one receiver, as its subscription says."""
+def _give(engine: Engine, target: Receiver, letters: Sequence[Letter], publisher: Session | None) -> None:
+    """Give letters of one QoS to one receiver, as its subscription says."""
     session = target.session
     if target.no_local and session is publisher:  # [MQTT-3.8.3-3]
         if target.own is None:
             return
         target = target.own
-    own = Letter(
-        message.topic,
-        message.payload,
-        min(target.qos, message.qos),
-        message.retain and target.keeps_retain,  # [MQTT-3.3.1-12], [MQTT-3.3.1-13]
-        message.properties + target.identifiers,
-        message.expires_at,
-        message.is_shared,
-        message.share,
-    )
-    if own.qos and not session.clean:
-        kept.enqueue(engine, session, own)
+    granted, keeps_retain, identifiers = target.qos, target.keeps_retain, target.identifiers
+    own = [
+        Letter(
+            topic,
+            payload,
+            min(granted, qos),
+            retain and keeps_retain,  # [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+            properties + identifiers,
+            expires_at,
+            is_shared,
+            share,
+        )
+        for topic, payload, qos, retain, properties, expires_at, is_shared, share in letters
+    ]
+    if own[0].qos and not session.clean:
+        kept.enqueue(engine, session, *own)
     else:
-        send_letter(session, own)
+        for message in own:
+            send_letter(session, message)

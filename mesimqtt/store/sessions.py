@@ -163,20 +163,22 @@ class SessionKeeper:
         """Forget one subscription."""
         self._row(_DELETE_SUBSCRIPTION, session.key, topic_filter)
 
-    def enqueue(self, session: Session, n: int, letter: Letter) -> None:
-        """Keep a message for a session; it is not tried again when the commit fails."""
-        fragile = self._committer.batch.fragile
-        qos = letter.qos | (_RETAIN_IN_QOS if letter.retain else 0) | (_SHARED_IN_QOS if letter.is_shared else 0)
-        expires_at = self._wall_ms(letter.expires_at)
-        checksum = of_letter(letter.topic, letter.payload, letter.properties, qos, expires_at, session.key, n)
-        topic, payload, properties = Blob(letter.topic), Blob(letter.payload), Blob(letter.properties)
-        fragile.append((_ENQUEUE, (n, topic, payload, qos, properties, expires_at, checksum, session.key)))
+    def enqueue(self, session: Session, first: int, *letters: Letter) -> None:
+        """Keep messages for a session; they are not tried again when the commit fails."""
+        fragile, key = self._committer.batch.fragile, session.key
+        for n, letter in enumerate(letters, first):
+            topic, payload, qos, retain, properties, expires_at, is_shared, _ = letter
+            qos |= (_RETAIN_IN_QOS if retain else 0) | (_SHARED_IN_QOS if is_shared else 0)
+            until = self._wall_ms(expires_at) if expires_at else 0
+            checksum = of_letter(topic, payload, properties, qos, until, key, n)
+            row = (n, Blob(topic), Blob(payload), qos, Blob(properties), until, checksum, key)
+            fragile.append((_ENQUEUE, row))
         next_n = self._open().next_n.get(session.key)
         if next_n is None:
             # What a failed commit leaves behind may come after this row: hence its guard.
             next_n = self._changed.next_n[session.key] = [0, session.key, 0]
             self._committer.batch.rows.append((_NEXT_N, next_n))
-        next_n[0] = next_n[2] = n + 1
+        next_n[0] = next_n[2] = first + len(letters)
 
     def released(self, session: Session, first: int, last: int) -> None:
         """Keep that PUBREC came for these."""

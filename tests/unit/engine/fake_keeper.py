@@ -46,8 +46,8 @@ class FakeKeeper:
     def drop_subscription(self, session, topic_filter):
         self.waiting.append(("no filter", session.key, topic_filter))
 
-    def enqueue(self, session, n, letter):
-        self.waiting.append(("enqueue", session.key, Queued(n, letter)))
+    def enqueue(self, session, first, *letters):
+        self.waiting += [("enqueue", session.key, Queued(n, letter)) for n, letter in enumerate(letters, first)]
 
     def released(self, session, first, last):
         self.waiting += [("released", session.key, n) for n in range(first, last + 1)]
