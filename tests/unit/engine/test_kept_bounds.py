@@ -113,10 +113,14 @@ def test_of_many_pubrecs_each_has_its_answer(stored):
     stored.keeper.commit()
 
     assert [("PUBREL", packet_id) for packet_id in (2, 3, 4, 5)] == subscriber.received()
-    subscriber.send(*(ack("PUBCOMP", packet_id) for packet_id in (4, 2, 6, 3)))
+    subscriber.send(*(ack("PUBCOMP", packet_id) for packet_id in (4, 2, 3)))
     stored.keeper.commit()
 
     assert [4, 5] == list(stored.keeper.sessions[1]["queue"])
+    subscriber.send(ack("PUBCOMP", 5), ack("PUBCOMP", 6))  # the second one comes before its PUBREL
+    stored.keeper.commit()
+
+    assert ([5], True) == (list(stored.keeper.sessions[1]["queue"]), bool(subscriber.closed))
 
 
 def test_acknowledgements_out_of_order_forget_what_they_are_for(stored):
