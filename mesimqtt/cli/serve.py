@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mesimqtt.settings import Settings
 
 WAIT_S = 5.0  # for a command that has the data folder for a moment
-INSIST_S = 3.0  # after a stop in good order, for what does not heed that it was cancelled
+INSIST_S = 1.0  # after a stop in good order, for what does not heed that it was cancelled
 
 Place = tuple[str, "Settings", Path, Path | None]  # name ('' is the main one), settings, data, configuration
 OnReady = Callable[["Served"], Awaitable[None]]

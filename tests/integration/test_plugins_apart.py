@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
+import socket
 import sys
 import threading
 import time
@@ -17,8 +19,10 @@ from amqtt.plugins.base import BaseAuthPlugin, BasePlugin, BaseTopicPlugin
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from integration.raw_client import RawClient, play, serving, settings_of, until
+from integration.server import Server, wait_until
 from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.settings import Plugins
+from mesimqtt.testing import stream as wire
 from stopwatch import Stopwatch
 
 ANONYMOUS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
@@ -285,6 +289,36 @@ def test_an_isolated_plugin_that_blocks_does_not_keep_the_server_from_ending(cap
     play(story)
 
     assert "plugin Sleeper does not end; it is left behind" in caplog.text
+
+
+STUBBORN = """
+import asyncio
+from amqtt.plugins.base import BaseAuthPlugin
+
+class Stubborn(BaseAuthPlugin):
+    async def authenticate(self, *, session):
+        self.context.logger.warning("it begins")
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+def test_a_plugin_that_does_not_heed_its_end_does_not_keep_the_server_from_ending(tmp_path, monkeypatch):
+    """Whoever catches what cancels him is left behind: SIGTERM ends the process in order, with exit code 0."""
+    (tmp_path / "stubborn_plugin.py").write_text(STUBBORN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config = tmp_path / "mesimqtt.yaml"
+    config.write_text(json.dumps({"broker": {"plugins": {"stubborn_plugin.Stubborn": {}}}}))
+    with Server(tmp_path / "data", config=config, nursery=None) as server, socket.socket() as client:
+        client.connect((server.host, server.port))
+        client.sendall(wire.connect("c", "alice", "x"))
+        wait_until(lambda: "it begins" in server.printed, what="the plugin")
+
+        assert 0 == server.stop()
+        assert "stopped" in server.printed
 
 
 def test_a_plugin_that_blocks_the_loop_is_named(caplog):
