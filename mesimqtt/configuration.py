@@ -74,6 +74,8 @@ def load_settings(path: Path | None, *, is_app: bool = False) -> Settings:
         if first["type"] == "unexpected_keyword_argument":
             raise MesimqttError(f"{where}: unknown key {key!r}; see config/default.yaml for all keys") from None
         hint = ""
+        if first["type"] == "tuple_type":  # pydantic's word for what YAML calls a list
+            raise MesimqttError(f"{where}: {key}: it is a list: [one, another]") from None
         if first["type"] == "string_type":
             hint = '; in quotes: "60:30"' if key.startswith("rates.") else ""
             hint = '; in quotes: "0660"' if key.endswith(".mode") else hint

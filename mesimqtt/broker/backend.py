@@ -12,6 +12,7 @@ import http.client
 import io
 import json
 import logging
+import re
 import ssl
 import time
 from collections import OrderedDict
@@ -37,6 +38,8 @@ ANSWER_MAX_BYTES = 64 * 1024
 WAITING_MAX = 1_000  # questions that wait for a thread
 SIGNATURE = "X-Mesimqtt-Signature"
 KEPT_MAX = 10_000
+_HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
 WARN_S = 60.0
 THREADS_MAX = 64
 
@@ -262,6 +265,9 @@ class Asker:
         if not (0 < config.timeout <= 60 and 1 <= config.threads <= THREADS_MAX and config.cache >= 0):
             bounds = f"timeout is above 0 and at most 60, threads 1 to {THREADS_MAX}, cache from 0 up"
             raise MesimqttError(f"{name}: {bounds}")
+        for header, value in config.headers.items():
+            if not (_HEADER.fullmatch(header) and _VALUE.fullmatch(value)):
+                raise MesimqttError(f"{name}: headers: {header}: a name and a text of one line in ASCII")
         secret = config.secret.encode()
         try:
             if config.secret_file:

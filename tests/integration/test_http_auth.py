@@ -382,6 +382,8 @@ def test_who_may_stay_no_longer_is_cut(backend):
         ({"url": "https://example.org/", "threads": 65}, "threads 1 to 64"),
         ({"url": "https://example.org/", "secret_file": "/nowhere/secret"}, "HttpAuth: secret_file: /nowhere/secret"),
         ({"url": "https://example.org/", "cafile": "/nowhere/ca"}, "HttpAuth: cafile: /nowhere/ca"),
+        ({"url": "https://example.org/", "headers": {"X": "a\r\nY: b"}}, "HttpAuth: headers: X: a name and a text"),
+        ({"url": "https://example.org/", "headers": {"X Y": "a"}}, "HttpAuth: headers: X Y: a name and a text"),
     ],
 )
 def test_options_that_cannot_be_used_stop_the_start(options, words):

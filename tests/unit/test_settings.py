@@ -73,6 +73,10 @@ def test_the_environment_outranks_the_file(tmp_path, monkeypatch):
         ("a: [\n", "line 2 is not YAML (while parsing a flow node"),
         ("a: \x07\n", "is not YAML (control characters are not allowed)"),
         ("listeners:\n  default:\n    mode: 0660\n", 'in quotes: "0660"'),
+        (
+            "listeners:\n  default:\n    proxy_from: 10.0.0.0/8\n",
+            "listeners.default.proxy_from: it is a list: [one",
+        ),
         ("root: a/b\n", "root: one topic level"),
         ("root: $SYS\n", "root: one topic level"),
         ("root: ''\n", "root: one topic level"),
