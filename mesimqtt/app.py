@@ -10,7 +10,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.api.control import ControlServer
-from mesimqtt.api.health import Health
+from mesimqtt.api.health import Health, demand_of
 from mesimqtt.api.names import SOCKET_NAME
 from mesimqtt.domain.errors import StoreError
 from mesimqtt.engine.counters import Counters
@@ -166,6 +166,8 @@ class App:
         self._open_door(self.broker)
         await self.broker.start()
         self.bound = [(self.broker.kind(name), host, port) for name, host, port in self.broker.bound]
+        options = [self.settings.listeners.get(name) for name, _host, _port in self.broker.bound]
+        self.health.demands = {each: demand_of(found, each[1]) for each, found in zip(self.bound, options, strict=True)}
         self._control = ControlServer(self.data / SOCKET_NAME, self.outside.operation(self.perform))
         await self.outside.ask(self._control.start)
         self.messaging.expect_everybody()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ipaddress
 import os
 import ssl
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mesimqtt.domain.errors import MesimqttError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from mesimqtt.settings import ListenerOptions
     from mesimqtt.store.store import Store
 
 TRIP_S = 5.0
@@ -24,8 +26,34 @@ _PINGREQ, _DISCONNECT = b"\xc0\x00", b"\xe0\x00"
 _GREETING = b"\x20\x02\x00\x00\xd0\x00"  # CONNACK 0, PINGRESP
 _REFUSED = b"\x20\x02\x00\x05"  # CONNACK 5: where other plugins decide who enters, that is an answer too
 
+_NEAR = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach what listens anywhere
+
 Answer = dict[str, Any]
 Bound = tuple[str, str, int]
+
+
+class Demand(NamedTuple):
+    """What a listener asks of whoever connects from this machine: a PROXY header, a certificate, a path."""
+
+    header: bool = False
+    certificate: bool = False
+    path: str = "/mqtt"
+
+
+NOTHING = Demand()
+
+
+def demand_of(options: ListenerOptions | None, host: str) -> Demand:
+    """Return what a listener on `host` demands of its own server."""
+    if options is None:
+        return NOTHING
+    networks = [ipaddress.ip_network(each, strict=False) for each in options.proxy_from]
+    source = ipaddress.ip_address(_NEAR.get(host, host).partition("%")[0]) if networks else None
+    return Demand(
+        header=source is not None and any(source in network for network in networks),
+        certificate=options.client_certificate == "required",
+        path=options.paths[0] if options.paths else "/",
+    )
 
 
 class Health:
@@ -46,6 +74,7 @@ class Health:
         self._bound = bound
         self._lag_ms = lag_ms
         self._looking: asyncio.Future[Answer] | None = None
+        self.demands: Mapping[Bound, Demand] = {}
         self._seen_at = float("-inf")
 
     async def check(self) -> Answer:
@@ -57,9 +86,10 @@ class Health:
         return dict(answer)
 
     async def _look(self) -> Answer:
-        store, *listeners = await asyncio.gather(
-            self._commit(), *(self._ask(partial(round_trip, each, self._password)) for each in self._bound())
-        )
+        trips = [
+            partial(round_trip, each, self._password, demand=self.demands.get(each, NOTHING)) for each in self._bound()
+        ]
+        store, *listeners = await asyncio.gather(self._commit(), *map(self._ask, trips))
         is_good = store["ok"] and all(each["ok"] for each in listeners)
         self._seen_at = self._store.now()
         return {
@@ -83,19 +113,23 @@ async def _asked(question: Callable[[], Awaitable[Answer]]) -> Answer:
     return await question()
 
 
-async def round_trip(bound: Bound, password: bytes = b"", *, trip_s: float = TRIP_S) -> Answer:
+async def round_trip(
+    bound: Bound, password: bytes = b"", *, demand: Demand = NOTHING, trip_s: float = TRIP_S
+) -> Answer:
     """Connect to one listener as a client does and wait for its answer; return `ok` and the time, or why not."""
     kind, host, port = bound
     answer: Answer = {"kind": kind, "host": host, "port": port}
     began = time.monotonic()
     try:
         async with asyncio.timeout(trip_s):
-            await _ask(kind, host, port, password)
+            await _ask(kind, host, port, password, demand)
     except ssl.SSLError as error:  # it wants a client certificate: TLS answers, and that is all we can see
         if "CERTIFICATE_REQUIRED" not in str(error).upper():
             return answer | {"ok": False, "why": f"TLS: {error.reason or error}"}
     except (OSError, TimeoutError, EOFError) as error:
-        return answer | {"ok": False, "why": _words(error, trip_s)}
+        # It wants a certificate and says so by ending what TLS has begun.
+        if not demand.certificate or not isinstance(error, (EOFError, ConnectionResetError)):
+            return answer | {"ok": False, "why": _words(error, trip_s)}
     return answer | {"ok": True, "ms": round((time.monotonic() - began) * 1000, 3)}
 
 
@@ -105,19 +139,29 @@ def _words(error: BaseException, trip_s: float) -> str:
     return getattr(error, "strerror", None) or str(error) or "the connection was closed without an answer"
 
 
-async def _ask(kind: str, host: str, port: int, password: bytes) -> None:
+async def _open(kind: str, host: str, port: int, demand: Demand) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     if not port:
-        reader, writer = await asyncio.open_unix_connection(host.removeprefix("unix:"))
-    else:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to reach what listens anywhere
-        context = None
-        if kind.endswith("s") and kind != "ws":
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is this server, whatever its name
-        reader, writer = await asyncio.open_connection(host, port, ssl=context)
+        return await asyncio.open_unix_connection(host.removeprefix("unix:"))
+    reader, writer = await asyncio.open_connection(host, port)
+    if demand.header:
+        writer.write(b"PROXY UNKNOWN\r\n")
+    if kind.endswith("s") and kind != "ws":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is this server, whatever its name
+        try:
+            await writer.start_tls(context)
+        except BaseException:
+            writer.close()
+            raise
+    return reader, writer
+
+
+async def _ask(kind: str, host: str, port: int, password: bytes, demand: Demand) -> None:
+    host = _NEAR.get(host, host)
+    reader, writer = await _open(kind, host, port, demand)
     try:
         if kind in ("ws", "wss"):
-            await _upgrade(reader, writer, f"{host}:{port}")
+            await _upgrade(reader, writer, f"{host}:{port}", demand.path)
         elif kind.startswith("http"):
             writer.write(f"HEAD / HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
             _check((await reader.readexactly(5)) == b"HTTP/")
@@ -138,10 +182,10 @@ def _connect(password: bytes) -> bytes:
     return b"\x10" + bytes([len(body)]) + body
 
 
-async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, path: str) -> None:
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
-        f"GET /mqtt HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n".encode()
     )
     _check((await reader.readexactly(12)) == b"HTTP/1.1 101")

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from integration.certificates import Authority
 from mesimqtt.app import running
-from mesimqtt.settings import Settings
+from mesimqtt.settings import ListenerOptions, Settings
 
 
 def settings(tmp_path):
@@ -29,6 +29,30 @@ def settings(tmp_path):
     }  # fmt: skip
     http = replace(Settings().http, bind="127.0.0.1:0")
     return replace(Settings(), broker={**broker, "listeners": listeners}, http=http)
+
+
+def test_what_a_listener_demands_is_no_fault_of_it(tmp_path):
+    """A PROXY header (before TLS, too), a client certificate, other paths: the server knows of them, and is well."""
+    plain = settings(tmp_path)
+    listeners = plain.broker["listeners"]
+    proxied = ListenerOptions(proxy_from=("127.0.0.0/8",))
+    options = {
+        "default": proxied,
+        "behind": proxied,
+        "http": proxied,
+        "ws": ListenerOptions(paths=("/chat",)),
+        "tls": ListenerOptions(client_certificate="required"),
+    }
+    listeners["behind"] = dict(listeners["tls"])
+    listeners["tls"]["cafile"] = str(tmp_path / "ca.pem")
+
+    async def ask():
+        async with running(replace(plain, listeners=options), tmp_path / "data") as app:
+            return await app.perform("health", {})
+
+    answer = asyncio.run(ask())
+
+    assert ("ok", 6) == (answer["status"], len(answer["listeners"])), answer
 
 
 def test_each_listener_is_tried(tmp_path, caplog):
