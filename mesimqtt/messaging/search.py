@@ -33,7 +33,7 @@ _REST_S = 60.0  # after a slice that failed
 _SCAN = 5_000  # conversations that are compared at a time after a start
 _ASKED = 500  # messages that are taken before an answer, so that who has just written finds it
 _LOOKED_AT_MAX = 2_000  # messages that are looked at for one page
-_FEW, _MANY = 20, 2_000  # accepted messages a second: below it is at rest, above it busy
+_FEW, _MANY = 20, 2_000  # messages accepted and delivered a second: below it is at rest, above it busy
 _SLICES = (2_000, 200, 20)  # messages that are taken in a quarter of a second: at rest, in use, busy
 
 
@@ -79,7 +79,7 @@ class Search:
         self._taken: dict[int, None] = {}
         self._scanned = 0  # the conversations up to here were compared with the index since the start; -1: all
         self._is_busy = False
-        self._accepted = 0
+        self._moved = 0
         self._looked_at = self._rests_until = 0.0
 
     def touched(self, conversations: Iterable[int]) -> None:
@@ -95,8 +95,9 @@ class Search:
     def tick(self, now: float) -> None:
         """Do a slice of indexing, if there is anything to do and nobody is doing it."""
         elapsed, self._looked_at = now - self._looked_at, now
-        accepted = self._hub.counters.get("accepted", 0)
-        rate, self._accepted = (accepted - self._accepted) / max(elapsed, 0.01), accepted
+        counters = self._hub.counters
+        moved = counters.get("accepted", 0) + counters.get("status.delivered", 0)  # who drains an inbox is busy, too
+        rate, self._moved = (moved - self._moved) / max(elapsed, 0.01), moved
         if self._is_busy or now < self._rests_until:
             return
         if self.is_complete or (self.is_on and not self._hub.store.has_room()):  # what is left is for messages
