@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from mesimqtt.domain.addresses import encode_address
 from mesimqtt.domain.chance import SYSTEM
+from mesimqtt.domain.errors import AddressError
 from mesimqtt.engine import codes, inherit, kept, replay, restored, routes, shares, spread, wills
 from mesimqtt.engine.batch import Batch
 from mesimqtt.engine.connection import Connection
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 STOPPING = "the server is stopping"  # why a connection is closed by a server in good order
 NO_TOPIC = b"\0"  # no topic begins with it
+_PLACE = re.compile("%[uc]")
 _SWEEP_MAX_S = 3600.0  # how often disconnected sessions are looked through for expired ones
 
 
@@ -253,9 +257,16 @@ class Engine:
             self.observer.reauthenticated(connection)
 
     def response_information(self, connection: Connection) -> str:
-        """Return the topic prefix under which a client may receive responses [MQTT 5.0, 3.2.2.3.15]."""
-        text = self.mqtt.response_information
-        return text.replace("%u", connection.user).replace("%c", connection.client_id)
+        """Return the topic prefix under which a client may receive responses [MQTT 5.0, 3.2.2.3.15].
+
+        The user stands in it as in the rules for free topics, percent-encoded.
+        """
+        try:
+            user = encode_address(connection.user)
+        except AddressError:  # nobody's name, as in open mode
+            user = connection.user
+        values = {"%u": user, "%c": connection.client_id}
+        return _PLACE.sub(lambda found: values[found[0]], self.mqtt.response_information)
 
     def goodbye(self, connections: Iterable[Connection]) -> None:
         """Close connections because the server stops; who speaks 5.0 is told, and when and where to come back."""

@@ -6,6 +6,7 @@ import pytest
 
 from mesimqtt.engine.packets import MalformedError, check_text, read_text
 from mesimqtt.hooks import Identity, Refusal
+from mesimqtt.settings import Mqtt
 from unit.engine.both_ends import (
     CONNACK,
     PINGREQ,
@@ -230,3 +231,12 @@ def test_a_string_is_read_as_it_is_checked(raw):
             return MalformedError
 
     assert checked() == read()
+
+
+def test_response_information_names_the_user_as_rules_do(network):
+    """%u is the user percent-encoded, %c the client id as it is; what either holds is not filled in again."""
+    network.engine.mqtt = Mqtt(response_information="answers/%u/%c/")
+    network.gate.verdict = Identity("door/7 %c")
+    client = network.connected("%u")
+
+    assert "answers/door%2F7%20%25c/%u/" == network.engine.response_information(client.connection)
