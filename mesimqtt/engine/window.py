@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mesimqtt.engine.connection import Connection
     from mesimqtt.engine.session import Session
 
-_IDS_FROM = 32_768  # ids below belong to kept queue numbers
+_IDS_FROM = 1  # in a clean session: weak clients take one above 32 767 for a negative number
+_IDS_FROM_KEPT = 32_768  # in a kept one, where those below belong to queue numbers
 _IDS = 32_768
 _HIGH = bytes(number >> 8 for number in range(_IDS_FROM, _IDS_FROM + _IDS))
 _LOW = bytes(number & 255 for number in range(_IDS_FROM, _IDS_FROM + _IDS))
@@ -267,11 +268,12 @@ def _is_free(ids: range, window: Window, connection: Connection) -> bool:
 
 
 def free_id(session: Session, connection: Connection) -> int:
-    """Return the next packet id from 32768 up that nothing in flight uses, and count past it."""
+    """Return the session's next packet id that nothing in flight uses, and count past it."""
     counter = session.packet_counter
     window, claimed = session.window, connection.claimed
+    first = _IDS_FROM if session.clean else _IDS_FROM_KEPT
     while True:
-        packet_id = _IDS_FROM + (counter & (_IDS - 1))
+        packet_id = first + (counter & (_IDS - 1))
         counter += 1
         if packet_id in claimed:
             continue

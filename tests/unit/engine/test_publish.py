@@ -25,7 +25,7 @@ def test_delivery_is_at_the_lower_qos(network, sent, granted, count):
 
     assert payloads == [message.payload for message in received]
     assert [qos] * count == [message.qos for message in received]
-    assert list(range(32768, 32768 + count)) if qos else [0] * count == [message.packet_id for message in received]
+    assert list(range(1, 1 + count)) if qos else [0] * count == [message.packet_id for message in received]
     assert [({1: "PUBACK", 2: "PUBREC"}[sent], number) for number in range(1, count + 1)] if sent else not answer
 
 
@@ -53,7 +53,7 @@ def test_a_payload_that_looks_like_a_header_does_not_end_a_run(network):
 
 
 def test_packet_ids_go_round_and_skip_those_in_use(network):
-    """Ids run from 32768 to 65535 and begin anew; one that is still in flight is passed over."""
+    """Ids run from 1 to 32768 and begin anew; one that is still in flight is passed over."""
     subscriber = network.subscribed(("a", 1))
     publisher = network.connected("p")
     session = subscriber.connection.session
@@ -63,12 +63,12 @@ def test_packet_ids_go_round_and_skip_those_in_use(network):
         publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, count + 1)))
         return [message.packet_id for message in subscriber.received()]
 
-    assert [65534, 65535, 32768, 32769] == next_ids(4, 32_766)
-    subscriber.send(*(ack("PUBACK", number) for number in (65534, 65535, 32768)))
+    assert [32767, 32768, 1, 2] == next_ids(4, 32_766)
+    subscriber.send(*(ack("PUBACK", number) for number in (32767, 32768, 1)))
 
-    assert [32768, 32770, 32771] == next_ids(3, 0)
-    assert [32772] == next_ids(1, 0)
-    assert [65534, 65535, 32773] == next_ids(3, 98_302)
+    assert [1, 3, 4] == next_ids(3, 0)
+    assert [5] == next_ids(1, 0)
+    assert [32767, 32768, 6] == next_ids(3, 98_302)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -84,8 +84,8 @@ def test_ids_of_unfinished_qos_2_exchanges_are_skipped(network, count, is_releas
     subscriber.connection.session.packet_counter = 0
     publisher.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(2, 2 + count)))
 
-    assert 32_768 == first.packet_id
-    assert [*range(32_769, 32_769 + count)] == [message.packet_id for message in subscriber.received()]
+    assert 1 == first.packet_id
+    assert [*range(2, 2 + count)] == [message.packet_id for message in subscriber.received()]
 
 
 @pytest.mark.parametrize("behind", [b"", b"\0\0\0\0", b"\xc0\0"])
@@ -105,7 +105,7 @@ def test_overlapping_filters_deliver_once_at_the_highest_qos(network):
     subscriber = network.subscribed(("a/+", 0), ("a/b", 1), ("#", 0))
     network.connected("p").send(publish("a/b", b"x", qos=2, packet_id=7))
 
-    assert [Message("a/b", b"x", 1, 32768)] == subscriber.received()
+    assert [Message("a/b", b"x", 1, 1)] == subscriber.received()
 
 
 def test_retained_messages_come_in_the_order_in_which_their_topics_did(network):
@@ -148,7 +148,7 @@ def test_a_retained_message_waits_for_subscribers(network):
     wild = network.subscribed(("a/#", 1), client_id="wild")
     exact = network.subscribed(("a/b", 0), client_id="exact")
 
-    assert [Message("a/b", b"new", 1, 32768, retain=True)] == wild.rest
+    assert [Message("a/b", b"new", 1, 1, retain=True)] == wild.rest
     assert [Message("a/b", b"new", 0, retain=True)] == exact.rest
 
 

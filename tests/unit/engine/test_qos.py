@@ -148,7 +148,7 @@ def test_mixed_traffic_in_one_read(network):
     """Acknowledgements and publishes that alternate are each taken in their order."""
     both = network.subscribed(("a", 1), client_id="both")
     both.send(*(publish("a", b"x", qos=1, packet_id=number) for number in range(1, 11)))
-    data = b"".join(ack("PUBACK", 32767 + n) + publish("a", b"y", qos=1, packet_id=100 + n) for n in range(1, 11))
+    data = b"".join(ack("PUBACK", n) + publish("a", b"y", qos=1, packet_id=100 + n) for n in range(1, 11))
     answer = both.send(data)
 
     assert [("PUBACK", 100 + number) for number in range(1, 11)] == [p for p in answer if p not in messages(answer)]

@@ -28,7 +28,7 @@ def test_a_will_fires_at_every_end_but_disconnect(network, end):
     client = network.connected("c", will=WILL)
     end(network, client)
 
-    assert [Message("w/topic", b"gone", 1, 32768)] == watcher.received()
+    assert [Message("w/topic", b"gone", 1, 1)] == watcher.received()
 
 
 def test_disconnect_discards_the_will(network):
@@ -91,7 +91,7 @@ def test_a_will_may_wait_for_the_gate_at_connect_and_at_firing(network):
     client.connection.resume(network.now)
     client.connection.resume(network.now)
 
-    assert [Message("w/topic", b"gone", 1, 32768)] == watcher.received()
+    assert [Message("w/topic", b"gone", 1, 1)] == watcher.received()
 
 
 def test_a_claimed_will_belongs_to_the_claim(claimed):
