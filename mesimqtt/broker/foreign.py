@@ -49,6 +49,11 @@ _VERIFIED = {
     "amqtt.contrib.cert.UserAuthCertPlugin": "client id",
 }
 
+# amqtt's LDAP plugins write the user name into a search as it is, and take a bind with an empty password, which many
+# directories allow to everybody (RFC 4513, section 5.1.2), for a right one. Neither is asked of them.
+_LDAP = "amqtt.contrib.ldap."
+_LDAP_MEANING = frozenset("*()\\\0")
+
 _ACTIONS = {
     Action.PUBLISH: AmqttAction.PUBLISH,
     Action.WILL: AmqttAction.PUBLISH,
@@ -72,10 +77,22 @@ def name_of(plugin: object) -> str:
     return str(getattr(plugin, "plugin_name", type(plugin).__name__))
 
 
+def _path_of(plugin: object) -> str:
+    kind = type(plugin)
+    return str(getattr(plugin, "plugin_path", f"{kind.__module__}.{kind.__qualname__}"))
+
+
 def _verified_by(plugin: object) -> str:
     """Return what is known of a client whom a plugin has let in."""
-    kind = type(plugin)
-    return _VERIFIED.get(getattr(plugin, "plugin_path", f"{kind.__module__}.{kind.__qualname__}"), "user name")
+    return _VERIFIED.get(_path_of(plugin), "user name")
+
+
+def _is_trap(plugin: object, session: Session, *, is_login: bool) -> bool:
+    """Tell whether a question would be understood as another one."""
+    if not _path_of(plugin).startswith(_LDAP):
+        return False
+    name = session.username or ""
+    return not name or not _LDAP_MEANING.isdisjoint(name) or (is_login and not session.password)
 
 
 class _Asked:
@@ -216,6 +233,8 @@ class ForeignAuth:
         verified: set[str] = set()
         for plugin in self._plugins:
             name = name_of(plugin)
+            if _is_trap(plugin, session, is_login=True):
+                return Refusal(5, f"plugin {name} is not asked about such a user name, or without a password")
             try:
                 answer = await answer_of(plugin.authenticate, name, self._answer_s, session=session)
             except PluginFaultError as error:
@@ -331,6 +350,8 @@ class ForeignAccess:
         session = self._sessions.of(connection)
         for plugin in self._plugins:
             name = name_of(plugin)
+            if _is_trap(plugin, session, is_login=False):
+                return Decision(allow=False, rule=name)
             about = {"session": session, "topic": topic, "action": _ACTIONS[action]}
             try:
                 answer = await answer_of(plugin.topic_filtering, name, self._answer_s, **about)

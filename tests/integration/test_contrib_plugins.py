@@ -196,11 +196,11 @@ class FakeLdap(ModuleType):
 
     def simple_bind_s(self, name, password):
         self.threads = {*getattr(self, "threads", ()), threading.current_thread().name}
-        if self.PEOPLE.get(name) != password:
+        if password and self.PEOPLE.get(name) != password:  # without one anybody may bind, as in many a directory
             raise self.INVALID_CREDENTIALS
 
     def search_s(self, _base, _scope, search, attributes):
-        if search != "(uid=alice)":
+        if search != "(uid=alice)" and "*" not in search:
             return []
         return [("uid=alice,dc=home", {name: [b"shed/#"] for name in attributes if name != "cn"})]
 
@@ -236,6 +236,9 @@ def test_amqtts_ldap_plugins(ldap, isolate):
             found = await uses(broker, "alice", "right", publish="shed/door", subscribe="shed/#")
             assert (0, ["shed/door"]) == found
             assert (0x80, []) == await uses(broker, "alice", "right", publish="house", subscribe="house")
+            # No password is nobody's, and a name is a name: neither what matches everybody nor a search of its own.
+            traps = [("alice", ""), ("*", "right"), ("al*", "right"), ("alice)(uid=*", "right"), ("", "right")]
+            assert [5] * len(traps) == [await code_of(broker, *who) for who in traps]
 
     play(story)
 
