@@ -98,9 +98,11 @@ def _is_trap(plugin: object, session: Session, *, is_login: bool) -> bool:
 class _Asked:
     """The running questions: bounded, kept from the garbage collector, cancelled at the end."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, on_room: Callable[[Connection], None] | None = None) -> None:
         self._most = most
+        self._on_room = on_room
         self._tasks: dict[asyncio.Task[None], Connection] = {}
+        self._put_off: dict[Connection, None] = {}
 
     @property
     def is_full(self) -> bool:
@@ -111,7 +113,19 @@ class _Asked:
         """Ask about a connection, in a task of its own."""
         task = asyncio.get_running_loop().create_task(question)
         self._tasks[task] = connection
-        task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
+        task.add_done_callback(self._ended)
+
+    def put_off(self, connection: Connection) -> None:
+        """Tell by `on_room` when a question about a connection, for which there is no room now, can be asked."""
+        self._put_off[connection] = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        # Not for each that ends: whoever goes on looks at all receivers of his message again.
+        if self._on_room is not None and self._put_off and 2 * len(self._tasks) <= self._most:
+            waiting, self._put_off = self._put_off, {}
+            for connection in waiting:
+                self._on_room(connection)
 
     def is_wanted(self) -> bool:
         """Tell whether the answer to the question that runs here is still awaited: then its plugin has cancelled it."""
@@ -132,6 +146,7 @@ class _Asked:
         """Cancel what is running; a plugin that does not heed that is left behind."""
         tasks = list(self._tasks)
         self._tasks.clear()
+        self._put_off.clear()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -285,7 +300,7 @@ class ForeignAccess:
         self._clock = clock
         self._wake = wake
         self._answer_s = answer_s
-        self._asked = _Asked(TOPICS_ASKED_MAX)
+        self._asked = _Asked(TOPICS_ASKED_MAX, self._go_on)
         # A plugin of ours says itself when its answers change, so that they need not be asked for again and again.
         self.is_volatile = not all(getattr(plugin, "tells_changes", False) for plugin in plugins)
         self._kept_s = ANSWER_KEPT_S if self.is_volatile else float("inf")
@@ -304,7 +319,8 @@ class ForeignAccess:
         if key in self._waiting:
             return None
         if self._asked.is_full:
-            return Decision(allow=False, rule="busy")
+            self._asked.put_off(connection)
+            return None
         self._waiting[key] = self._clock()
         self._asked.start(self._ask(key, fast), connection)
         return None
@@ -328,10 +344,13 @@ class ForeignAccess:
         finally:
             asked_at = self._waiting.pop(key)
         self._keep(connection, action, topic, decision, asked_at)
-        connection.resume(self._clock())
+        self._go_on(connection)
         if connection.closing:  # it was asked for its will, or is gone meanwhile
             self._answers.pop(connection, None)
             self._sessions.end(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        connection.resume(self._clock())
         self._wake()
 
     def _keep(self, connection: Connection, action: Action, topic: str, decision: Decision, asked_at: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from mesimqtt.broker import foreign
 from mesimqtt.broker.foreign import Fault
 from mesimqtt.hooks import Action, ConnectRequest, Decision, Identity
 from unit.broker.gate_world import Connection, Fast, Slow, World
@@ -78,5 +79,29 @@ def test_a_plugin_that_cancels_the_question_has_refused():
         await settled(lambda: newcomer.verdicts and connection.resumed)
         assert [Fault(5, "a plugin cancelled the question")] == newcomer.verdicts
         assert Decision(allow=False, rule="cancelled") == world.gate.decide(connection, Action.PUBLISH, "x")
+
+    asyncio.run(story())
+
+
+def test_who_is_one_too_many_waits_and_is_not_denied(monkeypatch):
+    """A plugin is asked a bounded number of questions at once; the others wait for room, and no message is lost."""
+    monkeypatch.setattr(foreign, "TOPICS_ASKED_MAX", 4)
+
+    class Persistent(Connection):
+        decision = None
+
+        def resume(self, now):
+            super().resume(now)
+            self.decision = world.gate.decide(self, Action.RECEIVE, "x")
+
+    world = World(access=[Fast(YES), Slow(True)])
+
+    async def story():
+        connections = [Persistent(ALICE, client_id=f"c{number}") for number in range(20)]
+        assert [None] * 20 == [world.gate.decide(each, Action.RECEIVE, "x") for each in connections]
+        await settled(lambda: all(each.decision for each in connections))
+
+        assert [YES] * 20 == [each.decision for each in connections]
+        await world.gate.close()
 
     asyncio.run(story())
