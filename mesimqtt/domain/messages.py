@@ -248,19 +248,23 @@ class Lane:
             self.gaps.include(self.until + 1, seq - 1)
             self.pass_gaps()
 
-    def narrow(self) -> None:
+    def narrow(self) -> list[tuple[int, int]]:
         """Forget of the oldest that they were never read, or never confirmed, where there are too many pieces.
 
         Who writes in a conversation and marks nothing as read makes one more with each change of speaker. What still
-        waits, and what has its verdict, is left as it is.
+        waits, and what has its verdict, is left as it is; what had none, and can get none any more, is returned.
         """
+        unconfirmed: list[tuple[int, int]] = []
         for seqs in (self.read, self.delivered):
             most = seqs.run_count - RUNS_MAX + RUNS_MAX // 10
             if seqs.run_count > RUNS_MAX:
                 for first, last in seqs.missing(self.acked.upto)[:most]:
                     for start, end in self.failed.missing(last, after=first - 1):
+                        unconfirmed += self.delivered.missing(end, after=start - 1)
                         seqs.include(start, end)
+                        self.delivered.include(start, end)
         self.narrow_at = max(RUNS_MAX, self.runs_most + RUNS_MAX // 10)
+        return unconfirmed
 
     @property
     def runs_most(self) -> int:

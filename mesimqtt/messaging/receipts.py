@@ -311,17 +311,16 @@ class Receipts:
 
     def seal(self, batch: Batch) -> None:
         """Put what changed since the last commit into the batch: runs of steps, and each state once."""
-        ts = self._hub.now_ms()
-        if self._steps or self._reads:
-            self._seal_steps(batch, ts)
         for lane in self._lanes.values():
             user = self._hub.directory.known_user(lane.user_id)
             # One that a new membership has replaced must not overwrite it.
             if user is None or user.lanes.get(lane.conversation.id, lane) is lane:
                 if lane.runs_most > lane.narrow_at:
-                    lane.narrow()
+                    self._narrow(lane)
                 batch.lanes[lane.conversation.id, lane.user_id] = lane.row()
         self._lanes.clear()
+        if self._steps or self._reads:
+            self._seal_steps(batch, self._hub.now_ms())
         for device, feed in self._cursors.values():
             batch.cursors[device.row_id, feed.thread.id] = (
                 device.row_id, feed.thread.id, feed.acked.upto, feed.acked.above,
@@ -330,6 +329,15 @@ class Receipts:
         for device in self._devices.values():
             batch.rows.append((device_rows.UPDATE, self._row(device)))
         self._devices.clear()
+
+    def _narrow(self, lane: Lane) -> None:
+        """Forget the oldest of a lane in too many pieces; what nobody has confirmed has its verdict by that."""
+        runs, read = lane.narrow(), self._hub.store.read
+        count = sum(last + 1 - first for first, last in runs)
+        for message in message_rows.unread_among(read, lane.conversation, lane.user_id, runs, count):
+            is_his = message.state != CORRUPT and lane.covers(message.seq)
+            if is_his and not (message.params and is_wiped(read, lane.user_id, message.mid)):
+                self._steps.append((lane, message, Status.FAILED, "", UNCONFIRMED))
 
     def _row(self, device: Device) -> tuple[object, ...]:
         # 2: it went away with something unacknowledged, which comes again with DUP after a restart too.

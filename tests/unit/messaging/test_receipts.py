@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unit.messaging.world import mid_of
+from mesimqtt.domain import messages
+from unit.messaging.world import YEAR_S, mid_of
 
 
 def mid(peer):
@@ -114,6 +115,23 @@ def test_unconfirmed_at_the_deadline_and_read_may_follow(world):
     bob.publish("read/u/alice", number)
 
     assert [("1", 3)] == alice.steps()
+
+
+def test_what_is_forgotten_unconfirmed_has_its_verdict_by_that(world, monkeypatch):
+    """Who answers each message and takes them at QoS 0: the oldest are forgotten, and their sender is told so."""
+    monkeypatch.setattr(messages, "RUNS_MAX", 20)
+    alice, bob = world.listener("alice"), world.listener("bob", qos=0)
+    for number in range(40):
+        alice.publish(f"u/bob/{number}")
+        bob.publish(f"u/alice/a{number}")
+    world.turn()
+    told = {name: status for name, status in alice.steps() if status != 1}
+    (lane,) = world.messaging._hub.directory.user("bob").lanes.values()
+    assert {str(number): 0x80 for number in range(lane.delivered.upto // 2)} == told
+    assert len(told) >= 20
+    world.jump(YEAR_S + 3700)
+
+    assert {str(number): 0x80 for number in range(len(told), 40)} == dict(alice.steps())
 
 
 def test_read_without_confirmation_is_delivered_and_read(world):
