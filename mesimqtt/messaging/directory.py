@@ -62,6 +62,12 @@ class Directory:
         self.epoch += 1
         return self.user(address)
 
+    def had_namesake(self, user: User) -> bool:
+        """Tell whether somebody who was deleted had this user's address before him."""
+        if user.had_namesake is None:
+            user.had_namesake = users.had_namesake(self._store.read, user.address)
+        return user.had_namesake
+
     def user_by_id(self, number: int) -> User | None:
         """Return a user by number; None once deleted."""
         user = self._user_ids.get(number)

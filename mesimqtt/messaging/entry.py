@@ -151,8 +151,8 @@ class Entry:
             row = rows.find(self._hub.store.read, claims.jti)
             if row is None or row.user_id != user.id or row.revoked_at is not None:
                 raise TokenError("the token was revoked")
-        elif claims.issued_at < user.created_at // 1000:
-            raise TokenError("the token is older than the user")
+        elif claims.issued_at < user.created_at // 1000 and self._hub.directory.had_namesake(user):
+            raise TokenError("the token is older than the user, and somebody who was deleted had this address")
         return _identity(claims)
 
     def _is_good(self, claims: Claims) -> bool:

@@ -35,6 +35,7 @@ class User:
         "devices",
         "epoch",
         "full_told_at",
+        "had_namesake",
         "id",
         "in_prefix",
         "inbox_bytes",
@@ -69,6 +70,7 @@ class User:
         self.lanes: dict[int, Lane] = {}
         self.change = -1
         self.read_change = -1
+        self.had_namesake: bool | None = None  # whether a deleted user had this address; None: not looked up
         self.is_leaving = False  # being deleted: nobody can send to him any more
         self.inbox_messages = -1  # not counted yet
         self.inbox_bytes = 0

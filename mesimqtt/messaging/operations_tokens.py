@@ -172,7 +172,7 @@ def _show_jwt(desk: Desk, text: str) -> Answer:
     row = rows.find(desk.read, claims.jti)
     if row is not None and not claims.foreign:
         return {"kind": "jwt", **_judged(desk, row, user), "claims": _claims(text)}
-    state, reason = _user_state(user, claims.issued_at)
+    state, reason = _user_state(desk, user, claims.issued_at)
     if not claims.foreign:
         state, reason = "invalid", "signed with our secret, but not issued from this data folder"
     shown = {"address": claims.user, "jti": claims.jti, "state": state, "reason": reason, "foreign": claims.foreign}
@@ -185,18 +185,18 @@ def _judged(desk: Desk, row: TokenRow, user: UserRow | None) -> Answer:
     if state == "valid":
         if user is not None and user.id != row.user_id:
             user = None
-        state, reason = _user_state(user, row.issued_at)
+        state, reason = _user_state(desk, user, row.issued_at)
     answer = {"address": user.address if user else None, **brief, "state": state}
     return {**answer, "reason": reason} if reason else answer
 
 
-def _user_state(user: UserRow | None, issued_at: int) -> tuple[str, str]:
+def _user_state(desk: Desk, user: UserRow | None, issued_at: int) -> tuple[str, str]:
     if user is None:
         return "invalid", "its user does not exist"
     if not user.active:
         return "invalid", "its user is disabled"
-    if issued_at < user.created_at // 1000:
-        return "invalid", "issued before its user was made"
+    if issued_at < user.created_at // 1000 and users.had_namesake(desk.read, user.address):
+        return "invalid", "issued before its user was made, and somebody who was deleted had this address"
     return "valid", ""
 
 

@@ -69,6 +69,12 @@ def former(connection: sqlite3.Connection, number: int) -> UserRow | None:
     return found and found._replace(address=found.address.removeprefix(FORMER).partition(":")[2], active=0)
 
 
+def had_namesake(connection: sqlite3.Connection, address: str) -> bool:
+    """Tell whether a deleted user had this address. It looks through all who were deleted: not for the hot path."""
+    sql = "SELECT 1 FROM user WHERE address >= ?1 AND address < ?2 AND address = ?1 || id || ':' || ?3 LIMIT 1"
+    return connection.execute(sql, (FORMER, f"{FORMER}:", address)).fetchone() is not None
+
+
 def addresses(connection: sqlite3.Connection, numbers: list[int]) -> dict[int, str]:
     """Return the addresses of users by number; a deleted one keeps the name that he had."""
     found: dict[int, str] = {}

@@ -220,6 +220,35 @@ def test_a_foreign_token_is_not_the_namesakes(world):
     assert ("CONNACK", 0, 0) == world.connect("bob", token=newer).connack
 
 
+def test_a_foreign_token_is_good_for_a_user_who_is_made_later(make_world):
+    """Who logged in elsewhere first is let in, by a user made for him and by `auto_create` alike."""
+    world = make_world(tokens={"auto_create": True})
+    key = ed25519.Ed25519PrivateKey.generate()
+    erin, dave = (foreign_token(world, key, name) for name in ("erin", "dave"))
+    world.advance(30)
+    world.user("erin")
+
+    for name, token in (("erin", erin), ("dave", dave), ("dave", dave)):
+        assert 0 == world.connect(name, token=token).connack[2]
+        assert "valid" == world.do("token_show", token=token)["state"]
+
+
+def test_a_deleted_user_does_not_come_back_by_an_old_token(make_world):
+    """`auto_create` makes a user of that name again, for whoever has a token from after the deletion."""
+    world = make_world(tokens={"auto_create": True})
+    key = ed25519.Ed25519PrivateKey.generate()
+    old = foreign_token(world, key, "dave")
+    assert ("CONNACK", 0, 0) == world.connect("dave", token=old).connack
+    world.do("user_delete", addresses=["dave"])
+    world.advance(2)
+
+    for _ in range(2):
+        assert REFUSED == world.connect("dave", token=old).connack
+        assert "invalid" == world.do("token_show", token=old)["state"]
+    newer = foreign_token(world, key, "dave", issued_at=world.now_ms() // 1000)
+    assert ("CONNACK", 0, 0) == world.connect("dave", token=newer).connack
+
+
 def test_a_foreign_token_under_another_name_makes_no_user(make_world):
     """With `auto_create` a good token of dave makes dave, but not where it is refused for the name beside it."""
     world = make_world(tokens={"auto_create": True})
