@@ -125,7 +125,7 @@ class _Asked:
         if self._on_room is not None and self._put_off and 2 * len(self._tasks) <= self._most:
             waiting, self._put_off = self._put_off, {}
             for connection in waiting:
-                self._on_room(connection)
+                asyncio.get_running_loop().call_soon(self._on_room, connection)
 
     def is_wanted(self) -> bool:
         """Tell whether the answer to the question that runs here is still awaited: then its plugin has cancelled it."""

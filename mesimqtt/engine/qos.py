@@ -140,8 +140,8 @@ def _acked(connection: Connection, session: Session, ids: list[int]) -> None:
                 connection.acked += tokens
     window = session.window
     if window is not None:  # an id that is not in flight is ignored
-        if window.unreceived or window.released:
-            _check_none_of(window.unreceived | window.released, ids)
+        _check_none_of(window.unreceived, ids)
+        _check_none_of(window.released, ids)
         window.ids.difference_update(ids)
         window.settle(ids)
     elif session.kept is not None:

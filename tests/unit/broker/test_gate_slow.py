@@ -94,14 +94,21 @@ def test_who_is_one_too_many_waits_and_is_not_denied(monkeypatch):
             super().resume(now)
             self.decision = world.gate.decide(self, Action.RECEIVE, "x")
 
-    world = World(access=[Fast(YES), Slow(True)])
+    world, raised = World(access=[Fast(YES), Slow(True)]), []
+
+    class Broken(Connection):
+        def resume(self, now):
+            raise ValueError("it harms nobody else")
 
     async def story():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: raised.append(context["exception"]))
         connections = [Persistent(ALICE, client_id=f"c{number}") for number in range(20)]
-        assert [None] * 20 == [world.gate.decide(each, Action.RECEIVE, "x") for each in connections]
+        several = [*connections[:10], Broken(ALICE, client_id="broken"), *connections[10:]]
+        assert [None] * 21 == [world.gate.decide(each, Action.RECEIVE, "x") for each in several]
         await settled(lambda: all(each.decision for each in connections))
 
         assert [YES] * 20 == [each.decision for each in connections]
+        assert ["it harms nobody else"] == [str(error) for error in raised]
         await world.gate.close()
 
     asyncio.run(story())
