@@ -98,7 +98,9 @@ conform-broken: $(INSTALLED)  ## The whole conformance kit against each server o
 	PYTHONPATH=tests $(BIN)/python -m conform.proven
 
 build: $(INSTALLED)  ## The wheel, in dist/; with COMPILE=1 for this platform, its hot path compiled
+	@rm -f dist/mesimqtt-*.whl
 	MESIMQTT_COMPILE=$(COMPILE) $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/mesimqtt-*.whl
 
 compile: $(INSTALLED) uncompile  ## Compile the hot path in this tree; needs a C compiler, and again after every change of it
 	MESIMQTT_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -79,7 +79,10 @@ def reachable(settings: Settings) -> list[Reach]:
         bind = str(listener.get("bind") or listeners["default"].get("bind") or "")
         if bind == OFF or bind.startswith(_UNIX) or listener.get("type") == "external":
             continue
-        host, _ = bound_address(bind)
+        try:
+            host, _ = bound_address(bind)
+        except MesimqttError as error:
+            raise MesimqttError(f"listener {name!r}: bind: {error}") from None
         if is_loopback(_EVERYWHERE if bind.startswith(":") else host):
             continue
         if settings.open:

@@ -143,7 +143,7 @@ class TokenSigner:
         if len(raw) > TOKEN_MAX_BYTES:
             raise TokenError("token longer than 4096 bytes")
         if raw.count(b".") != 2:
-            raise TokenError("not a JWT")
+            raise TokenError(f"neither a JWT (three parts with dots) nor a short token ({SHORT_LENGTH} characters)")
         if raw.startswith(self._own_head):
             return self._checked(self._decode_own(raw), now, foreign=False)
         header = _header(raw)

@@ -15,6 +15,7 @@ from amqtt.plugins.manager import PluginManager
 from mesimqtt.broker.context import Context
 from mesimqtt.broker.isolated import isolate, take_isolated
 from mesimqtt.domain.errors import MesimqttError
+from mesimqtt.settings import ListenerOptions
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +26,7 @@ NAMESPACE = "mesimqtt.broker.plugins"
 TOKEN_AUTH = "mesimqtt_plugins.auth.TokenAuth"  # noqa: S105 - a plugin's name
 ROUTING = "mesimqtt_plugins.routing.MessageRouting"
 _LISTENER_KEYS = tuple(key.name for key in fields(ListenerConfig))
+_LISTENER_OPTIONS = frozenset(key.name for key in fields(ListenerOptions))
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ def _check_listeners(listeners: object) -> None:
         if not isinstance(listener, dict):
             continue
         for key in listener:
+            if key in _LISTENER_OPTIONS:
+                raise MesimqttError(f"{where}: {key} has its place in `listeners: {{{name}: {{{key}: …}}}}`")
             if key not in _LISTENER_KEYS:
                 raise MesimqttError(f"{where}: unknown key {str(key)!r}; known are {', '.join(_LISTENER_KEYS)}")
         try:

@@ -139,7 +139,8 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path, capsys: pytest.Capt
         "limits: {payload_maximum: 1}": "unknown key 'limits.payload_maximum'; see config/default.yaml",
         "limits: {payload_max: big}": "limits.payload_max: ",
         "limits: [": "line 2 is not YAML",
-        "broker: {listeners: {default: {type: tcp, bind: here}}}": "'here' is not ADDR:PORT",
+        "broker: {listeners: {default: {type: tcp, bind: here}}}": "'default': bind: 'here' is not ADDR:PORT",
+        "broker: {listeners: {default: {type: tcp, port: 1883}}}": "'default': bind: '' is not ADDR:PORT",
         "broker: {listeners: {}}": "broker.listeners needs a listener named default",
     }
     file = tmp_path / "mesimqtt.yaml"

@@ -105,6 +105,13 @@ def test_a_wrong_key_of_a_listener_names_the_listener(listener):
     assert f"broker.listeners.{listener}: 'certfile' does not exist : /nowhere.pem" in wrong
 
 
+def test_an_option_of_ours_among_amqtts_keys_is_shown_its_place():
+    """What amqtt has no key for stands in the section `listeners`, under the same name."""
+    told = refusal(listeners={"default": PLAIN, "doors": {**PLAIN, "client_certificate": "required"}})
+
+    assert "broker.listeners.doors: client_certificate has its place in `listeners: {doors: {client_cert" in told
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
