@@ -31,13 +31,16 @@ class Publisher:
         for packet in again + [ack("PUBREL", number) for number in self.unreleased]:
             self.take(self.client.send(packet))
 
-    def publish(self, payload, qos):
+    def written(self, payload, qos):
+        """Return a packet that is to be sent; nothing where its id is in use."""
         self.next_id = self.next_id % 20 + 1
         if self.next_id in self.unacknowledged or self.next_id in self.unreleased:
-            return False
+            return b""
         self.unacknowledged[self.next_id] = publish("t", payload, qos=qos, packet_id=self.next_id)
-        self.take(self.client.send(self.unacknowledged[self.next_id]))
-        return True
+        return self.unacknowledged[self.next_id]
+
+    def send(self, packets):
+        self.take(self.client.send(*packets))
 
     def take(self, packets):
         for kind, number, *_ in packets:
@@ -66,9 +69,11 @@ class Subscriber:
         self.client = self.network.client()
         self.take(self.client.send(connect("subscriber", clean=False)))
 
-    def acknowledge(self, count):
-        for _ in range(min(count, len(self.answers))):
-            self.take(self.client.send(self.answers.pop(0)))
+    def acknowledge(self, count, at_once):
+        """Send answers, so many of them in one segment."""
+        for _ in range(0, min(count, len(self.answers)), at_once):
+            some, self.answers = self.answers[:at_once], self.answers[at_once:]
+            self.take(self.client.send(*some))
 
     def take(self, packets):
         for packet in packets:
@@ -104,17 +109,21 @@ class KeptSessions(RuleBasedStateMachine):
             if side.client.connection.closing:
                 side.come()
 
-    @rule(count=st.integers(1, 12), qos=st.integers(1, 2))
-    def publish(self, count, qos):
+    @rule(count=st.integers(1, 12), qos=st.integers(1, 2), is_run=st.booleans())
+    def publish(self, count, qos, is_run):
+        packets = []
         for _ in range(count):
-            payload = b"%d" % len(self.published)
-            if self.publisher.publish(payload, qos):
+            payload = b"%03d" % len(self.published)
+            if packet := self.publisher.written(payload, qos):
                 self.published.append((payload, qos))
+                packets.append(packet)
+        for some in [packets] if is_run else [[each] for each in packets]:
+            self.publisher.send(some)
         self.look()
 
-    @rule(count=st.integers(1, 8))
-    def acknowledge(self, count):
-        self.subscriber.acknowledge(count)
+    @rule(count=st.integers(1, 8), at_once=st.integers(1, 8))
+    def acknowledge(self, count, at_once):
+        self.subscriber.acknowledge(count, at_once)
         self.look()
 
     @rule(ok=st.booleans() | st.just(value=True))
@@ -159,7 +168,7 @@ class KeptSessions(RuleBasedStateMachine):
         for _ in range(200):
             before = (len(self.subscriber.application), len(self.subscriber.answers), len(self.network.keeper.waiting))
             self.commit(ok=True)
-            self.acknowledge(100)
+            self.acknowledge(100, 100)
             quiet = before == (len(self.subscriber.application), 0, 0)
             if quiet:
                 break
