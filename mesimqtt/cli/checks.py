@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mesimqtt.bench.machine import MEMORY_FILE_SYSTEMS, file_system
+from mesimqtt.domain.errors import MesimqttError
 from mesimqtt.domain.findings import Finding, Findings, Level
-from mesimqtt.domain.hosts import is_loopback
 from mesimqtt.files import irregular
 from mesimqtt.store.database import FILE_NAME, newest_mid
 from mesimqtt.store.layout import MOVE_AWAY, irregular_files
@@ -168,18 +168,24 @@ def clock(data: Path, now_ms: int) -> Findings:
 
 def listeners(settings: Settings) -> Findings:
     """Look at where the server would listen: reach, TLS, and limits that belong to it."""
+    from mesimqtt.listening import reachable
+
     found: dict[str, Any] = settings.broker.get("listeners") or {}
-    has_reach = False
-    for name, listener in found.items():
-        bind = str((listener or {}).get("bind") or "")
-        host = bind.rpartition(":")[0]
-        if not bind or bind == "off" or bind.startswith("unix:") or is_loopback(host.strip("[]")):
-            continue
-        has_reach = True
-        if not (listener or {}).get("ssl"):
-            why = f"listener {name!r} is open to the network at {bind} without TLS: tokens and messages can be read"
-            yield Finding("listeners", Level.WARNING, why, "set ssl, certfile and keyfile; see config/production.yaml")
-    if has_reach and not settings.rates.messages:
+    if not isinstance(found.get("default"), dict):
+        why = "broker.listeners needs a listener named default"
+        yield Finding("listeners", Level.FAILURE, why, "see config/default.yaml")
+        return
+    try:
+        reach = reachable(settings)
+    except MesimqttError as error:
+        yield Finding("listeners", Level.FAILURE, str(error), "see config/default.yaml")
+        return
+    for each in reach:
+        if not each.has_tls:
+            what = f"listener {each.name!r} is open to the network at {each.bind} without TLS"
+            mend = "set ssl, certfile and keyfile; see config/production.yaml"
+            yield Finding("listeners", Level.WARNING, f"{what}: tokens and messages can be read", mend)
+    if reach and not settings.rates.messages:
         why = "the server is open to the network and has no rate limits"
         yield Finding("listeners", Level.WARNING, why, "take the limits of config/production.yaml")
     for name, listener in found.items():

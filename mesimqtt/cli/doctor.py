@@ -67,7 +67,7 @@ def _all(data: Path, config: Path | None) -> Findings:
     yield from checks.disk(data, settings.store.ballast_bytes)
     yield from checks.files()
     yield from checks.clock(data, int(time.time() * 1000))
-    yield from checks.listeners(settings)
+    yield from checks.listeners(_as_it_runs(data, settings))
     yield from _server(data, settings)
 
 
@@ -76,6 +76,41 @@ def _settings(data: Path, config: Path | None) -> Settings:
 
     settings: Settings = load_settings(config) if config is not None else remembered_settings(data)
     return settings
+
+
+def _as_it_runs(data: Path, settings: Settings) -> Settings:
+    """Return the settings with what options of `serve` opened, which only a running server knows."""
+    from mesimqtt.listening import choose
+
+    if not isinstance((settings.broker.get("listeners") or {}).get("default"), dict):
+        return settings
+    try:
+        control = Control(data)
+    except NoServerError:
+        return settings
+    try:
+        bound = control.ask("server_info", {})["listeners"]
+    except OSError:
+        return settings
+    finally:
+        control.close()
+    options: dict[str, str | None] = dict.fromkeys(("mqtt", "ws", "http"))
+    for each in bound:
+        host, port = str(each["host"]), each["port"]
+        if each["kind"] in options and not host.startswith("unix:") and not _is_configured(settings, host, port):
+            options[each["kind"]] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return choose(settings, mqtt=options["mqtt"], ws=options["ws"], http=options["http"])
+
+
+def _is_configured(settings: Settings, host: str, port: int) -> bool:
+    """Tell whether the configuration itself has a listener there; a name may stand for any address."""
+    listeners = (settings.broker.get("listeners") or {}).values()
+    for bind in (settings.http.bind, *(str((each or {}).get("bind") or "") for each in listeners)):
+        where, _, number = bind.rpartition(":")
+        is_address = where.strip("[]").replace(".", "").isdigit() or ":" in where
+        if number == str(port) and (where.strip("[]") == host or not is_address):
+            return True
+    return False
 
 
 def _server(data: Path, settings: Settings) -> Findings:

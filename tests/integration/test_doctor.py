@@ -31,6 +31,18 @@ def test_a_running_server_is_tried(tmp_path):
     assert found["server"]["what"].startswith("none runs on this folder")
 
 
+def test_what_an_option_opened_is_seen(tmp_path):
+    """A running server that an option opened to the network is told so, whatever its configuration says."""
+    config = tmp_path / "c.yaml"
+    config.write_text('rates: {messages: "60:30"}\n')
+    opened = ("--http", "0.0.0.0:0", "--insecure")
+    with Server(tmp_path / "data", config=config, options=opened) as server:
+        _, found = doctor(server.data)
+
+    assert "warning" == found["listeners"]["level"], found
+    assert "'http' is open to the network at 0.0.0.0:" in found["listeners"]["what"]
+
+
 def test_a_port_that_somebody_else_has(tmp_path):
     """The failure names the listener and the command that shows whose it is."""
     with socket.socket() as other:

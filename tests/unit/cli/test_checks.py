@@ -118,6 +118,21 @@ def test_a_listener_open_to_the_network():
     assert [] == troubles(checks.listeners(limited))
 
 
+def test_every_listener_that_others_reach_is_looked_at():
+    """HTTP is one, too; TLS of the listener default holds for those that say nothing of it; without it none can be."""
+    limited = replace(with_listener(bind="127.0.0.1:1883", ssl=True), rates=Rates(messages="60:30"))
+    others = {**limited.broker["listeners"], "far": {"bind": "0.0.0.0:8883"}}
+    inherited = replace(limited, broker={**limited.broker, "listeners": others})
+    plain = replace(with_listener(bind="127.0.0.1:1883"), rates=limited.rates)
+    http = replace(plain, http=replace(plain.http, bind="0.0.0.0:8080"))
+
+    assert [] == troubles(checks.listeners(inherited))
+    assert [True] == ["'http' is open" in each.what for each in troubles(checks.listeners(http))]
+    assert [Level.FAILURE] == [each.level for each in troubles(checks.listeners(replace(inherited, open=True)))]
+    none = replace(limited, broker={"listeners": {"far": {"bind": "0.0.0.0:8883"}}})
+    assert [Level.FAILURE] == [each.level for each in troubles(checks.listeners(none))]
+
+
 @pytest.mark.parametrize(("days", "level"), [(400, Level.OK), (5, Level.WARNING), (-3, Level.FAILURE)])
 def test_a_certificate_that_ends(tmp_path, days, level):
     """Renewed in time it is fine; two weeks before its end it is a warning, afterwards a failure."""
