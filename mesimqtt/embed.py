@@ -105,8 +105,8 @@ class AsyncApp:
 
     async def perform_as(self, user: str, op: str, **arguments: Any) -> Answer:  # noqa: ANN401 - JSON
         """Do one operation as `user` may do it, in his own name. Raises OperationError."""
-        if self.running is not None:
-            return await self.running.perform(op, arguments, user)
+        if self.running is not None:  # to its end, though the caller gives up: what is committed must be in force
+            return await asyncio.shield(self.running.perform(op, arguments, user))
         async with running(self.settings, self.data, listen=False) as opened:
             return await opened.perform(op, arguments, user)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import logging
@@ -32,7 +33,8 @@ class ModuleServer:
         """Do one operation with the power of the operator; what it sends is judged by no module."""
         before = unjudged.set(True)
         try:
-            return await operations.perform(self._messaging, op, arguments)
+            # To its end, though the module's time is over: what is committed must be in force.
+            return await asyncio.shield(operations.perform(self._messaging, op, arguments))
         finally:
             unjudged.reset(before)
 

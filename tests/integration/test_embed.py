@@ -16,6 +16,7 @@ from integration.raw_websocket import RawWebSocket, masked
 from integration.server import wait_until
 from mesimqtt import FAIL, PASS, App
 from mesimqtt.domain.errors import InUseError, MesimqttError, OperationError
+from mesimqtt.messaging.module_loader import ModuleServer
 from mesimqtt.testing import stream as wire
 
 NOWHERE = {"mqtt": "127.0.0.1:0", "ws": "off", "http": "off"}
@@ -93,6 +94,26 @@ def test_a_verb_that_would_wait_for_itself_is_refused(app):
             return await asyncio.to_thread(app.token, "alice")
 
     assert asyncio.run(story()).count(".") == 2
+
+
+@pytest.mark.parametrize("who", ["the program", "a module"])
+def test_what_was_begun_is_done_whole_though_its_caller_gives_up(tmp_path, who):
+    """What is committed is in force: nobody whom the store knows as disabled is served, whoever waited no longer."""
+
+    async def story():
+        async with App(tmp_path / "data", **NOWHERE) as served, asyncio.timeout(30):
+            await served.user("alice")
+            alice = served.running.messaging.find_user("alice")
+            caller = served if who == "the program" else ModuleServer(served.running.messaging)
+            asked = asyncio.ensure_future(caller.perform("user_disable", addresses=["alice"]))
+            await asyncio.sleep(0)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            await served.perform("user_add", addresses=["bob"])  # committed after it
+            return (await served.perform("user_show", address="alice"))["state"], alice.active
+
+    assert ("disabled", False) == asyncio.run(story())
 
 
 def test_one_process_has_the_folder(app, tmp_path):
