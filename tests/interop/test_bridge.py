@@ -51,7 +51,6 @@ class Bridge:
             f"remote_password {who.token}",
             "restart_timeout 1",
             "notifications false",
-            "try_private false",
             *(f"topic {topic}" for topic in topics),
         ]
         self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
