@@ -68,7 +68,10 @@ def take_single(connection: Connection, data: bytes, size: int) -> bool:
 
 
 def _take_zero(connection: Connection, data: bytes, size: int) -> bool:
-    """Take a PUBLISH of QoS 0 (measured: 1.8 µs for 2.6 of the long way; a message one at a time costs 8.5)."""
+    """Take a PUBLISH of QoS 0 (measured: 1.8 µs for 2.6 of the long way; a message one at a time costs 8.5).
+
+    Its head is read as above: one function for both costs 0.1 µs a message.
+    """
     body, length = 2, data[1]
     if length > 127:
         if not 0 < data[2] < 128:
